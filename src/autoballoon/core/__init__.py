@@ -1,0 +1,1 @@
+"""What decides, and nothing else: frozen values in, decisions out."""

@@ -1,0 +1,132 @@
+"""The one schema: what was seen (Snapshot) and what is to be done (Decision).
+
+Bytes and seconds; None means unknown, never 0. Counters are cumulative, and the engine differences them.
+Everything here has been checked and bounded by the layer that read it: the engine may trust the types and
+the ranges, not the truth of what a guest reported.
+"""
+
+from enum import Enum
+
+import msgspec
+
+
+class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """The host, or the control group that limits the guests."""
+
+    capacity: int
+    """Bytes that the host or its group may hold at all."""
+    available: int
+    """Bytes of the capacity that could be used now without swapping (free, and clean file cache)."""
+    swap_in: int | None = None
+    """Bytes swapped in since boot (pswpin + zswpin)."""
+    swap_out: int | None = None
+    psi_some_s: float | None = None
+    """Seconds in which some task waited for memory, since boot (PSI `some total`)."""
+    psi_full_s: float | None = None
+
+
+class Guest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+    """One guest at one moment."""
+
+    key: str
+    """What identifies it as long as it runs: the QMP socket's path, or libvirt URI and UUID."""
+    name: str
+    max: int
+    """Configured RAM, base and plugged, in bytes: as large as the guest can be."""
+    actual: int
+    """Its logical size now, bytes (QMP `query-balloon`)."""
+    floor: int = 0
+    ceiling: int = 0
+    """The operator's bounds in bytes; a ceiling of 0 means `max`."""
+    shares: int = 1000
+    pid: int | None = None
+    """The verified QEMU process; None also means that nothing of the host's own view is known."""
+    running: bool = True
+    managed: bool = True
+    """False: left alone, and counted at what it holds."""
+    age_s: float | None = None
+    """Seconds since the statistics' timestamp was seen to change; None: no statistics yet."""
+    up_s: float | None = None
+    """Seconds since QEMU started or the guest was last reset, as far as known."""
+    driver: bool | None = None
+    """Whether the guest's balloon driver is up; None where QEMU cannot tell."""
+    incoming: bool = False
+    """An incoming migration or restore that has not begun to run."""
+    deflates_itself: bool | None = None
+    """Feature bit 2 (DEFLATE_ON_OOM) was negotiated: the guest may take memory back by itself."""
+
+    # What the balloon's statistics report (virtio 1.2, section 5.5.6.4); advice, bounded to 0..max.
+    total: int | None = None
+    available: int | None = None
+    free: int | None = None
+    caches: int | None = None
+    swap_in: int | None = None
+    swap_out: int | None = None
+    major_faults: int | None = None
+
+    # The host's own view of the QEMU process.
+    resident: int | None = None
+    """Guest memory that the host holds in RAM, bytes."""
+    swapped: int | None = None
+    overhead: int | None = None
+    """What QEMU takes beyond guest memory: anonymous memory and page tables, a high-water mark."""
+
+    # Only a guest side (agent, qemu-guest-agent) knows these.
+    swap_total: int | None = None
+    swap_used: int | None = None
+    refaults: int | None = None
+    psi_some_s: float | None = None
+    psi_full_s: float | None = None
+    alloc_stalls: int | None = None
+    oom_kills: int | None = None
+
+    @property
+    def top(self) -> int:
+        """The largest size that the operator allows, bytes."""
+        return min(self.ceiling or self.max, self.max)
+
+
+class Snapshot(msgspec.Struct, frozen=True):
+    """All that is known at one tick."""
+
+    host: Host
+    guests: tuple[Guest, ...] = ()
+
+
+class Reason(Enum):
+    """Why a target moved, or did not. The value is the word used in JSON."""
+
+    # filled in by core/engine.py's author; one sentence each lives in views/sentences.py
+    BOOT = "boot"
+
+
+class Decision(msgspec.Struct, frozen=True, tag_field="kind"):
+    """What is to be done with one guest, and why; a closed union of the four below."""
+
+    key: str
+    guest: str
+    """The guest's name, for people."""
+    reason: Reason
+    numbers: dict[str, int | float]
+    """What the reason was made of: bytes (no suffix), seconds (`_s`)."""
+
+
+class SetTarget(Decision, frozen=True, tag="set-target"):
+    """Ask the guest to become `size` bytes large; its target was `before`."""
+
+    before: int
+    size: int
+
+
+class Suspend(Decision, frozen=True, tag="suspend"):
+    """Stop the guest's processors: load control."""
+
+
+class Resume(Decision, frozen=True, tag="resume"):
+    """Let a guest run that we stopped."""
+
+
+class Stay(Decision, frozen=True, tag="stay"):
+    """Leave the guest at `size` bytes."""
+
+    size: int

@@ -1,0 +1,1 @@
+"""The loop that senses, asks the engine, acts and answers questions."""

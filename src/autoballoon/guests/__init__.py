@@ -1,0 +1,1 @@
+"""Guests as hypervisors show them: one protocol and its adapters."""

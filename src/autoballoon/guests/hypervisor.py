@@ -1,0 +1,56 @@
+"""What the daemon needs of a hypervisor: one protocol, kept by every adapter and by the fake.
+
+The same test body runs against each of them (tests/guests/test_hypervisor.py).
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from autoballoon.core.model import Guest
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """Something that keeps a guest from being balanced, in one sentence for the operator."""
+
+    where: str
+    """The socket or connection."""
+    says: str
+
+
+Wake = Callable[[str], None]
+"""Called from the event loop when something happened that deserves an early tick; the text says what."""
+
+
+class Hypervisor(Protocol):
+    """A source of guests.
+
+    Guests come with everything the hypervisor knows (identity, `max`, `actual`, statistics, `pid`), and with
+    the bounds and the host's view left at their defaults: the daemon fills those in. No call raises for a
+    guest that is slow, broken or gone; only `start` may raise (BadInput, CouldNot) when nothing can work at all.
+    """
+
+    async def start(self, wake: Wake) -> None:
+        """Begin to watch; returns when the guests that are there now have been tried once."""
+
+    async def read(self) -> list[Guest]:
+        """Every guest as known now, quickly, without waiting for any slow one (an old reading has a larger age_s)."""
+
+    async def ask(self, keys: frozenset[str]) -> None:
+        """Have fresh statistics taken from these guests at once (bounded wait; silent guests are left out)."""
+
+    async def set_target(self, key: str, size: int) -> bool:
+        """Ask the guest to become `size` bytes large; False when it could not be asked."""
+
+    async def suspend(self, key: str) -> bool:
+        """Stop the guest's processors; False when that could not be done."""
+
+    async def resume(self, key: str) -> bool:
+        """Let the guest run; False when that could not be done."""
+
+    def problems(self) -> list[Problem]:
+        """What keeps guests from being seen or balanced, now."""
+
+    async def close(self) -> None:
+        """Stop watching, give back what was switched on (statistics polling), let every socket go."""

@@ -1,0 +1,1 @@
+"""What each policy would wish for; none of them moves anything."""

@@ -1,0 +1,1 @@
+"""Frozen values turned into tables, sentences and pages."""
