@@ -1,0 +1,45 @@
+# Run `make` to see the targets. Everything works from a clean clone: each target sets up what it needs first.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test check fast lab soak bench floors lock clean
+.NOTPARALLEL:
+
+MINUTES ?= 60
+python := .venv/bin/python
+timed := tools/timed
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 16
+
+setup: ## install what is missing: Debian packages (needs root), .venv/; prints what it installs
+	@$(timed) set-up tools/setup
+
+demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
+	@.venv/bin/autoballoon lab run wave
+
+test: check fast lab ## everything: set-up, then these three, each with its time (root, under 15 minutes)
+
+check: setup ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
+	@$(timed) check tools/check
+
+fast: setup ## tests without QEMU (under a minute)
+	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab"
+
+lab: setup ## tests on real guests (root)
+	@$(timed) "real guests" $(python) -m pytest -v -m lab
+
+soak: setup ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests
+	@$(timed) floors tools/floors
+	@$(timed) soak tools/soak $(MINUTES)
+
+bench: setup ## how fast the core decides
+	@$(python) bench/engine.py
+
+floors: setup ## fast tests with the lowest versions that pyproject.toml allows
+	@$(timed) floors tools/floors
+
+lock: ## write requirements.lock anew, with the newest versions
+	@$(timed) lock tools/lock
+
+clean: ## remove what was made here: .venv/, caches, build/, results/
+	rm -rf .venv build dist results .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests bench -name __pycache__ -prune -exec rm -rf {} +
