@@ -1,11 +1,25 @@
 """What a lab guest boots: Debian's cloud kernel, an initramfs made on the spot, and a disk full of data."""
 
-from collections.abc import Callable
+import hashlib
+import random
+from importlib import resources
 from pathlib import Path
 
 import msgspec
 
-Say = Callable[[str], None]
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import MIB
+from autoballoon.lab import cache, newc, packages
+from autoballoon.lab.cache import Say
+from autoballoon.lab.commands import run
+
+DATA_MIB = 480
+"""Size of the file that guests read: more than the page cache of a 512 MiB guest can hold."""
+
+_MODULES = (
+    "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_balloon", "virtio_blk",
+)  # fmt: skip
+"""What Debian's kernel has as modules, in the order of their dependencies."""
 
 
 class GuestImage(msgspec.Struct, frozen=True):
@@ -20,4 +34,104 @@ class GuestImage(msgspec.Struct, frozen=True):
 
 def build_image(say: Say) -> GuestImage:
     """The image, from the cache or made now (a minute, once). CouldNot when a package or tool is missing."""
-    raise NotImplementedError
+    version, tree = packages.kernel_tree(say)
+    kernel = tree / "boot" / f"vmlinuz-{version}"
+    if not kernel.is_file():
+        raise CouldNot(f"{kernel} is missing; remove {tree} and start again")
+    return GuestImage(
+        kernel=kernel, initrd=_initrd(version, tree, say), disk=_disk(say), kernel_version=version
+    )
+
+
+def _initrd(version: str, tree: Path, say: Say) -> Path:
+    busybox = packages.unpacked("busybox-static", say) / "bin" / "busybox"
+    init = _source("init")
+    modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
+    files = {
+        **{folder: newc.folder() for folder in ("bin", "dev", "proc", "sys", "disk", "modules")},
+        "init": newc.program(init),
+        "bin/busybox": newc.program(busybox.read_bytes()),
+        "workload": newc.program(_workload(say).read_bytes()),
+        **{f"modules/{name}": newc.program(content) for name, content in modules.items()},
+        "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES).encode()),
+    }
+    content = newc.archive(files)
+    name = f"initrd-{version}-{_digest(content)}"
+    made = cache.entry(
+        name,
+        lambda aside: _write(aside / "initrd", content),
+        say,
+        making=f"writing the guests' initramfs for Linux {version}",
+    )
+    return made / "initrd"
+
+
+def _workload(say: Say) -> Path:
+    """The workload program, compiled for the machine's own processor and without shared libraries."""
+    source = _source("workload.c")
+
+    def compile_into(aside: Path) -> None:
+        (aside / "workload.c").write_bytes(source)
+        run(["gcc", "-O2", "-static", "-Wall", "-o", aside / "workload", aside / "workload.c"])
+
+    return (
+        cache.entry(f"workload-{_digest(source)}", compile_into, say, making="compiling the guests' workload")
+        / "workload"
+    )
+
+
+def _disk(say: Say) -> Path:
+    def make(aside: Path) -> None:
+        content = aside / "content"
+        content.mkdir()
+        noise = random.Random(1)
+        with (content / "data").open("wb") as data:
+            for _ in range(DATA_MIB):
+                data.write(noise.randbytes(MIB))
+        # No journal, nothing reserved, room for the file system's own tables only.
+        run(
+            [
+                "mkfs.ext4",
+                "-q",
+                "-b",
+                "4096",
+                "-O",
+                "^has_journal",
+                "-m",
+                "0",
+                "-N",
+                "16",
+                "-d",
+                content,
+                aside / "disk",
+                f"{DATA_MIB + 24}M",
+            ]
+        )
+        (content / "data").unlink()
+        content.rmdir()
+
+    return (
+        cache.entry(
+            f"disk-1-{DATA_MIB}", make, say, making=f"making the guests' disk ({DATA_MIB} MiB of data)"
+        )
+        / "disk"
+    )
+
+
+def _module(tree: Path, version: str, name: str) -> Path:
+    found = next((tree / "lib" / "modules" / version).rglob(f"{name}.ko"), None)
+    if found is None:
+        raise CouldNot(f"the kernel {version} has no module {name}; the lab knows Debian 12's cloud kernel")
+    return found
+
+
+def _source(name: str) -> bytes:
+    return (resources.files("autoballoon.lab") / "guest" / name).read_bytes()
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()[:16]
+
+
+def _write(path: Path, content: bytes) -> None:
+    path.write_bytes(content)

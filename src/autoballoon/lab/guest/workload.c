@@ -1,0 +1,288 @@
+/*
+ * What a lab guest does: `idle`, `eat` (steered from the console) or `wave`; chosen by ab.workload= on the kernel's
+ * command line, as are its parameters (ab.NAME=INTEGER).
+ *
+ * Every event is one console line, `@ab {"event": NAME, ...}`. Sizes are bytes unless the name says _mib, times are
+ * seconds of CLOCK_MONOTONIC. Process 1 only starts the worker and tells how it died: the OOM killer never takes it.
+ */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MIB (1024L * 1024L)
+#define DATA "/disk/data"
+#define MOST_TAKES 256
+
+static char cmdline[4096];
+static char buffer[MIB];
+
+static double now(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_MONOTONIC, &t);
+	return t.tv_sec + t.tv_nsec * 1e-9;
+}
+
+/* Sleep so many seconds; returns how long it really was, 0 when there was nothing to sleep. */
+static double rest(double seconds)
+{
+	if (seconds <= 0)
+		return 0;
+	double began = now();
+	struct timespec t = {(time_t)seconds, (long)((seconds - (time_t)seconds) * 1e9)};
+	while (nanosleep(&t, &t) < 0 && errno == EINTR)
+		;
+	return now() - began;
+}
+
+static void tell(const char *format, ...)
+{
+	char line[512];
+	va_list args;
+	va_start(args, format);
+	int length = vsnprintf(line, sizeof line, format, args);
+	va_end(args);
+	if (length >= (int)sizeof line)
+		length = sizeof line - 1;
+	/* One write, so that a kernel message cannot land in the middle. */
+	dprintf(1, "\n@ab %.*s\n", length, line);
+}
+
+static void fail(const char *what)
+{
+	tell("{\"event\": \"failed\", \"what\": \"%s: %s\"}", what, strerror(errno));
+	exit(1);
+}
+
+static size_t slurp(const char *path, char *into, size_t size)
+{
+	int fd = open(path, O_RDONLY);
+	ssize_t got = fd < 0 ? -1 : read(fd, into, size - 1);
+	if (fd >= 0)
+		close(fd);
+	into[got > 0 ? got : 0] = 0;
+	return got > 0 ? got : 0;
+}
+
+static const char *word(const char *name)
+{
+	static char value[64];
+	char key[64];
+	snprintf(key, sizeof key, "ab.%s=", name);
+	const char *at = strstr(cmdline, key);
+	if (!at || sscanf(at + strlen(key), "%63s", value) != 1)
+		return NULL;
+	return value;
+}
+
+static long number(const char *name, long otherwise)
+{
+	const char *value = word(name);
+	return value ? atol(value) : otherwise;
+}
+
+/* A counter of /proc/vmstat or, in bytes, a line of /proc/meminfo; -1 when it is not there. */
+static long kernel_says(const char *path, const char *name)
+{
+	static char text[16384] = "\n";
+	char key[64];
+	slurp(path, text + 1, sizeof text - 1);
+	snprintf(key, sizeof key, "\n%s", name);
+	const char *at = strstr(text, key);
+	if (!at)
+		return -1;
+	long value = atol(at + strlen(key));
+	return strstr(path, "meminfo") ? value * 1024 : value;
+}
+
+static const char *memory(void)
+{
+	static char text[160];
+	const char *path = "/proc/meminfo";
+	long total = kernel_says(path, "MemTotal:"), available = kernel_says(path, "MemAvailable:");
+	long unused = kernel_says(path, "MemFree:"), cached = kernel_says(path, "Cached:");
+	snprintf(text, sizeof text, "\"total\": %ld, \"available\": %ld, \"free\": %ld, \"cached\": %ld", total,
+		 available, unused, cached);
+	return text;
+}
+
+/* Read `mib` MiB of the file from `from` on, through the page cache; returns the seconds it took. */
+static double read_file(int fd, long from, long mib)
+{
+	double began = now();
+	for (long i = from; i < from + mib; i++) {
+		ssize_t got = pread(fd, buffer, MIB, i * MIB);
+		if (got < 0)
+			fail("reading " DATA);
+		if (got == 0)
+			break;
+	}
+	return now() - began;
+}
+
+static int open_data(long *mib)
+{
+	struct stat status;
+	int fd = open(DATA, O_RDONLY);
+	if (fd < 0 || fstat(fd, &status) < 0)
+		fail("opening " DATA);
+	*mib = status.st_size / MIB;
+	return fd;
+}
+
+static void fill(uint64_t *chunk, long n)
+{
+	for (long i = 0; i < MIB / 8; i++)
+		chunk[i] = (uint64_t)n * 0x9E3779B97F4A7C15u + i;
+}
+
+/* Whether the chunk still holds what fill() wrote: its sum, and each word of it. */
+static int holds(const uint64_t *chunk, long n)
+{
+	uint64_t differs = 0;
+	for (long i = 0; i < MIB / 8; i++)
+		differs |= chunk[i] ^ ((uint64_t)n * 0x9E3779B97F4A7C15u + i);
+	return !differs;
+}
+
+static void *take(long mib)
+{
+	void *at = mmap(NULL, mib * MIB, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	return at == MAP_FAILED ? NULL : at;
+}
+
+struct shape {
+	long anon_mib, rate_mib, passes, reread_mib;
+	int fd;
+};
+
+/* One phase of fixed work; returns its busy seconds: the wall's less those slept to keep the pace. */
+static double phase(long n, const struct shape *s)
+{
+	double began = now(), slept = 0, reread_s = 0;
+	char *memory = take(s->anon_mib);
+	if (!memory)
+		fail("taking memory");
+	for (long i = 0; i < s->anon_mib; i++) {
+		double step = now();
+		fill((uint64_t *)(memory + i * MIB), i);
+		if (s->rate_mib)
+			slept += rest(1.0 / s->rate_mib - (now() - step));
+	}
+	double taken = now();
+	long reread = 0, steps = s->passes * s->anon_mib;
+	for (long i = 0; i < steps; i++) {
+		if (!holds((uint64_t *)(memory + i % s->anon_mib * MIB), i % s->anon_mib))
+			fail("memory lost what was written to it");
+		long due = (i + 1) * s->reread_mib / steps;
+		reread_s += read_file(s->fd, reread, due - reread);
+		reread = due;
+	}
+	munmap(memory, s->anon_mib * MIB);
+	double ended = now();
+	tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f, \"take_s\": %.3f, "
+	     "\"work_s\": %.3f, \"reread_s\": %.3f}",
+	     n, ended - began - slept, ended - began, taken - began - slept, ended - taken - reread_s, reread_s);
+	return ended - began - slept;
+}
+
+static void wave(FILE *console)
+{
+	long mib, phases = number("phases", 4);
+	struct shape s = {number("anon_mib", 250), number("rate_mib", 150), number("passes", 6),
+			  number("reread_mib", 100), 0};
+	double period = number("period_ms", 10000) / 1000.0, busy = 0;
+	char line[64];
+	s.fd = open_data(&mib);
+	/* Read twice in a row the warm part is on the kernel's active list before the rest streams past it. */
+	double filled = read_file(s.fd, 0, s.reread_mib);
+	filled += read_file(s.fd, 0, s.reread_mib);
+	filled += read_file(s.fd, s.reread_mib, number("file_mib", mib) - s.reread_mib);
+	tell("{\"event\": \"filled\", \"s\": %.3f, %s}", filled, memory());
+	while (fgets(line, sizeof line, console) && strncmp(line, "go", 2))
+		;
+	double slot = now() + number("offset_ms", 0) / 1000.0;
+	for (long n = 0; n < phases; n++) {
+		rest(slot - now());
+		busy += phase(n, &s);
+		slot += period;
+		if (slot < now())
+			slot = now() + 0.5;
+	}
+	tell("{\"event\": \"done\", \"busy_s\": %.3f, \"phases\": %ld, \"oom_kills\": %ld, %s}", busy, phases,
+	     kernel_says("/proc/vmstat", "oom_kill "), memory());
+}
+
+static void eat(FILE *console)
+{
+	char line[64];
+	void *taken[MOST_TAKES];
+	long size[MOST_TAKES], takes = 0, mib, file_mib;
+	int fd = open_data(&file_mib);
+	while (fgets(line, sizeof line, console)) {
+		const char *trouble = "";
+		if (sscanf(line, "take %ld", &mib) == 1 && mib > 0 && takes < MOST_TAKES) {
+			void *at = take(mib);
+			for (long i = 0; at && i < mib; i++)
+				fill((uint64_t *)((char *)at + i * MIB), i);
+			if (at)
+				taken[takes] = at, size[takes++] = mib * MIB;
+			else
+				trouble = "no memory";
+		} else if (!strncmp(line, "free", 4)) {
+			while (takes > 0)
+				takes--, munmap(taken[takes], size[takes]);
+		} else if (sscanf(line, "read %ld", &mib) == 1) {
+			read_file(fd, 0, mib < file_mib ? mib : file_mib);
+		} else if (!strncmp(line, "drop", 4)) {
+			int drop = open("/proc/sys/vm/drop_caches", O_WRONLY);
+			if (drop < 0 || write(drop, "3", 1) != 1)
+				trouble = "cannot drop caches";
+			close(drop);
+		} else if (strncmp(line, "memory", 6)) {
+			trouble = "unknown command";
+		}
+		tell("{\"event\": \"answer\", \"trouble\": \"%s\", %s}", trouble, memory());
+	}
+}
+
+int main(void)
+{
+	struct termios mode;
+	FILE *console = fdopen(0, "r");
+	slurp("/proc/cmdline", cmdline, sizeof cmdline);
+	if (tcgetattr(0, &mode) == 0) {
+		mode.c_lflag &= ~ECHO;
+		tcsetattr(0, TCSANOW, &mode);
+	}
+	tell("{\"event\": \"ready\", %s}", memory());
+	pid_t worker = fork();
+	if (worker == 0) {
+		const char *which = word("workload");
+		if (which && !strcmp(which, "wave"))
+			wave(console);
+		else if (which && !strcmp(which, "eat"))
+			eat(console);
+		for (;;)
+			pause();
+	}
+	int status;
+	while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
+		;
+	if (worker > 0 && WIFSIGNALED(status))
+		tell("{\"event\": \"oom\", \"signal\": %d, \"oom_kills\": %ld}", WTERMSIG(status),
+		     kernel_says("/proc/vmstat", "oom_kill "));
+	for (;;)
+		pause();
+}

@@ -1,0 +1,115 @@
+"""The lab's instruments: what the host and every guest hold, once a second, whatever the arm.
+
+They look through the guests' second QMP socket and never steer. What they cost is counted as `lab_cpu_s`.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Self
+
+import msgspec
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.config import Bounds
+from autoballoon.daemon.sense import Senses
+from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.host.find import qemu_behind
+from autoballoon.host.memory import HostReader
+from autoballoon.host.process import ProcessReader
+from autoballoon.lab.group import Group
+from autoballoon.views.lab_results import Sample, Told
+
+
+class SwapCounters(msgspec.Struct, frozen=True):
+    """Pages the host swapped since it booted: pswpin + zswpin and pswpout + zswpout of /proc/vmstat."""
+
+    in_pages: int
+    out_pages: int
+
+    @classmethod
+    def read(cls, root: Path = Path("/")) -> Self:
+        """The counters now; a counter that the kernel does not have is 0."""
+        lines = (root / "proc/vmstat").read_text().splitlines()
+        count = {name: int(value) for name, value in (line.split() for line in lines)}
+        return cls(
+            in_pages=count.get("pswpin", 0) + count.get("zswpin", 0),
+            out_pages=count.get("pswpout", 0) + count.get("zswpout", 0),
+        )
+
+    def since(self, before: "SwapCounters") -> "SwapCounters":
+        """What was swapped between the two."""
+        return SwapCounters(self.in_pages - before.in_pages, self.out_pages - before.out_pages)
+
+
+class Lines:
+    """One JSON value a line, appended to a file. CouldNot when the disk is full."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def add(self, value: Sample | Told) -> None:
+        """Write one line."""
+        try:
+            with self._path.open("ab") as file:
+                file.write(msgspec.json.encode(value) + b"\n")
+        except OSError as error:
+            raise CouldNot(
+                f"{self._path} cannot be written ({error.strerror}); make room or give another --out"
+            ) from error
+
+
+class Instruments:
+    """`async with Instruments(...)`: one Sample per second goes to `sink` until the end of the block."""
+
+    def __init__(
+        self, *, arm: str, round_: int, run: Path, group: Group, limit: int | None,
+        sink: Callable[[Sample], None], every_s: float = 1.0,
+    ) -> None:  # fmt: skip
+        self._arm, self._round, self._limit = arm, round_, limit
+        self._group, self._sink, self._every_s = group, sink, every_s
+        processes = ProcessReader()
+        self._eye = QmpHypervisor([str(run / "eye" / "*.qmp")], verify=qemu_behind, age_s=processes.age_s)
+        # Without a limit the group has no capacity of its own: the host's is what counts.
+        host = HostReader("auto" if limit is None else f"cgroup:{group.path}")
+        self._senses = Senses(host, processes, [self._eye], lambda _: Bounds())
+        self._task: asyncio.Task[None] | None = None
+        self.began = time.monotonic()
+        self.before = SwapCounters.read()
+        self.last: Sample | None = None
+
+    @property
+    def swapped(self) -> SwapCounters:
+        """What the host swapped since the instruments were switched on."""
+        return SwapCounters.read().since(self.before)
+
+    @property
+    def at_s(self) -> float:
+        """Seconds since then."""
+        return time.monotonic() - self.began
+
+    async def __aenter__(self) -> Self:
+        await self._eye.start(lambda _: None)
+        self._task = asyncio.create_task(self._look())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        await self._eye.close()
+
+    async def _look(self) -> None:
+        due = time.monotonic()
+        while True:
+            swapped = self.swapped
+            self.last = Sample(
+                arm=self._arm, round=self._round, at_s=round(self.at_s, 3), usage=self._group.usage(), limit=self._limit,
+                swap_in_pages=swapped.in_pages, swap_out_pages=swapped.out_pages, snapshot=await self._senses.snapshot(),
+            )  # fmt: skip
+            self._sink(self.last)
+            due = max(due + self._every_s, time.monotonic())
+            await asyncio.sleep(due - time.monotonic())

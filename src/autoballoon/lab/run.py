@@ -1,0 +1,224 @@
+"""One run: all guests of one arm boot, work and are killed again; what came out of it."""
+
+import asyncio
+import contextlib
+import math
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import MIB
+from autoballoon.lab.accel import Accel
+from autoballoon.lab.controller import Controller
+from autoballoon.lab.experiments import Arm, Experiment, HostLoad
+from autoballoon.lab.host import LabHost
+from autoballoon.lab.image import GuestImage, Say
+from autoballoon.lab.instruments import Instruments, Lines
+from autoballoon.lab.vm import BALLOON, Vm, VmSpec
+from autoballoon.views.lab_results import Run, Sample, Told
+
+SPARE = 1024 * MIB
+"""Swap beyond what the guests could ever need, so that a full swap file is never what is measured."""
+OVERHEAD = 192 * MIB
+"""What one QEMU may take beyond its guest's memory, generously (emulation keeps translated code)."""
+
+Watch = Callable[[str, Sequence[Vm], Sample | None], None]
+"""Told about progress: what the run as a whole is doing, the guests, the newest sample."""
+
+
+class Setting(msgspec.Struct, frozen=True):
+    """What all runs of one call share."""
+
+    experiment: Experiment
+    image: GuestImage
+    accel: Accel
+    policy: str
+    folder: Path
+    """The results folder."""
+    say: Say
+    watch: Watch
+
+
+def swap_size(experiment: Experiment) -> int:
+    """Bytes of swap that the experiment's guests could need at its limit, and some to spare."""
+    most = experiment.guests * (experiment.memory_mib * MIB + OVERHEAD)
+    return max(most - experiment.limit, 0) + SPARE
+
+
+async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
+    """The arm's run of that round. CouldNot when no guest can be started at all, or the controller cannot."""
+    limit = setting.experiment.limit if arm.limited else None
+    label = f"{arm.name}-{round_}"
+    async with LabHost(limit=limit, swap=swap_size(setting.experiment), say=setting.say) as host:
+        samples, told = Lines(setting.folder / "samples.jsonl"), Lines(setting.folder / "decisions.jsonl")
+        eye = Instruments(
+            arm=arm.name, round_=round_, run=host.run, group=host.group, limit=limit, sink=samples.add
+        )
+        lab_cpu = time.process_time()
+        controller: Controller | None = None
+        async with eye:
+            async with contextlib.AsyncExitStack() as stack:
+                if arm.controller:
+                    controller = await stack.enter_async_context(
+                        Controller(
+                            capacity=f"cgroup:{host.group.path}", run=host.run, policy=setting.policy,
+                            keep=setting.folder, label=label,
+                        )
+                    )  # fmt: skip
+                    await stack.enter_async_context(
+                        _background(_listen(controller, eye, told, arm.name, round_))
+                    )
+                work = _Work(setting, arm, host, eye)
+                await work.through()
+                wall_s, swapped = eye.at_s, eye.swapped
+        if controller is not None and controller.died:
+            work.notes.append(controller.died)
+    cost = controller.cost if controller else None
+    return Run(
+        round=round_,
+        wall_s=round(wall_s, 3),
+        work_s=work.busy_s(),
+        finished=len(work.done()),
+        swap_in_pages=swapped.in_pages,
+        swap_out_pages=swapped.out_pages,
+        guest_oom=work.oom_kills(),
+        guests=setting.experiment.guests,
+        controller_cpu_s=cost.cpu_s if cost else None,
+        controller_rss=cost.rss if cost else None,
+        extra={
+            "worst_phase_s": max((s for phases in work.phases() for s in phases), default=None),
+            "phases_s": work.phases(),
+            "go_s": round(work.go_s, 3),
+            "lab_cpu_s": round(time.process_time() - lab_cpu, 2),
+            "notes": work.notes,
+        },
+    )
+
+
+@contextlib.asynccontextmanager
+async def _background(work: Any) -> AsyncIterator[None]:
+    """Run a coroutine beside the block, and end it with the block."""
+    task = asyncio.ensure_future(work)
+    try:
+        yield
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+async def _listen(controller: Controller, eye: Instruments, told: Lines, arm: str, round_: int) -> None:
+    async for data in controller.ticks():
+        told.add(Told(arm=arm, round=round_, at_s=round(eye.at_s, 3), data=data))
+
+
+class _Work:
+    """The guests of one run, from the first boot to the last one's end."""
+
+    def __init__(self, setting: Setting, arm: Arm, host: LabHost, eye: Instruments) -> None:
+        self._setting, self._arm, self._host, self._eye = setting, arm, host, eye
+        self._experiment = setting.experiment
+        self._vms: list[Vm] = []
+        self.notes: list[str] = []
+        self.go_s = math.nan
+
+    async def through(self) -> None:
+        """Boot, fill, go, work: until every guest is done or the time is up."""
+        async with _background(self._report()):
+            await self._boot()
+            await self._each(self._experiment.fill_limit_s - self._eye.at_s, "filled", "was not ready for the go")
+            self.go_s = self._eye.at_s
+            for vm in self._vms:
+                vm.send("go")
+            async with _host_load(self._experiment.hostload, self._host.group.procs):
+                await self._each(self._experiment.work_limit_s, "done", "did not finish")
+
+    async def _boot(self) -> None:
+        booting = [self._host.start_vm(self._spec(i)) for i in range(self._experiment.guests)]
+        for number, booted in enumerate(await asyncio.gather(*booting, return_exceptions=True)):
+            if isinstance(booted, Vm):
+                self._vms.append(booted)
+            elif isinstance(booted, CouldNot):
+                self.notes.append(f"guest {number} did not boot: {booted}")
+            else:
+                raise booted
+        if not self._vms:
+            raise CouldNot(f"no guest could be booted: {self.notes[0]}")
+
+    def _spec(self, number: int) -> VmSpec:
+        experiment = self._experiment
+        offset_ms = number * experiment.period_ms // experiment.guests
+        return VmSpec(
+            name=f"guest-{number}",
+            image=self._setting.image,
+            accel=self._setting.accel,
+            memory_mib=experiment.memory_mib,
+            workload="wave",
+            params={**experiment.wave, "period_ms": experiment.period_ms, "offset_ms": offset_ms},
+            balloon=BALLOON + (",free-page-reporting=on" if self._arm.reporting else ""),
+        )
+
+    async def _each(self, within_s: float, event: str, otherwise: str) -> None:
+        """Wait until each guest has told of the event, was killed, or the time is up."""
+
+        async def one(vm: Vm) -> None:
+            heard = {event for event in vm.heard if event.name in (event, "oom", "failed")}
+            if heard:
+                return
+            try:
+                await vm.expect(event, "oom", "failed", timeout=max(within_s, 0.0))
+            except CouldNot as error:
+                self.notes.append(f"{vm.name} {otherwise}: {error}")
+
+        await asyncio.gather(*(one(vm) for vm in self._vms))
+
+    async def _report(self) -> None:
+        while True:
+            self._setting.watch(self._arm.name, self._vms, self._eye.last)
+            await asyncio.sleep(0.5)
+
+    def done(self) -> list[Vm]:
+        """The guests that finished their work."""
+        return [vm for vm in self._vms if any(event.name == "done" for event in vm.heard)]
+
+    def phases(self) -> list[list[float]]:
+        """Busy seconds, phase by phase, of each guest."""
+        return [[float(e.data["busy_s"]) for e in vm.heard if e.name == "phase"] for vm in self._vms]
+
+    def busy_s(self) -> list[float]:
+        """Busy seconds of each guest, over the phases that it finished."""
+        return [round(sum(phases), 3) for phases in self.phases()]
+
+    def oom_kills(self) -> int:
+        """Processes that the guests' own kernels killed for want of memory."""
+        last = [[int(e.data["oom_kills"]) for e in vm.heard if "oom_kills" in e.data][-1:] for vm in self._vms]
+        return sum(max(kills[0], 0) for kills in last if kills)
+
+
+@contextlib.asynccontextmanager
+async def _host_load(load: HostLoad | None, procs: Sequence[Path]) -> AsyncIterator[None]:
+    """A process of the host that takes memory in the guests' group, some time into the block; killed with it."""
+    if load is None:
+        yield
+        return
+
+    async def take() -> None:
+        await asyncio.sleep(load.after_go_s)
+        hog = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "autoballoon.lab.hog", str(load.mib), str(load.over_s), *map(str, procs),
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        )  # fmt: skip
+        try:
+            await hog.wait()
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                hog.kill()
+            await hog.wait()
+
+    async with _background(take()):
+        yield
