@@ -10,7 +10,7 @@ from enum import Enum
 import msgspec
 
 
-class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Host(msgspec.Struct, frozen=True):
     """The host, or the control group that limits the guests."""
 
     capacity: int
@@ -25,7 +25,7 @@ class Host(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
     psi_full_s: float | None = None
 
 
-class Guest(msgspec.Struct, frozen=True, forbid_unknown_fields=False):
+class Guest(msgspec.Struct, frozen=True):
     """One guest at one moment."""
 
     key: str
@@ -94,10 +94,56 @@ class Snapshot(msgspec.Struct, frozen=True):
 
 
 class Reason(Enum):
-    """Why a target moved, or did not. The value is the word used in JSON."""
+    """Why a target moved, or did not. The value is the word used in JSON; views/sentences.py has the sentence."""
 
-    # filled in by core/engine.py's author; one sentence each lives in views/sentences.py
+    # It moves.
     BOOT = "boot"
+    """A size to start with, set before the driver is up."""
+    NEED = "need"
+    """It runs short: it gets what it needs and room to grow."""
+    GIVE_BACK = "give-back"
+    """The pool has room: it may hold more cache or free memory again."""
+    TAKE_SURPLUS = "take-surplus"
+    """Free memory that it does not use."""
+    TAKE_COLD_CACHE = "take-cold-cache"
+    TAKE_WARM_CACHE = "take-warm-cache"
+    TAKE_HEADROOM = "take-headroom"
+    TAKE_NEED = "take-need"
+    """Overload, and the operator chose that guests swap."""
+    BOUNDS = "bounds"
+    """It lay outside the operator's floor and ceiling."""
+    STUCK = "stuck"
+    """It did not give up what was asked: its target goes back to its size."""
+    DEFLATED = "deflated"
+    """It took memory back by itself: its target follows."""
+    MANUAL = "manual"
+    """Somebody else set a smaller size: that is its ceiling now."""
+    FAREWELL = "farewell"
+    """The daemon leaves and hands memory back."""
+    RULE = "rule"
+    """A baseline policy's published rule."""
+
+    # It stays.
+    SETTLED = "settled"
+    SMALL = "small"
+    """The wish lies within the dead band."""
+    PACED = "paced"
+    """The host is not short, so it shrinks slowly."""
+    WAIT_READING = "wait-reading"
+    """No shrink without a reading taken after the last move."""
+    WAIT_MOVE = "wait-move"
+    """A shrink is under way."""
+    WAIT_ROOM = "wait-room"
+    """What it is to get is not free yet."""
+    COOL_DOWN = "cool-down"
+    """It fought the last shrink: no other for a while."""
+    SILENT = "silent"
+    """Its statistics are old: it keeps what it holds."""
+    BOOTING = "booting"
+    NO_DRIVER = "no-driver"
+    STOPPED = "stopped"
+    INCOMING = "incoming"
+    UNMANAGED = "unmanaged"
 
 
 class Decision(msgspec.Struct, frozen=True, tag_field="kind"):

@@ -1,0 +1,96 @@
+"""The guard: the last word on every move.
+
+Invariants held here (the number is the one in `docs/explanation/safety.md`):
+I1 bounds and page alignment; I3 no shrink without a reading taken after the last move; I5 one outstanding
+shrink, and a stuck guest's target goes back to its size; I6 what others set is respected. I2 (the sum of
+charges) is held by `grants`, which hands out only what is free.
+"""
+
+from collections.abc import Sequence
+
+from autoballoon.core.model import Guest, Reason
+from autoballoon.core.share import water_fill
+from autoballoon.core.track import RESIDENT_SLACK, Health, Track
+from autoballoon.core.units import page_ceil, page_floor
+
+FRESH_S = 0.3
+"""A reading older than this is renewed before a shrink, where that is possible ..."""
+FRESH_WAIT_S = 1.0
+"""... within this time; then the newest one has to do, as long as it was taken after the last move."""
+STUCK_S = 3.0
+"""A shrink that has not moved for so long is not going to (Linux retries every 200 ms)."""
+STUCK_COOL_S = 30.0
+DEFLATED_COOL_S = 5.0
+
+
+def bounds(guest: Guest, track: Track) -> tuple[int, int]:
+    """I1: the smallest and largest size that may be asked for, page-aligned; floor wins over a smaller ceiling.
+
+    A floor above the guest's own maximum is the maximum.
+    """
+    low = min(page_ceil(guest.floor), page_floor(guest.max))
+    top = guest.top if track.adopted is None else min(guest.top, track.adopted)
+    return low, max(low, page_floor(top))
+
+
+def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
+    """I5, I6: why the target has to follow the actual size, if it has to."""
+    if not track.ours or track.health is not Health.OK:
+        return None
+    if track.shrinking:
+        if track.reached:
+            return Reason.DEFLATED
+        if now - max(track.moved_at, track.ok_since) > STUCK_S:
+            return Reason.STUCK
+    elif track.below >= 2 and (guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK):
+        return Reason.MANUAL
+    return None
+
+
+def bars_shrink(track: Track, now: float) -> Reason | None:
+    """I3, I5: why this guest may not be shrunk now, if it may not."""
+    if now < track.cool_until:
+        return Reason.COOL_DOWN
+    if track.shrinking or track.growing(now):
+        return Reason.WAIT_MOVE
+    if not track.fresh():
+        return Reason.WAIT_READING
+    assert track.reading is not None
+    stale = now - track.reading.taken_at > FRESH_S
+    if stale and (track.asked_since is None or now - track.asked_since < FRESH_WAIT_S):
+        return Reason.WAIT_READING
+    return None
+
+
+class Grow:
+    """One guest's growth asked for at this tick: what it needs, what it may need, what it may have."""
+
+    __slots__ = ("headroom", "need", "rest", "shares")
+
+    def __init__(self, target: int, need: int, urgent: int, size: int, shares: int) -> None:
+        need, urgent = min(max(need, target), size), min(max(urgent, target), size)
+        self.need = need - target
+        self.headroom = max(0, urgent - need)
+        self.rest = size - max(urgent, need)
+        self.shares = shares
+
+    @property
+    def urgent(self) -> int:
+        """Bytes that may come out of the cushion."""
+        return self.need + self.headroom
+
+
+def grants(grows: Sequence[Grow], room: int, cushion: int, *, overloaded: bool) -> list[int]:
+    """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
+
+    In a declared overload need is granted although there is no room: the host swaps as it would without us,
+    rather than one guest starving.
+    """
+    weights = [grow.shares for grow in grows]
+    needs = [grow.need for grow in grows]
+    granted = needs if overloaded else water_fill(room, needs, weights)
+    room -= sum(granted)
+    headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
+    room -= sum(headrooms)
+    rests = water_fill(room - cushion, [grow.rest for grow in grows], weights)
+    return [need + headroom + rest for need, headroom, rest in zip(granted, headrooms, rests, strict=True)]

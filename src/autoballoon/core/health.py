@@ -1,0 +1,110 @@
+"""Observe: one guest's track brought up to date with what was just seen, and whether it may be moved."""
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.track import SLACK, Health, Reading, Track
+
+DRIVER_WAIT_S = 30.0
+"""A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
+SILENT_S = 5.0
+"""Statistics this old are no ground for any move: five missed readings at the usual one a second."""
+GROWTH_MIN_S = 0.05
+"""Readings closer than this say nothing about growth."""
+SWAP_FADE_S = 10.0
+
+
+def observe(track: Track | None, guest: Guest, now: float) -> Track:
+    """The track after seeing `guest` at `now` (seconds, monotonic); `track` is None at first contact."""
+    if track is None:
+        track = Track(
+            target=guest.actual,
+            before=guest.actual,
+            actual=guest.actual,
+            health=Health.OK,
+            since=now - (guest.up_s or 0.0),
+            up_s=guest.up_s or 0.0,
+        )
+    elif _began_anew(track, guest):
+        track = Track(
+            target=guest.actual,
+            before=guest.actual,
+            actual=guest.actual,
+            health=Health.BOOTING,
+            since=now - (guest.up_s or 0.0),
+            up_s=guest.up_s or 0.0,
+            adopted=track.adopted,
+        )
+    if not track.ours:
+        track = msgspec.structs.replace(track, target=guest.actual, before=guest.actual)
+    changed = guest.actual != track.actual
+    # Readings first: one that came together with a change of size belongs to neither size.
+    reading = _reading(track, guest, now)
+    below = 0
+    if track.ours and guest.actual < min(track.target, track.before) - SLACK:
+        below = track.below + (reading is not track.reading and reading is not None)
+    health = health_of(guest, reading, now, track.since)
+    return msgspec.structs.replace(
+        track,
+        actual=guest.actual,
+        changed_at=now if changed else track.changed_at,
+        up_s=guest.up_s or 0.0,
+        reading=reading,
+        reached=track.reached or guest.actual <= track.target + SLACK,
+        below=below,
+        health=health,
+        ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
+    )
+
+
+def _began_anew(track: Track, guest: Guest) -> bool:
+    """It was reset or started again: the driver is gone, or its uptime fell."""
+    if guest.driver is False:
+        return track.health not in (Health.BOOTING, Health.NO_DRIVER, Health.INCOMING)
+    return guest.up_s is not None and guest.up_s < track.up_s - 1.0
+
+
+def health_of(guest: Guest, reading: Reading | None, now: float, since: float) -> Health:
+    """Whether the guest may be moved, and if not, why. Total: every guest has exactly one health."""
+    if not guest.managed:
+        return Health.UNMANAGED
+    if guest.incoming:
+        return Health.INCOMING
+    if not guest.running:
+        return Health.STOPPED
+    # Without a word from QEMU (before 7.2) a young guest that has never answered is taken to be booting.
+    young = guest.up_s is not None and guest.up_s < DRIVER_WAIT_S
+    if guest.driver is False or (guest.driver is None and guest.available is None and young):
+        return Health.BOOTING if now - since < DRIVER_WAIT_S else Health.NO_DRIVER
+    if reading is None or guest.available is None or now - reading.taken_at > SILENT_S:
+        return Health.SILENT
+    return Health.OK
+
+
+def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
+    """The newest reading: the one that `guest` carries when it is newer than the track's."""
+    last = track.reading
+    if guest.available is None or guest.age_s is None:
+        return None if guest.available is None else last
+    taken_at = now - guest.age_s
+    if last is not None and taken_at <= last.taken_at + GROWTH_MIN_S:
+        return last
+    available = min(guest.available, guest.actual)
+    growth, swapping = 0.0, 0
+    if last is not None:
+        elapsed = taken_at - last.taken_at
+        need = guest.actual - available
+        growth = (need - max(0, last.actual - last.available)) / elapsed
+        swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
+        if guest.swap_in is not None and last.swap_in is not None:
+            swapping += max(0, guest.swap_in - last.swap_in)
+        swapping = min(swapping, guest.max // 4)
+    return Reading(
+        taken_at=taken_at,
+        actual=guest.actual,
+        available=available,
+        caches=min(guest.caches if guest.caches is not None else available, available),
+        swap_in=guest.swap_in,
+        growth=growth,
+        swapping=swapping,
+    )

@@ -1,0 +1,32 @@
+"""Pace: how fast a wish is followed. Grow at once; shrink slowly, unless the host is short; rest when near."""
+
+from autoballoon.core.model import Guest, Reason
+from autoballoon.core.track import Track
+from autoballoon.core.units import MIB
+
+EVERY_S = 5.0
+"""While the host is not short a guest shrinks at most once in this time."""
+PART = 0.25
+"""... and then by this part of the way at most (Xen's self-balloon took an eighth a second)."""
+
+
+def dead_band(guest: Guest, short: bool) -> int:
+    """Differences up to this size (bytes) are not worth a move."""
+    if short:
+        return 4 * MIB
+    return max(8 * MIB, guest.max // 50)
+
+
+def paced_shrink(
+    guest: Guest, track: Track, size: int, *, short: bool, now: float
+) -> tuple[int, Reason | None]:
+    """How far towards `size` (below the target) the guest may go now; a Reason when it may not go at all."""
+    gap = track.target - size
+    if gap <= dead_band(guest, short):
+        return track.target, Reason.SMALL
+    if short:
+        return size, None
+    if now - track.paced_at < EVERY_S:
+        return track.target, Reason.PACED
+    step = max(round(gap * PART), min(gap, 2 * dead_band(guest, short)))
+    return track.target - step, None

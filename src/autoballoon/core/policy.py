@@ -1,0 +1,70 @@
+"""What the engine and a policy tell each other."""
+
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import msgspec
+
+from autoballoon.core.model import Guest, Reason, Snapshot
+from autoballoon.core.pool import Account
+from autoballoon.core.track import Track
+
+
+class Sight(msgspec.Struct, frozen=True):
+    """Everything a policy may look at."""
+
+    snapshot: Snapshot
+    account: Account
+    tracks: Mapping[str, Track]
+    movable: tuple[Guest, ...]
+    """The guests whose health allows a move; a wish for any other is ignored."""
+    overload: str = "host-swap"
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """The size a policy would give a guest, and why."""
+
+    size: int
+    reason: Reason
+    """Why it would lie below what the guest has, or above."""
+    need: int = 0
+    """The size below which it would have to swap, or starve."""
+    urgent: int = 0
+    """The size up to which it may be granted memory out of the cushion: need and headroom."""
+    numbers: dict[str, int | float] = {}
+
+
+class Wishes(msgspec.Struct, frozen=True):
+    """What a policy wants of one tick."""
+
+    memory: Any
+    """The policy's own memory, handed back to it at the next tick."""
+    wishes: Mapping[str, Wish]
+    cushion: int = 0
+    """Bytes of the pool to leave with the host, for grants that cannot wait."""
+    overloaded: bool = False
+    """Needs exceed the pool."""
+    edges: Mapping[str, int] = {}
+    """Available memory (bytes) below which a guest is near its edge, by key."""
+
+
+class Policy(Protocol):
+    """Says what it would wish; never moves anything. Pure: same sight and memory, same wishes."""
+
+    @property
+    def name(self) -> str:
+        """Its name in the configuration."""
+
+    @property
+    def every_s(self) -> float:
+        """Seconds between two looks; 0 means every tick."""
+
+    @property
+    def raw(self) -> bool:
+        """A published rule of others: no pace of ours, and only I1 and I3 of the guard."""
+
+    def start(self) -> Any:
+        """Empty memory."""
+
+    def wish(self, memory: Any, sight: Sight, now: float) -> Wishes:
+        """The sizes it would give the movable guests."""

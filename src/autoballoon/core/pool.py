@@ -1,0 +1,94 @@
+"""The pool: what the host has for guests, and what they are charged (invariant I2)."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from autoballoon.core.model import Guest, Snapshot
+from autoballoon.core.track import Health, Track, resident_of
+from autoballoon.core.units import MIB, Portion
+
+YOUNG_S = 60.0
+YOUNG_OVERHEAD = 40 * MIB
+"""What a young QEMU is charged at least beyond guest memory: its overhead is still growing (30 to 85 MiB under
+TCG, measured on QEMU 7.2; device models and worker stacks alone take about 20)."""
+
+
+class Account(msgspec.Struct, frozen=True):
+    """The host's books at one tick, in bytes."""
+
+    capacity: int
+    available: int
+    reserve: int
+    """Kept free for the host, never handed out."""
+    other: int
+    """What the host holds that is no guest's."""
+    pool: int
+    """capacity - reserve - other."""
+    charges: int
+    """The sum of what guests hold or have been promised."""
+    cushion: int = 0
+    """Wanted free for grants that cannot wait."""
+    unsure: tuple[str, ...] = ()
+    """Names of guests charged at their maximum or held at what they have: the guarantee waits for them."""
+
+    @property
+    def room(self) -> int:
+        """What could be granted now; negative when more is promised than there is."""
+        return self.pool - self.charges
+
+    @property
+    def guarantee(self) -> bool:
+        """Guests that keep to their targets cannot make this host swap."""
+        return self.charges <= self.pool
+
+    @property
+    def short(self) -> bool:
+        """The host is short: the cushion is not whole, or less is free than the reserve."""
+        return self.room < self.cushion or self.available < self.reserve
+
+
+def overhead_of(guest: Guest) -> int:
+    """What its QEMU takes beyond guest memory; unknown counts as 0 (it is then part of `other`)."""
+    overhead = guest.overhead or 0
+    if guest.pid is not None and guest.up_s is not None and guest.up_s < YOUNG_S:
+        return max(overhead, YOUNG_OVERHEAD)
+    return overhead
+
+
+def charge_of(guest: Guest, track: Track) -> int:
+    """Bytes of the pool that this guest holds or may take without asking (design: charge)."""
+    if track.health is Health.UNMANAGED:
+        return overhead_of(guest) + resident_of(guest)
+    if track.health is Health.INCOMING:
+        return overhead_of(guest) + guest.max
+    if track.health in (Health.BOOTING, Health.NO_DRIVER):
+        promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
+        return overhead_of(guest) + max(promised, guest.resident or 0)
+    return overhead_of(guest) + max(track.target, guest.actual, guest.resident or 0)
+
+
+def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion) -> Account:
+    """The books for this snapshot; every guest has a track."""
+    host = snapshot.host
+    held = charges = 0
+    unsure: list[str] = []
+    for guest in snapshot.guests:
+        track = tracks[guest.key]
+        held += resident_of(guest) + (guest.overhead or 0)
+        charges += charge_of(guest, track)
+        if track.health in (Health.NO_DRIVER, Health.INCOMING) or (
+            track.health is Health.BOOTING and not track.ours
+        ):
+            unsure.append(guest.name)
+    kept = reserve.of(host.capacity)
+    other = max(0, host.capacity - host.available - held)
+    return Account(
+        capacity=host.capacity,
+        available=host.available,
+        reserve=kept,
+        other=other,
+        pool=max(0, host.capacity - kept - other),
+        charges=charges,
+        unsure=tuple(unsure),
+    )

@@ -1,0 +1,109 @@
+"""What the engine remembers of one guest from tick to tick: its last reading, its last move, its health."""
+
+from enum import Enum
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.units import MIB
+
+SLACK = 1 * MIB
+"""Two sizes closer than this are the same: drivers move in chunks of 256 pages (Linux virtio_balloon.c)."""
+RESIDENT_SLACK = 16 * MIB
+"""Resident memory this far above `actual` is QEMU's own jitter, not memory that was kept back."""
+
+GROW_WAIT_S = 3.0
+"""A guest that has not taken what it was given by then does not want it now (deflating 320 MiB took 0.2 s)."""
+
+
+class Health(Enum):
+    """May this guest be moved? Only OK guests are."""
+
+    OK = "ok"
+    BOOTING = "booting"
+    NO_DRIVER = "no-driver"
+    SILENT = "silent"
+    STOPPED = "stopped"
+    INCOMING = "incoming"
+    UNMANAGED = "unmanaged"
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """The guest's statistics of one moment, with the size it had then."""
+
+    taken_at: float
+    actual: int
+    available: int
+    caches: int
+    swap_in: int | None
+    growth: float = 0.0
+    """How fast its need has risen since the reading before, bytes a second; negative when it fell."""
+    swapping: int = 0
+    """Bytes swapped in lately (halved every SWAP_FADE_S): memory it misses although it shows some free."""
+
+    @property
+    def need(self) -> int:
+        """Bytes it cannot give back without swapping: logical size less what it reports as available.
+
+        Holds in both accounting modes: with feature bit 2 ballooned pages count as used and `total` stays,
+        without it `total` shrinks; either way `available` is the part of `actual` that is not in use. What the
+        guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
+        """
+        return max(0, self.actual - self.available) + self.swapping
+
+
+class Track(msgspec.Struct, frozen=True):
+    """One guest's history, as far as decisions need it."""
+
+    target: int
+    """What it was last asked to be; its actual size until we have asked for anything."""
+    before: int
+    """The target before that."""
+    actual: int
+    health: Health
+    ours: bool = False
+    """We have set a target in this life of the guest."""
+    reached: bool = True
+    """It has been at (or below) the target since that was set."""
+    set_at: float = -1e9
+    changed_at: float = -1e9
+    """When its actual size was last seen to change."""
+    since: float = 0.0
+    """When this life of it (since start or reset) was first seen."""
+    up_s: float = 0.0
+    reading: Reading | None = None
+    cool_until: float = -1e9
+    """No shrink before this time."""
+    adopted: int | None = None
+    """A size that somebody else set: its ceiling until `unhold`."""
+    below: int = 0
+    """Readings in a row in which it was smaller than anything we asked for."""
+    ok_since: float = -1e9
+    """When it last became OK: a driver that has just come up is not stuck yet."""
+    asked_since: float | None = None
+    """A shrink has been wanted since then, and waits for a fresh reading."""
+    paced_at: float = -1e9
+    """When it was last shrunk although the host was not short."""
+
+    @property
+    def moved_at(self) -> float:
+        """When it last moved or was last told to; a reading from before is no ground for a shrink."""
+        return max(self.set_at, self.changed_at)
+
+    @property
+    def shrinking(self) -> bool:
+        """A shrink is under way."""
+        return self.actual > self.target + SLACK
+
+    def growing(self, now: float) -> bool:
+        """A grow is under way, or the guest has let it lie for no more than GROW_WAIT_S."""
+        return self.actual < self.target - SLACK and now - self.set_at < GROW_WAIT_S
+
+    def fresh(self) -> bool:
+        """Its last reading was taken after its last move (invariant I3)."""
+        return self.reading is not None and self.reading.taken_at > self.moved_at
+
+
+def resident_of(guest: Guest) -> int:
+    """Guest memory that the host holds; where that cannot be seen, the guest's whole size."""
+    return guest.actual if guest.resident is None else guest.resident

@@ -1,0 +1,210 @@
+"""The ladder: each guest's memory is a ladder of claims, and one pool is handed out rung by rung.
+
+    1 floor   2 need   3 headroom   4 the host's cushion   5 warm cache   6 cold cache   7 surplus, to the ceiling
+
+Within a rung the pool is shared by weighted water-filling. What a guest gets is its wish. So what is taken first
+is surplus, then cold cache, and need last; what is given first is need; and memory moves from one guest to
+another even while the host's total stands still.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from autoballoon.core.model import Guest, Reason
+from autoballoon.core.policy import Sight, Wish, Wishes
+from autoballoon.core.pool import charge_of, overhead_of
+from autoballoon.core.share import water_fill
+from autoballoon.core.track import Reading, Track
+from autoballoon.core.units import MIB
+
+GUEST_REACT_S = 0.35
+"""From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
+HOST_REACT_S = 0.7
+"""From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
+PEAK_HALF_S = 30.0
+"""A growth once seen is expected again, half as fast after this time."""
+WARM_S = 30.0
+"""Cache read in within about this time is taken to be in use."""
+CUSHION_MIN, CUSHION_MAX = 0.05, 0.20
+"""Bounds of the cushion, as parts of the pool."""
+
+
+class Habit(msgspec.Struct, frozen=True):
+    """What was learnt of one guest."""
+
+    peak: float = 0.0
+    """Its fastest recent growth, bytes a second."""
+    cold: int = 0
+    """Cache that has been there for long, bytes: a slowly following low-water mark."""
+    taken_at: float = 0.0
+    """The time of the reading that this was learnt from."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What was learnt of the guests and of the host."""
+
+    habits: Mapping[str, Habit]
+    joint: float = 0.0
+    """The fastest recent growth of all guests and the host together, bytes a second."""
+    other: int | None = None
+    at: float = 0.0
+
+
+class Rungs(msgspec.Struct, frozen=True):
+    """One guest's claims, each the size it would have when that rung is full."""
+
+    floor: int
+    need: int
+    headroom: int
+    warm: int
+    cold: int
+    top: int
+    base: int
+    """The least headroom it should have, bytes."""
+
+    def taken(self, size: int) -> Reason:
+        """What a guest loses that is left with `size`."""
+        if size >= self.cold:
+            return Reason.TAKE_SURPLUS
+        if size >= self.warm:
+            return Reason.TAKE_COLD_CACHE
+        if size >= self.headroom:
+            return Reason.TAKE_WARM_CACHE
+        return Reason.TAKE_HEADROOM if size >= self.need else Reason.TAKE_NEED
+
+
+class Ladder:
+    """The policy of autoballoon."""
+
+    name = "ladder"
+    every_s = 0.0
+    raw = False
+
+    def start(self) -> Memory:
+        """Nothing learnt yet."""
+        return Memory(habits={})
+
+    def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
+        """The pool handed out over all movable guests."""
+        memory = learn(memory, sight, now)
+        movable = sight.movable
+        if not movable:
+            return Wishes(memory=memory, wishes={}, cushion=self._cushion(memory, sight.account.pool))
+        held = {guest.key for guest in movable}
+        pool = sight.account.pool - sum(overhead_of(guest) for guest in movable)
+        pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
+        cushion = self._cushion(memory, pool)
+        rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key]) for guest in movable]
+        sizes, overloaded = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
+        wishes, edges = {}, {}
+        for guest, rung, size in zip(movable, rungs, sizes, strict=True):
+            track = sight.tracks[guest.key]
+            wishes[guest.key] = Wish(
+                size=size,
+                need=rung.need,
+                urgent=min(size, rung.headroom),
+                reason=_why(rung, track, size),
+                numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
+            )
+            edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
+        return Wishes(memory=memory, wishes=wishes, cushion=cushion, overloaded=overloaded, edges=edges)
+
+    def _cushion(self, memory: Memory, pool: int) -> int:
+        least, most = round(pool * CUSHION_MIN), round(pool * CUSHION_MAX)
+        return max(0, least, min(most, round(memory.joint * HOST_REACT_S)))
+
+
+def _why(rung: Rungs, track: Track, size: int) -> Reason:
+    if size < track.target:
+        return rung.taken(size)
+    return Reason.NEED if track.target < rung.headroom else Reason.GIVE_BACK
+
+
+def _caches(track: Track) -> int:
+    return track.reading.caches if track.reading is not None else 0
+
+
+def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> tuple[list[int], bool]:
+    """Sizes that sum to the pool less the cushion, as far as claims go; and whether needs exceed the pool.
+
+    In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
+    `overload = "host-swap"`.
+    """
+    floors = [rung.floor for rung in rungs]
+    sizes = water_fill(pool, floors, shares)
+    if sum(rung.need for rung in rungs) > pool:
+        return [min(rung.top, rung.need + rung.base // 4) for rung in rungs], True
+    left = pool - sum(sizes)
+    for name in ("need", "headroom", "warm", "cold", "top"):
+        if name == "warm":
+            left -= cushion
+        claims = [getattr(rung, name) - size for rung, size in zip(rungs, sizes, strict=True)]
+        given = water_fill(left, claims, shares)
+        sizes = [size + more for size, more in zip(sizes, given, strict=True)]
+        left -= sum(given)
+    return sizes, False
+
+
+def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
+    """The ladder of one guest; each rung includes those below it.
+
+    Headroom may hold cache until it is needed, so cache is claimed beside the least headroom, not on top of all.
+    """
+    reading = track.reading
+    assert reading is not None, "only guests with a reading are movable"
+    top = guest.top if track.adopted is None else min(guest.top, track.adopted)
+    floor = min(guest.floor, top)
+    base = base_headroom(guest)
+    headroom = max(base, round(habit.peak * GUEST_REACT_S))
+    if reading.available < base // 2:
+        # It is at the end of its memory and its need can no longer be told: let it grow in larger steps.
+        headroom *= 2
+    headroom = min(headroom, guest.max // 4)
+    need = min(max(reading.need, floor), top)
+    with_headroom = min(max(reading.need + headroom, floor), top)
+    warm = min(max(with_headroom, reading.need + base + reading.caches - habit.cold), top)
+    cold = min(max(warm, reading.need + base + reading.caches), top)
+    return Rungs(floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base)
+
+
+def base_headroom(guest: Guest) -> int:
+    """The least headroom worth having, bytes: 24 MiB and 2 % of the guest's maximum."""
+    return 24 * MIB + guest.max // 50
+
+
+def learn(memory: Memory, sight: Sight, now: float) -> Memory:
+    """Memory after this snapshot: habits of the movable guests, and their joint growth with the host's own use."""
+    habits = {}
+    growth = 0.0
+    for guest in sight.movable:
+        reading = sight.tracks[guest.key].reading
+        assert reading is not None
+        habits[guest.key] = _learn_guest(memory.habits.get(guest.key), reading)
+        if now - reading.taken_at < 1.5:
+            growth += max(0.0, reading.growth)
+    elapsed = now - memory.at
+    other = memory.other
+    at = memory.at
+    if other is None or elapsed >= 1.0:
+        if other is not None:
+            growth += max(0.0, (sight.account.other - other) / elapsed)
+        other, at = sight.account.other, now
+    faded = memory.joint * 0.5 ** (max(0.0, elapsed) / PEAK_HALF_S) if at == now else memory.joint
+    return Memory(habits=habits, joint=max(faded, growth), other=other, at=at)
+
+
+def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
+    if habit is None:
+        return Habit(cold=0, taken_at=reading.taken_at)
+    elapsed = reading.taken_at - habit.taken_at
+    if elapsed <= 0:
+        return habit
+    fade = 0.5 ** (elapsed / PEAK_HALF_S)
+    # Cache becomes cold with time; cache that went away is not cold any more.
+    cold = round(reading.caches - (reading.caches - habit.cold) * 0.5 ** (elapsed / WARM_S))
+    return Habit(
+        peak=max(habit.peak * fade, reading.growth),
+        cold=min(cold, reading.caches) if habit.cold <= reading.caches else reading.caches,
+        taken_at=reading.taken_at,
+    )
