@@ -1,0 +1,108 @@
+"""What the repository promises about itself: links, commands, packages and pins."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
+LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
+FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
+
+
+def read(name: str) -> str:
+    return (ROOT / name).read_text(encoding="utf-8")
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors of a page's headings, made as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", FENCE.sub("", page.read_text(encoding="utf-8")), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def targets() -> set[str]:
+    return set(re.findall(r"^([a-z]+):", read("Makefile"), re.MULTILINE))
+
+
+def pinned() -> dict[str, str]:
+    return dict(re.findall(r"^(\S+)==(\S+) \\$", read("requirements.lock"), re.MULTILINE))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    broken = []
+    for link in LINK.findall(FENCE.sub("", page.read_text(encoding="utf-8"))):
+        if "://" in link:
+            continue
+        path, _, anchor = link.partition("#")
+        goal = (page.parent / path) if path else page
+        if not goal.exists() or (anchor and anchor not in anchors(goal)):
+            broken.append(link)
+    assert broken == []
+
+
+def test_every_decision_is_in_the_index() -> None:
+    folder = ROOT / "docs/decisions"
+    index = LINK.findall((folder / "README.md").read_text(encoding="utf-8"))
+    assert sorted(index) == sorted(page.name for page in folder.glob("*.md") if page.name != "README.md")
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_make_targets_named_in_pages_exist(page: Path) -> None:
+    code = "\n".join(
+        re.findall(r"`[^`\n]+`|^```.*?^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
+    )
+    assert set(re.findall(r"\bmake ([a-z]+)", code)) <= targets()
+
+
+def test_help_lists_every_target() -> None:
+    described = set(re.findall(r"^([a-z]+):.*## \S", read("Makefile"), re.MULTILINE))
+    assert described == targets()
+
+
+def test_integration_runs_the_command_that_the_readme_names() -> None:
+    commands = [line for line in read(".ci/run").splitlines() if line and not line.startswith("#")]
+    assert commands == ["set -eu", 'cd "$(dirname "$0")/.."', "exec make test"]
+    assert re.search(r"^make test\b", read("README.md"), re.MULTILINE)
+
+
+def test_every_dependency_is_pinned_above_its_floor_and_explained() -> None:
+    pyproject = tomllib.loads(read("pyproject.toml"))
+    project = pyproject["project"]
+    extras = project["optional-dependencies"].values()
+    wanted = [
+        *pyproject["build-system"]["requires"],
+        *project["dependencies"],
+        *(r for extra in extras for r in extra),
+    ]
+    explained = dict(
+        re.findall(r"^\| ([a-z][\w.-]*) \| ([\d.]+) \|", read("docs/decisions/dependencies.md"), re.MULTILINE)
+    )
+    assert explained == dict(requirement.split(">=") for requirement in wanted)
+    pins = pinned()
+    for name, floor in explained.items():
+        pin = pins[re.sub(r"[-_.]+", "-", name)]
+        assert [int(part) for part in pin.split(".")] >= [int(part) for part in floor.split(".")], name
+
+
+def test_the_lock_holds_names_versions_and_hashes_only() -> None:
+    allowed = re.compile(
+        r"# Written by make lock: .*|[a-z0-9-]+==\S+ \\|    --hash=sha256:[0-9a-f]{64}(?: \\)?|"
+    )
+    strange = [line for line in read("requirements.lock").splitlines() if not allowed.fullmatch(line)]
+    assert strange == []
+
+
+def test_the_package_list_has_one_package_a_line() -> None:
+    lines = [line.split("#")[0].strip() for line in read("tools/debian-packages.txt").splitlines()]
+    names = [line for line in lines if line]
+    assert names
+    assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in names)
+    assert len(names) == len(set(names))
+
+
+def test_a_version_is_stated_once() -> None:
+    version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
+    assert f"## {version} " in read("CHANGELOG.md")
