@@ -1,0 +1,132 @@
+"""Sensing: one Snapshot from the host, the hypervisors and the operator's bounds.
+
+Knows no loop and no policy, so that the lab's instruments see exactly what the daemon sees.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+import msgspec
+
+from autoballoon.core.model import Guest, Host, Snapshot
+from autoballoon.core.units import size_text
+from autoballoon.daemon.config import Bounds
+from autoballoon.guests.hypervisor import Hypervisor, Problem
+
+
+class HostSense(Protocol):
+    """What is read of the host; kept by host.memory.HostReader."""
+
+    def read(self) -> Host: ...
+
+    def free_now(self) -> int: ...
+
+
+class HeldMemory(Protocol):
+    """What the host holds for one guest, bytes; kept by host.process.ProcessMemory."""
+
+    @property
+    def resident(self) -> int: ...
+    @property
+    def swapped(self) -> int: ...
+    @property
+    def overhead(self) -> int: ...
+
+
+class ProcessSense(Protocol):
+    """The host's view of a QEMU process; kept by host.process.ProcessReader."""
+
+    def read(self, pid: int, ram: int) -> HeldMemory | None: ...
+
+
+class Senses:
+    """Everything that is looked at in a tick."""
+
+    def __init__(
+        self,
+        host: HostSense,
+        processes: ProcessSense,
+        hypervisors: Sequence[Hypervisor],
+        bounds: Callable[[str], Bounds],
+    ) -> None:
+        self.host = host
+        self.hypervisors = tuple(hypervisors)
+        self._processes = processes
+        self._bounds = bounds
+        self._owner: dict[str, Hypervisor] = {}
+        self._problems: list[Problem] = []
+
+    async def snapshot(self) -> Snapshot:
+        """What is known now. OSError when the host itself cannot be read; no guest can make it fail."""
+        return Snapshot(host=self.host.read(), guests=tuple(await self.guests()))
+
+    async def guests(self, only: frozenset[str] | None = None) -> list[Guest]:
+        """Every guest (or those whose key is in `only`) with the host's view and the operator's bounds."""
+        found: dict[str, Guest] = {}
+        problems: list[Problem] = []
+        by_pid: dict[int, str] = {}
+        for hypervisor in self.hypervisors:
+            for guest in await hypervisor.read():
+                if guest.pid is not None and by_pid.setdefault(guest.pid, guest.key) != guest.key:
+                    says = (
+                        f"is the same QEMU as {by_pid[guest.pid]}; let only one of them match [connect] qmp"
+                    )
+                    problems.append(Problem(where=guest.key, says=says))
+                    continue
+                self._owner[guest.key] = hypervisor
+                if only is None or guest.key in only:
+                    found[guest.key] = self._complete(guest, problems)
+        if only is None:
+            self._problems = problems
+            self._owner = {key: self._owner[key] for key in found}
+        return _told_apart(list(found.values()))
+
+    def _complete(self, guest: Guest, problems: list[Problem]) -> Guest:
+        bounds = self._bounds(guest.name)
+        floor, ceiling, fits = bounds.within(guest.max)
+        if not fits:
+            says = (
+                f"{guest.name}: its floor was above its ceiling of {size_text(ceiling)} and is taken as that"
+            )
+            problems.append(Problem(where=guest.key, says=says))
+        guest = msgspec.structs.replace(
+            guest,
+            floor=floor,
+            ceiling=ceiling,
+            shares=bounds.shares,
+            managed=guest.managed and bounds.manage,
+        )
+        held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
+        if held is None:
+            return guest
+        return msgspec.structs.replace(
+            guest, resident=held.resident, swapped=held.swapped, overhead=held.overhead
+        )
+
+    async def ask(self, keys: frozenset[str]) -> None:
+        """Have fresh statistics taken from these guests at once; the wait is bounded by the hypervisors."""
+        owners = {self._owner[key] for key in keys if key in self._owner}
+        if owners:
+            await asyncio.gather(
+                *(one.ask(frozenset(k for k in keys if self._owner.get(k) is one)) for one in owners)
+            )
+
+    def owner(self, key: str) -> Hypervisor | None:
+        """The hypervisor that the guest was last read from; None when it is gone."""
+        return self._owner.get(key)
+
+    def problems(self) -> list[Problem]:
+        """What keeps guests from being seen or balanced, as of the last snapshot."""
+        return [*self._problems, *(one for hypervisor in self.hypervisors for one in hypervisor.problems())]
+
+
+def _told_apart(guests: list[Guest]) -> list[Guest]:
+    """Two guests with one name are shown as NAME@key."""
+    names: dict[str, int] = {}
+    for guest in guests:
+        names[guest.name] = names.get(guest.name, 0) + 1
+    return [
+        guest if names[guest.name] == 1 else msgspec.structs.replace(guest, name=f"{guest.name}@{guest.key}")
+        for guest in guests
+    ]

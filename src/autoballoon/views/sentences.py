@@ -1,0 +1,71 @@
+"""A decision in one sentence, with its numbers: for the log, `status` and reports."""
+
+from collections.abc import Mapping
+
+from autoballoon.core.model import Decision, Reason, Resume, SetTarget, Stay, Suspend
+from autoballoon.core.units import GIB, MIB, size_text
+
+_WHY: Mapping[Reason, str] = {
+    Reason.BOOT: "a size to start with, until its driver is up",
+    Reason.NEED: "it runs short, so it gets {moved}",
+    Reason.GIVE_BACK: "the pool has room, so it gets {moved} back",
+    Reason.TAKE_SURPLUS: "took {moved} that it does not use",
+    Reason.TAKE_COLD_CACHE: "took {moved} of cold cache",
+    Reason.TAKE_WARM_CACHE: "took {moved}, some of it warm cache",
+    Reason.TAKE_HEADROOM: "took {moved}, some of it headroom",
+    Reason.TAKE_NEED: "took {moved} that it needs, as overload allows",
+    Reason.BOUNDS: "led back between its floor and ceiling",
+    Reason.STUCK: "it did not give up what was asked, so its target goes back to its size",
+    Reason.DEFLATED: "it took memory back by itself, and its target follows",
+    Reason.MANUAL: "somebody else set this size, and it is its ceiling now",
+    Reason.FAREWELL: "the daemon leaves and hands memory back",
+    Reason.RULE: "as the policy's rule says",
+    Reason.SETTLED: "it has what it should have",
+    Reason.SMALL: "the change would be too small to be worth a move",
+    Reason.PACED: "the host is not short, so it shrinks slowly",
+    Reason.WAIT_READING: "it waits for a reading taken after its last move",
+    Reason.WAIT_MOVE: "its last shrink is still under way",
+    Reason.WAIT_ROOM: "it waits for memory that others have not given back yet",
+    Reason.COOL_DOWN: "it fought its last shrink and is left alone for a while",
+    Reason.SILENT: "its statistics are old, so it keeps what it holds",
+    Reason.BOOTING: "it boots",
+    Reason.NO_DRIVER: "it has no balloon driver",
+    Reason.STOPPED: "its processors are stopped",
+    Reason.INCOMING: "it has not arrived yet",
+    Reason.UNMANAGED: "it is left alone, as configured",
+}
+
+
+def sentence(decision: Decision) -> str:
+    """What is done with one guest and why, with the numbers behind it."""
+    moved = abs(decision.size - decision.before) if isinstance(decision, SetTarget) else 0
+    why = _WHY[decision.reason].format(moved=size_text(moved))
+    return f"{decision.guest}: {_what(decision)}: {why}{_numbers(decision.numbers)}"
+
+
+def _what(decision: Decision) -> str:
+    match decision:
+        case SetTarget(before=before, size=size) if max(before, size) < 10 * GIB:
+            return f"{before / MIB:.0f} -> {size / MIB:.0f} MiB"
+        case SetTarget(before=before, size=size):
+            return f"{size_text(before)} -> {size_text(size)}"
+        case Stay(size=size):
+            return f"stays at {size_text(size)}"
+        case Suspend():
+            return "stopped"
+        case Resume():
+            return "runs again"
+    raise AssertionError(decision)  # the union is closed
+
+
+def _numbers(numbers: Mapping[str, int | float]) -> str:
+    """ " (need 120 MiB, since 3.0 s)": bytes, unless the name ends in _s (seconds)."""
+    if not numbers:
+        return ""
+    told = (
+        f"{name.removesuffix('_s').replace('_', ' ')} {number:.1f} s"
+        if name.endswith("_s")
+        else f"{name.replace('_', ' ')} {size_text(round(number))}"
+        for name, number in numbers.items()
+    )
+    return f" ({', '.join(told)})"
