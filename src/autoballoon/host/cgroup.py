@@ -1,0 +1,129 @@
+"""A memory control group and the ancestors that limit it, cgroup v1 or v2."""
+
+from pathlib import Path
+
+import msgspec
+
+from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.host.files import KeptFile, fields, read_if_there
+
+
+class _Files(msgspec.Struct, frozen=True):
+    """What the files are called in one version of cgroups."""
+
+    usage: str
+    limits: tuple[str, ...]
+    reclaimable: tuple[bytes, ...]
+    """Lines of memory.stat, of the whole subtree, that the kernel gives back before it swaps."""
+
+
+# v1 counts kernel memory in the usage but does not say which part of it is reclaimable slab.
+_V1 = _Files(
+    "memory.usage_in_bytes", ("memory.limit_in_bytes",), (b"total_active_file", b"total_inactive_file")
+)
+_V2 = _Files(
+    "memory.current",
+    ("memory.high", "memory.max"),
+    (b"active_file", b"inactive_file", b"slab_reclaimable"),
+)
+
+
+class _Level:
+    """One group on the way up, with its usage file kept open."""
+
+    def __init__(self, path: Path, names: _Files) -> None:
+        self._path = path
+        self._names = names
+        self._usage = KeptFile(path / names.usage)
+        self._reclaimable = 0
+
+    def limit(self, machine_total: int) -> int | None:
+        """The group's own limit, bytes; None when it has none that is below the machine's memory."""
+        texts = (read_if_there(self._path / name) for name in self._names.limits)
+        found = [int(text) for text in texts if text and text.strip().isdigit()]
+        return min((limit for limit in found if limit < machine_total), default=None)
+
+    def used(self) -> int:
+        """Bytes the group holds that only swapping or killing would give back."""
+        stat = fields(read_if_there(self._path / "memory.stat") or b"")
+        self._reclaimable = sum(stat.get(name, 0) for name in self._names.reclaimable)
+        return self.used_now()
+
+    def used_now(self) -> int:
+        """The same by one read of one file, less the file cache of the last full reading."""
+        return max(int(self._usage.read()) - self._reclaimable, 0)
+
+    def close(self) -> None:
+        self._usage.close()
+
+
+class Group:
+    """The memory group at `path`: the smallest limit of it and its ancestors, and the room left below them.
+
+    An ancestor's limit is shared with everything else in it, so room is measured at every level that has a
+    limit. BadInput when `path` is no memory group. Source: Documentation/admin-guide/cgroup-v2.rst and
+    cgroup-v1/memory.rst.
+    """
+
+    def __init__(self, path: Path, shown: str) -> None:
+        names = next((names for names in (_V2, _V1) if (path / names.usage).exists()), None)
+        if names is None:
+            raise BadInput(
+                f"{shown} is no memory control group: neither {_V2.usage} nor {_V1.usage} is there;"
+                f' give the directory of one, or capacity = "auto"'
+            )
+        self.path = path
+        self.version = 2 if names is _V2 else 1
+        self._shown = shown
+        self._levels: list[_Level] = []
+        while (path / names.usage).exists():
+            self._levels.append(_Level(path, names))
+            self.top = path
+            """The topmost memory group above it; in v1 the hierarchy's mount point."""
+            path = path.parent
+        self._tightest: tuple[int, _Level] | None = None
+
+    def read(self, machine_total: int) -> tuple[int, int] | None:
+        """The group's limit and the room left in it, bytes; None when nothing limits it.
+
+        A group that has been removed raises CouldNot.
+        """
+        limited = [
+            (limit, level) for level in self._levels if (limit := level.limit(machine_total)) is not None
+        ]
+        if not limited:
+            self._tightest = None
+            if not self.path.exists():
+                raise CouldNot(f"the control group {self._shown} is gone; make it again and restart")
+            return None
+        rooms = [(max(limit - level.used(), 0), limit, level) for limit, level in limited]
+        room, limit, level = min(rooms, key=lambda each: each[0])
+        self._tightest = (limit, level)
+        return min(limit for limit, _ in limited), room
+
+    def room_now(self) -> int | None:
+        """The room left at the level that was the tightest when last read; None when nothing limits it."""
+        if self._tightest is None:
+            return None
+        limit, level = self._tightest
+        return max(limit - level.used_now(), 0)
+
+    def close(self) -> None:
+        """Let the kept files go."""
+        for level in self._levels:
+            level.close()
+
+
+def pressure_file(group: Group, root: Path) -> Path | None:
+    """The group's own PSI file; in cgroup v1, that of the group of the same name in the cgroup2 tree.
+
+    None where there is none. PSI is kept for each cgroup2 group even when the memory controller is v1's.
+    """
+    if group.version == 2:
+        candidates = [group.path]
+    else:
+        name = group.path.relative_to(group.top)
+        mounts = (line.split() for line in (read_if_there(root / "proc/self/mounts") or b"").splitlines())
+        points = [words[1].decode() for words in mounts if len(words) > 2 and words[2] == b"cgroup2"]
+        candidates = [root / point.lstrip("/") / name for point in points]
+    return next((path for each in candidates if read_if_there(path := each / "memory.pressure")), None)

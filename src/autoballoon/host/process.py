@@ -1,0 +1,139 @@
+"""The host's own view of a QEMU process: what it holds of the guest's memory, and what it takes beyond it."""
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from autoballoon.host.files import kib_fields, read_if_there
+from autoballoon.host.smaps import Split, split
+
+YOUNG_S = 60.0
+"""A process younger than this still grows beyond guest memory: devices, and TCG's translation buffer."""
+_YOUNG_EVERY_S = 2.0
+_EVERY_S = 60.0
+_COST = 100
+"""Reading smaps may take one part in this many of the time: it walks page tables, and a large guest has many."""
+_FORGET_S = 600.0
+
+
+class ProcessMemory(msgspec.Struct, frozen=True):
+    """One QEMU process, bytes."""
+
+    resident: int
+    """Guest memory in the host's RAM, at most the guest's RAM; what KSM merged counts by its share (Pss)."""
+    swapped: int
+    """Guest memory in the host's swap."""
+    overhead: int
+    """Anonymous memory and page tables beyond guest memory, the most ever seen. Mapped files never count:
+    the text of one QEMU is shared by all."""
+
+
+class _Known:
+    """What is remembered of one process."""
+
+    def __init__(self, started: int, ram: int, young_until: float) -> None:
+        self.started = started
+        self.ram = ram
+        self.young_until = young_until
+        self.look_again_at = 0.0
+        self.seen_at = 0.0
+        self.overhead = 0
+        self.parts = Split(private_size=ram)
+        self.own_shared = 0
+        self.own_swap = 0
+
+
+class ProcessReader:
+    """Reads QEMU processes by pid; `root` is where /proc is found, `clock` counts seconds.
+
+    Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is
+    read again after a minute, or after two seconds in the process's first minute, and never sooner than a
+    hundred times what the last such reading took. In between, what anonymous memory the process gains or
+    loses counts as the guest's: their sum is always right. Without leave to read smaps everything counts as
+    the guest's, up to its RAM.
+    """
+
+    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+        self._proc = root / "proc"
+        self._clock = clock
+        self._known: dict[int, _Known] = {}
+
+    def read(self, pid: int, ram: int) -> ProcessMemory | None:
+        """The process now, for a guest of `ram` bytes of RAM; None when it is gone.
+
+        A pid that has gone to another process starts anew, high-water mark and all. The swap of memfd and
+        shared memory is as of the last smaps: VmSwap leaves it out.
+        """
+        status = kib_fields(read_if_there(self._proc / str(pid) / "status") or b"")
+        started = self._started(pid)
+        if started is None or b"RssAnon" not in status:  # a zombie has a status and no memory
+            self._known.pop(pid, None)
+            return None
+        known = self._recall(pid, started, ram)
+        if known.seen_at >= known.look_again_at:
+            self._look_closely(pid, known, status)
+        return _measure(known, status)
+
+    def age_s(self, pid: int) -> float | None:
+        """Seconds since the process started; None when it is gone."""
+        started = self._started(pid)
+        uptime = read_if_there(self._proc / "uptime")
+        if started is None or uptime is None:
+            return None
+        return max(float(uptime.split()[0]) - started / os.sysconf("SC_CLK_TCK"), 0.0)
+
+    def _started(self, pid: int) -> int | None:
+        """When the process started, in clock ticks since boot: field 22 of stat, which tells reused pids apart.
+
+        The name in field 2 may hold blanks and brackets, so fields are counted after its last bracket.
+        """
+        stat = read_if_there(self._proc / str(pid) / "stat")
+        after_name = stat.rpartition(b")")[2].split() if stat else []
+        return int(after_name[19]) if len(after_name) > 19 else None
+
+    def _recall(self, pid: int, started: int, ram: int) -> _Known:
+        now = self._clock()
+        known = self._known.get(pid)
+        if known is None or known.started != started:
+            self._known = {p: k for p, k in self._known.items() if now - k.seen_at < _FORGET_S}
+            known = _Known(started, ram, now + YOUNG_S - (self.age_s(pid) or 0.0))
+            self._known[pid] = known
+        elif known.ram != ram:  # memory was plugged: the old split no longer holds
+            known.ram = ram
+            known.look_again_at = now
+        known.seen_at = now
+        return known
+
+    def _look_closely(self, pid: int, known: _Known, status: dict[bytes, int]) -> None:
+        began = self._clock()
+        smaps = read_if_there(self._proc / str(pid) / "smaps")
+        parts = split(smaps, known.ram) if smaps else None
+        ended = self._clock()
+        if parts is not None:
+            known.parts = parts
+            known.own_shared = _shared(status) - parts.shared
+            known.own_swap = status.get(b"VmSwap", 0) - parts.anonymous_swap
+        usual = _YOUNG_EVERY_S if ended < known.young_until else _EVERY_S
+        known.look_again_at = ended + max(usual, _COST * (ended - began))
+
+
+def _shared(status: dict[bytes, int]) -> int:
+    return status.get(b"RssShmem", 0) + status.get(b"HugetlbPages", 0)
+
+
+def _measure(known: _Known, status: dict[bytes, int]) -> ProcessMemory:
+    """Guest and QEMU told apart: their split at the last smaps, and the counters of now."""
+    parts = known.parts
+    anonymous = min(max(status[b"RssAnon"] - parts.own, 0), parts.private_size)
+    shared = max(_shared(status) - known.own_shared, 0)
+    beyond = status[b"RssAnon"] - anonymous + status.get(b"VmPTE", 0)
+    known.overhead = max(known.overhead, beyond)
+    swapped = max(status.get(b"VmSwap", 0) - known.own_swap, 0) + parts.shared_swap
+    return ProcessMemory(
+        resident=min(max(anonymous - parts.merged, 0) + shared, known.ram),
+        swapped=min(swapped, known.ram),
+        overhead=known.overhead,
+    )
