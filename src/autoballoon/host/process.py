@@ -10,12 +10,9 @@ import msgspec
 from autoballoon.host.files import kib_fields, read_if_there
 from autoballoon.host.smaps import Split, split
 
-YOUNG_S = 60.0
-"""A process younger than this still grows beyond guest memory: devices, and TCG's translation buffer."""
-_YOUNG_EVERY_S = 2.0
-_EVERY_S = 60.0
+_SOONEST_S, _LATEST_S = 2.0, 60.0
 _COST = 100
-"""Reading smaps may take one part in this many of the time: it walks page tables, and a large guest has many."""
+"""Reading smaps takes at most one part in this many of the time: it walks page tables, and a large guest has many."""
 _FORGET_S = 600.0
 
 
@@ -34,10 +31,10 @@ class ProcessMemory(msgspec.Struct, frozen=True):
 class _Known:
     """What is remembered of one process."""
 
-    def __init__(self, started: int, ram: int, young_until: float) -> None:
+    def __init__(self, started: int, ram: int, born: float) -> None:
         self.started = started
         self.ram = ram
-        self.young_until = young_until
+        self.born = born
         self.look_again_at = 0.0
         self.seen_at = 0.0
         self.overhead = 0
@@ -50,10 +47,10 @@ class ProcessReader:
     """Reads QEMU processes by pid; `root` is where /proc is found, `clock` counts seconds.
 
     Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is
-    read again after a minute, or after two seconds in the process's first minute, and never sooner than a
-    hundred times what the last such reading took. In between, what anonymous memory the process gains or
-    loses counts as the guest's: their sum is always right. Without leave to read smaps everything counts as
-    the guest's, up to its RAM.
+    read again after half the process's age (a young QEMU still grows: devices, TCG's translation buffer), but
+    after 2 to 60 s, and never sooner than a hundred times what the last such reading took. In between, what
+    anonymous memory the process gains or loses counts as the guest's: their sum is always right. Without
+    leave to read smaps everything counts as the guest's, up to its RAM.
     """
 
     def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
@@ -99,7 +96,7 @@ class ProcessReader:
         known = self._known.get(pid)
         if known is None or known.started != started:
             self._known = {p: k for p, k in self._known.items() if now - k.seen_at < _FORGET_S}
-            known = _Known(started, ram, now + YOUNG_S - (self.age_s(pid) or 0.0))
+            known = _Known(started, ram, born=now - (self.age_s(pid) or 0.0))
             self._known[pid] = known
         elif known.ram != ram:  # memory was plugged: the old split no longer holds
             known.ram = ram
@@ -116,7 +113,7 @@ class ProcessReader:
             known.parts = parts
             known.own_shared = _shared(status) - parts.shared
             known.own_swap = status.get(b"VmSwap", 0) - parts.anonymous_swap
-        usual = _YOUNG_EVERY_S if ended < known.young_until else _EVERY_S
+        usual = min(max((ended - known.born) / 2, _SOONEST_S), _LATEST_S)
         known.look_again_at = ended + max(usual, _COST * (ended - began))
 
 

@@ -1,6 +1,5 @@
 """Which part of a QEMU process is guest RAM: the text of /proc/PID/smaps taken apart."""
 
-import itertools
 import re
 
 import msgspec
@@ -37,7 +36,9 @@ class _Block(msgspec.Struct, frozen=True):
 
 
 _HEADER = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..(.)([ps]) ", re.MULTILINE)
-_ANONYMOUS = re.compile(rb"^Anonymous:\s+(\d+) kB$", re.MULTILINE)
+# Beginning with plain text instead of ^ makes these ten times faster in a quarter of a megabyte.
+_KEPT_FROM_FORK = re.compile(rb"\nVmFlags:[a-z0-9 ]* dc\b")
+_ANONYMOUS = re.compile(rb"\nAnonymous: +([1-9]\d*) kB")
 
 
 def split(smaps: bytes, ram: int) -> Split | None:
@@ -73,13 +74,11 @@ def split(smaps: bytes, ram: int) -> Split | None:
 def _ram_blocks(smaps: bytes) -> list[_Block]:
     """Every mapping that can be a RAM block of QEMU."""
     found = []
-    rest = smaps.split(b"VmFlags:")
-    for mapping, after in itertools.pairwise(rest):
-        if b"dc" not in after.partition(b"\n")[0].split():
-            continue
-        header = _HEADER.search(mapping)
+    for flags in _KEPT_FROM_FORK.finditer(smaps):
+        begin = max(smaps.rfind(b"VmFlags:", 0, flags.start()), 0)
+        header = _HEADER.search(smaps, begin)
         if header is not None and header[1] != b"x":
-            found.append(_Block(header[2] == b"p", kib_fields(mapping)))
+            found.append(_Block(header[2] == b"p", kib_fields(smaps[begin : flags.start()])))
     return found
 
 
