@@ -1,26 +1,121 @@
 """The lab's own memory control group: every guest lives in it, and its limit is the host's size."""
 
+import contextlib
+import os
+import signal
+import time
 from pathlib import Path
-from typing import Protocol
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import size_text
+from autoballoon.lab.processes import Identity, identify
+
+_TREE = Path("/sys/fs/cgroup")
+_GONE_S = 10.0
+"""How long killed processes may take to leave the group; a QEMU that is swapped out needs a moment."""
 
 
-class Group(Protocol):
-    """One group, on cgroup v1 or v2."""
+class Group:
+    """One memory group, on cgroup v1 (with a cgroup2 group of the same name for its memory.pressure) or v2.
 
-    version: int
-    """1 or 2"""
-    path: Path
-    """Its folder; "cgroup:PATH" is what the daemon's `capacity` takes."""
-    pressure: Path | None
-    """Its memory.pressure file (on v1 in a cgroup2 group of the same name), or None."""
-    procs: tuple[Path, ...]
-    """The cgroup.procs files a guest must enter."""
+    `tree` is where the control groups are mounted; tests give a captured one.
+    """
+
+    def __init__(self, name: str, tree: Path = _TREE) -> None:
+        v1 = tree / "memory"
+        self.version = 1 if v1.is_dir() else 2
+        self.path = (v1 if self.version == 1 else tree) / name
+        """The group's folder; "cgroup:PATH" is what the daemon's `capacity` takes."""
+        unified = tree / "unified" / name
+        self._folders = [self.path, *([unified] if self.version == 1 and unified.parent.is_dir() else [])]
+        self._limit = self.path / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
+        self._usage = self.path / ("memory.usage_in_bytes" if self.version == 1 else "memory.current")
+
+    @property
+    def pressure(self) -> Path | None:
+        """The memory.pressure file, or None where the kernel has none."""
+        file = self._folders[-1] / "memory.pressure"
+        return file if file.exists() else None
+
+    @property
+    def procs(self) -> tuple[Path, ...]:
+        """The files a process writes its pid to, to enter."""
+        return tuple(folder / "cgroup.procs" for folder in self._folders)
+
+    def make(self) -> None:
+        """Make it, without a limit. CouldNot where groups are absent, read-only or lack the memory controller."""
+        try:
+            if self.version == 2:
+                self._enable_memory()
+            for folder in self._folders:
+                folder.mkdir()
+            self._usage.read_text()
+        except OSError as error:
+            self.remove()
+            raise CouldNot(
+                f"the lab cannot make its memory group {self.path} ({error.strerror}); it needs "
+                f"the memory controller in a writable {self.path.parent} (in a container: --privileged --cgroupns=host)"
+            ) from error
 
     def limit(self, size: int | None) -> None:
-        """Limit it to `size` bytes; None lifts the limit."""
+        """Limit it to `size` bytes; None lifts the limit. CouldNot when it already holds more and cannot swap."""
+        none = "-1" if self.version == 1 else "max"
+        try:
+            self._limit.write_text(none if size is None else str(size))
+        except OSError as error:
+            raise CouldNot(
+                f"{self._limit} does not take {size_text(size)} ({error.strerror}); "
+                f"the group holds {size_text(self.usage())} and cannot swap enough of it"
+            ) from error
 
     def usage(self) -> int:
         """Bytes charged to it now."""
+        return int(self._usage.read_text())
 
-    def remove(self) -> None:
-        """Kill what is inside, wait, and remove it."""
+    def pids(self) -> list[int]:
+        """The processes inside."""
+        found: set[int] = set()
+        for procs in self.procs:
+            with contextlib.suppress(OSError):
+                found.update(int(pid) for pid in procs.read_text().split())
+        return sorted(found)
+
+    def exists(self) -> bool:
+        """Whether there is anything to remove."""
+        return any(folder.is_dir() for folder in self._folders)
+
+    def remove(self, since: Identity | None = None) -> None:
+        """Kill what is inside, wait, and remove the group; nothing to do when there is none.
+
+        A process older than `since` is not the lab's, whoever put it there: it is spared. CouldNot when one stays.
+        """
+        deadline = time.monotonic() + _GONE_S
+        while (
+            inside := [pid for pid in self.pids() if _is_ours(pid, since)]
+        ) and time.monotonic() < deadline:
+            for pid in inside:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.02)
+        for folder in self._folders:
+            try:
+                folder.rmdir()
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise CouldNot(
+                    f"{folder} still holds the processes {self.pids()}; end them and run: rmdir {folder}"
+                ) from error
+
+    def _enable_memory(self) -> None:
+        """Have the root hand the controller down; only a root may hold processes beside groups (cgroup-v2.rst)."""
+        control = self.path.parent / "cgroup.subtree_control"
+        if "memory" not in control.read_text().split():
+            control.write_text("+memory")
+
+
+def _is_ours(pid: int, since: Identity | None) -> bool:
+    found = identify(pid)
+    return found is not None and (
+        since is None or (found.boot == since.boot and found.started >= since.started)
+    )

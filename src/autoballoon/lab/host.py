@@ -1,32 +1,85 @@
 """The lab's host: one context that makes the group, the swap file and the run folder, and removes them."""
 
+import asyncio
+import signal
 from pathlib import Path
 
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import size_text
+from autoballoon.lab import tidy
+from autoballoon.lab.cache import Say, cache_folder
 from autoballoon.lab.group import Group
-from autoballoon.lab.image import Say
+from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
 
 
 class LabHost:
     """`async with LabHost(limit=..., swap=..., say=print) as host: vm = await host.start_vm(spec)`.
 
-    Entering first removes what a dead lab left. Leaving, however it comes (end, error, Ctrl-C, SIGTERM), kills the guests and
-    removes all that was made.
+    Entering first removes what a dead lab left. Leaving, however it comes (end, error, Ctrl-C, SIGTERM), kills the
+    guests and removes all that was made. SIGTERM and SIGHUP cancel the task that entered, as Ctrl-C does.
     """
-
-    group: Group
-    run: Path
-    """The run folder; the sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp."""
 
     def __init__(self, *, limit: int | None, swap: int, say: Say) -> None:
         """`limit`: bytes the group may hold, None for none; `swap`: bytes of the swap file, 0 for none."""
+        self._limit, self._swap, self._say = limit, swap, say
+        self._vms: list[Vm] = []
 
     async def __aenter__(self) -> "LabHost":
-        raise NotImplementedError
+        for sentence in tidy.sweep():
+            self._say(sentence)
+        self._note = tidy.begin(cache_folder())
+        self.group = Group(self._note.group)
+        """The control group of the guests; its limit is the host's size."""
+        self.run = Path(self._note.run)
+        """The run folder; the sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp."""
+        try:
+            self._make()
+        except BaseException:
+            self._note.remove_all()
+            raise
+        task, loop = asyncio.current_task(), asyncio.get_running_loop()
+        assert task is not None
+        for ending in _ENDINGS:
+            loop.add_signal_handler(ending, task.cancel)
+        return self
 
     async def __aexit__(self, *_: object) -> None:
-        raise NotImplementedError
+        # Nothing here may be interrupted: first all that needs no waiting for the event loop.
+        said = self._note.remove_all()
+        loop = asyncio.get_running_loop()
+        for ending in _ENDINGS:
+            loop.remove_signal_handler(ending)
+        self._say("; ".join(said))
+        await asyncio.gather(*(vm.kill() for vm in self._vms))
 
-    async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:
-        """Boot a guest in the group and wait for "ready"; one retry; CouldNot after that. The host kills it at its end."""
-        raise NotImplementedError
+    async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109  (it ends in CouldNot)
+        """Boot a guest in the group until it is ready; one retry, then CouldNot. It ends with this host at the latest."""
+        for last in (False, True):
+            vm = await Vm.start(spec, self.run, self.group.procs)
+            self._vms.append(vm)
+            try:
+                await vm.expect("ready", timeout=timeout)
+            except CouldNot as trouble:
+                await vm.kill()
+                if last:
+                    raise
+                self._say(f"{trouble}; starting it once more")
+            else:
+                break
+        return vm
+
+    def _make(self) -> None:
+        self.run.mkdir()
+        self.group.make()
+        self.group.limit(self._limit)
+        made = f"made the memory group {self.group.path}"
+        if self._limit is not None:
+            made += f" of {size_text(self._limit)}"
+        if self._swap:
+            swap = SwapFile(Path(self._note.swap))
+            swap.make(self._swap)
+            made += f" and the swap file {swap.path} of {size_text(self._swap)}"
+        self._say(made)

@@ -17,8 +17,14 @@ DATA_MIB = 480
 """Size of the file that guests read: more than the page cache of a 512 MiB guest can hold."""
 
 _MODULES = (
-    "virtio_ring", "virtio", "virtio_pci_legacy_dev", "virtio_pci_modern_dev", "virtio_pci", "virtio_balloon", "virtio_blk",
-)  # fmt: skip
+    "virtio_ring",
+    "virtio",
+    "virtio_pci_legacy_dev",
+    "virtio_pci_modern_dev",
+    "virtio_pci",
+    "virtio_balloon",
+    "virtio_blk",
+)
 """What Debian's kernel has as modules, in the order of their dependencies."""
 
 

@@ -10,7 +10,7 @@ _END = "TRAILER!!!"
 
 
 def archive(files: Mapping[str, tuple[int, bytes]]) -> bytes:
-    """The archive's bytes, of {path: (mode, content)} in that order; a folder has S_IFDIR in its mode and no content."""
+    """The archive of {path: (mode, content)}, in that order; a folder has S_IFDIR in its mode and no content."""
     parts = [
         _member(number, path, mode, content)
         for number, (path, (mode, content)) in enumerate(files.items(), 1)

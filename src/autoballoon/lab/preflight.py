@@ -1,6 +1,24 @@
 """What must be so before a lab makes anything: QEMU, root, room in memory and on disk, nobody else's guests."""
 
+import os
+import shutil
+from pathlib import Path
+
 import msgspec
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import KIB, MIB, size_text
+from autoballoon.lab.cache import cache_folder
+from autoballoon.lab.processes import running
+from autoballoon.lab.vm import QEMU
+
+FEWEST = 3
+"""With fewer guests there is nobody to take memory from and to give it to."""
+_SPARED_MEMORY = 512 * MIB
+"""What stays with the rest of the machine."""
+_SPARED_DISK = 1536 * MIB
+"""The cache (1.1 GiB) and some to spare."""
+_QEMUS = ("qemu-system", "qemu-kvm", "kvm-")
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -11,9 +29,53 @@ class Room(msgspec.Struct, frozen=True):
     """One sentence for the table when there are fewer than asked for, else None."""
 
 
-def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
-    """How much of what was asked for fits (at least 3 guests). CouldNot: no root, no QEMU, other QEMUs running, no room.
+class Machine(msgspec.Struct, frozen=True):
+    """What the machine has to give, bytes."""
 
-    `guest_size` and `swap` are bytes; `beside` allows other QEMU processes.
+    memory: int
+    disk: int
+
+
+def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
+    """How many of the guests fit, at least 3. CouldNot: no root, no QEMU, other QEMUs running, no room.
+
+    `guest_size` is what one QEMU takes at most, `swap` what all guests' swap file takes, in bytes; `beside` allows
+    other QEMU processes.
     """
-    raise NotImplementedError
+    if os.geteuid() != 0:
+        raise CouldNot("the lab makes control groups and swap, which only root may: run it as root")
+    if shutil.which(QEMU) is None:
+        raise CouldNot(f"{QEMU} is not installed; install it with: apt-get install qemu-system-x86")
+    if not beside and (others := running(_QEMUS)):
+        raise CouldNot(
+            f"other QEMU processes run here (pid {', '.join(map(str, others))}) and would disturb the measurement and be "
+            "disturbed by it; end them, or say --beside"
+        )
+    return room(
+        Machine(memory=_available(), disk=_free_disk()), guests=guests, guest_size=guest_size, swap=swap
+    )
+
+
+def room(machine: Machine, *, guests: int, guest_size: int, swap: int) -> Room:
+    """How many of the guests fit on that machine; CouldNot when fewer than 3 do."""
+    by_memory = (machine.memory - _SPARED_MEMORY) // guest_size
+    by_disk = (machine.disk - _SPARED_DISK) * guests // swap if swap else guests
+    fit = max(min(guests, by_memory, by_disk), 0)
+    if fit == guests:
+        return Room(guests=guests, says=None)
+    if by_memory <= by_disk:
+        why = f"{size_text(machine.memory)} of memory are available"
+    else:
+        why = f"{size_text(machine.disk)} are free on the disk of {cache_folder()}"
+    if fit < FEWEST:
+        raise CouldNot(f"only {why}, too little for {FEWEST} guests; free some, or use a larger machine")
+    return Room(guests=fit, says=f"{fit} guests instead of {guests}: only {why}")
+
+
+def _available() -> int:
+    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
+    return int(fields["MemAvailable"].split()[0]) * KIB
+
+
+def _free_disk() -> int:
+    return shutil.disk_usage(cache_folder()).free

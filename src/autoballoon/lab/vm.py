@@ -1,23 +1,45 @@
 """One guest's whole lifetime: its QEMU process, its console, its two QMP sockets."""
 
-from collections.abc import Mapping
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
-from autoballoon.lab.accel import Accel
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab.commands import last_line
 from autoballoon.lab.image import GuestImage
 
+QEMU = "qemu-system-x86_64"
 BALLOON = "virtio-balloon-pci,id=balloon0,deflate-on-oom=on"
 """The device line of a guest that may deflate by itself; append ",free-page-reporting=on" for the other."""
+
+_MARK = b"@ab "
+_ENTER = 'for procs in $ENTER; do echo $$ > "$procs" || exit 1; done; exec "$@"'
+"""The shell enters the groups before QEMU exists, so that each of its pages is charged there."""
+
+
+class Accel(msgspec.Struct, frozen=True):
+    """What runs the guests' code."""
+
+    name: Literal["kvm", "tcg"]
+    option: str
+    """QEMU's `-accel`."""
+    why: str
+    """Why this one, in a sentence."""
 
 
 class Event(msgspec.Struct, frozen=True):
     """One line that the workload printed on its console: `@ab {"event": NAME, ...}`."""
 
     name: str
-    """ready, filled, phase, done, oom, answer"""
+    """ready, filled, phase, done, oom, answer, failed"""
     at: float
     """When it arrived, time.monotonic()."""
     data: dict[str, Any]
@@ -40,41 +62,141 @@ class VmSpec(msgspec.Struct, frozen=True):
     """True: a reset boots the guest again; False: it ends QEMU."""
 
 
+def command(spec: VmSpec, ctl: Path, eye: Path) -> list[str]:
+    """QEMU's command line. The shared disk bypasses the host's page cache: only guest memory is to be charged."""
+    words = {
+        "ab.workload": spec.workload,
+        **{f"ab.{name}": str(value) for name, value in spec.params.items()},
+    }
+    append = " ".join(["console=ttyS0 quiet panic=-1", *(f"{name}={value}" for name, value in words.items())])
+    return [
+        QEMU,
+        *("-name", spec.name, "-machine", "q35", "-accel", spec.accel.option, "-m", str(spec.memory_mib), "-smp", "1"),
+        *("-nodefaults", "-no-user-config", "-display", "none", *(() if spec.may_reset else ("-no-reboot",))),
+        *("-kernel", str(spec.image.kernel), "-initrd", str(spec.image.initrd), "-append", append),
+        *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
+        *("-drive", f"file={spec.image.disk},if=virtio,format=raw,readonly=on,cache=none,file.locking=off"),
+        *(("-device", spec.balloon) if spec.balloon else ()),
+        *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
+    ]  # fmt: skip
+
+
 class Vm:
-    """A guest that has printed "ready". Made by LabHost.start_vm."""
+    """A running QEMU, from `await Vm.start(...)` on; it has booted after `await vm.expect("ready", timeout=...)`."""
 
-    name: str
-    pid: int
-    """QEMU's process, in the lab's group."""
-    ctl: Path
-    """QMP socket for the controller."""
-    eye: Path
-    """QMP socket for the instruments."""
-    heard: list[Event]
-    """Every event so far, oldest first."""
+    def __init__(self, spec: VmSpec, ctl: Path, eye: Path, process: Process) -> None:
+        self.spec = spec
+        self.name = spec.name
+        self.ctl = ctl
+        """QMP socket for the controller."""
+        self.eye = eye
+        """QMP socket for the instruments."""
+        self.pid = process.pid
+        """QEMU's process, in the lab's group."""
+        self.heard: list[Event] = []
+        """Every event so far, oldest first."""
+        self._process = process
+        self._expected = 0
+        self._news = asyncio.Condition()
+        self._errors = b""
+        self._reader = asyncio.create_task(self._read())
 
-    async def expect(self, *names: str, timeout: float) -> Event:
-        """The next event of one of these names, others skipped; CouldNot when the guest dies or time runs out."""
-        raise NotImplementedError
+    @classmethod
+    async def start(cls, spec: VmSpec, run: Path, enter: Sequence[Path]) -> "Vm":
+        """Start QEMU inside the groups whose cgroup.procs are `enter`; it dies when this process dies.
+
+        The sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp. CouldNot when QEMU is not installed.
+        """
+        ctl, eye = run / "ctl" / f"{spec.name}.qmp", run / "eye" / f"{spec.name}.qmp"
+        for socket in (ctl, eye):
+            socket.parent.mkdir(parents=True, exist_ok=True)
+            socket.unlink(missing_ok=True)
+        words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye)]
+        environment = {**os.environ, "ENTER": " ".join(str(procs) for procs in enter)}
+        process = await asyncio.create_subprocess_exec(
+            *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True
+        )
+        return cls(spec, ctl, eye, process)
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether QEMU runs."""
+        return self._process.returncode is None
+
+    async def expect(self, *names: str, timeout: float) -> Event:  # noqa: ASYNC109  (it ends in CouldNot)
+        """The next event of one of these names, others skipped; CouldNot when QEMU dies or `timeout` seconds pass."""
+        wanted = " or ".join(names)
+        try:
+            async with asyncio.timeout(timeout), self._news:
+                while True:
+                    while self._expected < len(self.heard):
+                        event = self.heard[self._expected]
+                        self._expected += 1
+                        if event.name in names:
+                            return event
+                        if event.name == "failed":
+                            raise CouldNot(
+                                f"the workload of guest {self.name} failed: {event.data.get('what')}"
+                            )
+                    if self._reader.done():
+                        raise CouldNot(
+                            f"guest {self.name} ended before it said {wanted}: {self.last_words()}"
+                        )
+                    await self._news.wait()
+        except TimeoutError as late:
+            raise CouldNot(f"guest {self.name} did not say {wanted} within {timeout:g} s") from late
+
+    def last_words(self) -> str:
+        """The last line that QEMU wrote to stderr."""
+        return last_line(self._errors.decode(errors="replace"))
 
     def send(self, line: str) -> None:
-        """Type a line on the guest's console ("go" for wave; "take MIB", "free", "read MIB", "drop" for eat)."""
-        raise NotImplementedError
+        """Type a line on the console: "go" for wave; "take MIB", "free", "read MIB", "drop", "memory" for eat."""
+        assert self._process.stdin is not None
+        self._process.stdin.write(line.encode() + b"\n")
 
     def stop(self) -> None:
         """SIGSTOP to QEMU: a host process that hangs, not a paused guest."""
-        raise NotImplementedError
+        os.kill(self.pid, signal.SIGSTOP)
 
     def cont(self) -> None:
         """SIGCONT to QEMU."""
-        raise NotImplementedError
+        os.kill(self.pid, signal.SIGCONT)
 
     async def kill(self) -> None:
         """SIGKILL to QEMU, and wait until it is gone. Safe to call twice."""
-        raise NotImplementedError
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+        await self._reader
+        for socket in (self.ctl, self.eye):
+            socket.unlink(missing_ok=True)
+
+    async def wait(self) -> None:
+        """Until QEMU has ended, by whatever cause."""
+        await self._reader
 
     async def __aenter__(self) -> "Vm":
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self.kill()
+
+    async def _read(self) -> None:
+        assert self._process.stdout is not None and self._process.stderr is not None
+        try:
+            async for line in self._process.stdout:
+                if line.startswith(_MARK):
+                    await self._hear(line.removeprefix(_MARK))
+            self._errors = await self._process.stderr.read()
+            await self._process.wait()
+        finally:
+            async with self._news:
+                self._news.notify_all()
+
+    async def _hear(self, line: bytes) -> None:
+        with contextlib.suppress(msgspec.DecodeError):
+            data = msgspec.json.decode(line, type=dict[str, Any])
+            async with self._news:
+                self.heard.append(Event(name=str(data.pop("event", "")), at=time.monotonic(), data=data))
+                self._news.notify_all()

@@ -1,0 +1,86 @@
+"""What a lab has made, noted before it is made, so that it can be removed: by the lab itself, or by the next one.
+
+The note is /run/autoballoon-lab/PID.json; a lab that was killed with -9 leaves it, and sweep() finds it.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab.group import Group
+from autoballoon.lab.processes import Identity, identify
+from autoballoon.lab.swap import SwapFile
+
+NOTES = Path("/run/autoballoon-lab")
+
+
+class Note(msgspec.Struct, frozen=True):
+    """Everything one lab makes outside the cache, all named after its pid."""
+
+    owner: Identity
+    group: str
+    swap: str
+    run: str
+
+    @property
+    def path(self) -> Path:
+        """Where this note is kept."""
+        return Path(f"{self.run}.json")
+
+    def remove_all(self) -> list[str]:
+        """Remove what there is of it, and then the note. The sentences say what was removed and what could not be."""
+        said: list[str] = []
+        group, swap, folder = Group(self.group), SwapFile(Path(self.swap)), Path(self.run)
+        removals: tuple[tuple[str, Callable[[], bool], Callable[[], object]], ...] = (
+            (f"the group {group.path}", group.exists, lambda: group.remove(since=self.owner)),
+            (f"the swap file {swap.path}", swap.path.exists, swap.remove),
+            (f"the folder {folder}", folder.exists, lambda: shutil.rmtree(folder)),
+        )
+        failed = False
+        for what, exists, remove in removals:
+            try:
+                if exists():
+                    remove()
+                    said.append(f"removed {what}")
+            except (OSError, CouldNot) as trouble:
+                failed = True
+                said.append(f"could not remove {what}: {trouble}")
+        if not failed:
+            self.path.unlink(missing_ok=True)
+        return said
+
+
+def begin(work: Path, notes: Path = NOTES) -> Note:
+    """Note what this process is about to make, its swap file in the folder `work`. CouldNot when that fails."""
+    owner = identify(os.getpid())
+    assert owner is not None
+    name = str(owner.pid)
+    note = Note(
+        owner=owner, group=f"autoballoon-lab-{name}", swap=str(work / f"swap-{name}"), run=str(notes / name)
+    )
+    try:
+        notes.mkdir(parents=True, exist_ok=True)
+        note.path.write_bytes(msgspec.json.encode(note))
+    except OSError as error:
+        raise CouldNot(
+            f"the lab cannot write its note {note.path} ({error.strerror}); it needs root and room in /run"
+        ) from error
+    return note
+
+
+def sweep(notes: Path = NOTES) -> list[str]:
+    """Remove what labs that no longer run have left; one sentence for each thing."""
+    said: list[str] = []
+    for path in sorted(notes.glob("*.json")):
+        try:
+            note = msgspec.json.decode(path.read_bytes(), type=Note)
+        except (OSError, msgspec.DecodeError):
+            path.unlink(missing_ok=True)
+            continue
+        if not note.owner.is_alive:
+            said += [f"left by a lab that was killed: {sentence}" for sentence in note.remove_all()]
+    return said
