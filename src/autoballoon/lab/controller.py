@@ -2,9 +2,7 @@
 
 import asyncio
 import contextlib
-import ctypes
 import os
-import signal
 import sys
 import time
 from pathlib import Path
@@ -19,7 +17,6 @@ from autoballoon.core.units import KIB
 _LINE = 4 * 1024 * KIB
 _UP_WITHIN_S = 15.0
 _GONE_WITHIN_S = 8.0
-_PR_SET_PDEATHSIG = 1
 _HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -46,13 +43,8 @@ def config_text(*, capacity: str, run: Path, policy: str) -> str:
     )
 
 
-def _die_with_the_lab() -> None:
-    """In the child before exec: a lab that is killed outright leaves no controller behind (prctl(2))."""
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
-
-
 class Controller:
-    """`async with Controller(...)`: up and answering inside, ended by SIGTERM at the end; `cost` is known after that."""
+    """`async with Controller(...)`: up and answering inside, ended by SIGTERM; `cost` is known after that."""
 
     def __init__(self, *, capacity: str, run: Path, policy: str, keep: Path, label: str) -> None:
         """`run` is the run folder, `keep` the results folder that gets the config and the log, named after `label`."""
@@ -73,9 +65,10 @@ class Controller:
                 f"{program} is missing; install autoballoon into the environment that runs the lab"
             )
         with self._log.open("wb") as log:
+            # A lab that is killed outright leaves no controller behind.
             self._process = await asyncio.create_subprocess_exec(
-                program, "run", "--config", self._config,
-                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log, preexec_fn=_die_with_the_lab,
+                "setpriv", "--pdeathsig", "KILL", program, "run", "--config", self._config,
+                stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         try:
             await self._answers()

@@ -12,7 +12,6 @@ from typing import Self
 
 import msgspec
 
-from autoballoon.core.errors import CouldNot
 from autoballoon.daemon.config import Bounds
 from autoballoon.daemon.sense import Senses
 from autoballoon.guests.qmp import QmpHypervisor
@@ -20,7 +19,7 @@ from autoballoon.host.find import qemu_behind
 from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.lab.group import Group
-from autoballoon.views.lab_results import Sample, Told
+from autoballoon.views.lab_results import Sample
 
 
 class SwapCounters(msgspec.Struct, frozen=True):
@@ -42,23 +41,6 @@ class SwapCounters(msgspec.Struct, frozen=True):
     def since(self, before: "SwapCounters") -> "SwapCounters":
         """What was swapped between the two."""
         return SwapCounters(self.in_pages - before.in_pages, self.out_pages - before.out_pages)
-
-
-class Lines:
-    """One JSON value a line, appended to a file. CouldNot when the disk is full."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def add(self, value: Sample | Told) -> None:
-        """Write one line."""
-        try:
-            with self._path.open("ab") as file:
-                file.write(msgspec.json.encode(value) + b"\n")
-        except OSError as error:
-            raise CouldNot(
-                f"{self._path} cannot be written ({error.strerror}); make room or give another --out"
-            ) from error
 
 
 class Instruments:
@@ -107,9 +89,15 @@ class Instruments:
         while True:
             swapped = self.swapped
             self.last = Sample(
-                arm=self._arm, round=self._round, at_s=round(self.at_s, 3), usage=self._group.usage(), limit=self._limit,
-                swap_in_pages=swapped.in_pages, swap_out_pages=swapped.out_pages, snapshot=await self._senses.snapshot(),
-            )  # fmt: skip
+                arm=self._arm,
+                round=self._round,
+                at_s=round(self.at_s, 3),
+                usage=self._group.usage(),
+                limit=self._limit,
+                swap_in_pages=swapped.in_pages,
+                swap_out_pages=swapped.out_pages,
+                snapshot=await self._senses.snapshot(),
+            )
             self._sink(self.last)
             due = max(due + self._every_s, time.monotonic())
             await asyncio.sleep(due - time.monotonic())

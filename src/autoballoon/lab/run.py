@@ -13,13 +13,14 @@ import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
-from autoballoon.lab.accel import Accel
+from autoballoon.lab.cache import Say
 from autoballoon.lab.controller import Controller
 from autoballoon.lab.experiments import Arm, Experiment, HostLoad
 from autoballoon.lab.host import LabHost
-from autoballoon.lab.image import GuestImage, Say
-from autoballoon.lab.instruments import Instruments, Lines
-from autoballoon.lab.vm import BALLOON, Vm, VmSpec
+from autoballoon.lab.image import GuestImage
+from autoballoon.lab.instruments import Instruments
+from autoballoon.lab.results import Lines
+from autoballoon.lab.vm import BALLOON, Accel, Vm, VmSpec
 from autoballoon.views.lab_results import Run, Sample, Told
 
 SPARE = 1024 * MIB
@@ -53,7 +54,6 @@ def swap_size(experiment: Experiment) -> int:
 async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
     """The arm's run of that round. CouldNot when no guest can be started at all, or the controller cannot."""
     limit = setting.experiment.limit if arm.limited else None
-    label = f"{arm.name}-{round_}"
     async with LabHost(limit=limit, swap=swap_size(setting.experiment), say=setting.say) as host:
         samples, told = Lines(setting.folder / "samples.jsonl"), Lines(setting.folder / "decisions.jsonl")
         eye = Instruments(
@@ -61,21 +61,17 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         )
         lab_cpu = time.process_time()
         controller: Controller | None = None
-        async with eye:
-            async with contextlib.AsyncExitStack() as stack:
-                if arm.controller:
-                    controller = await stack.enter_async_context(
-                        Controller(
-                            capacity=f"cgroup:{host.group.path}", run=host.run, policy=setting.policy,
-                            keep=setting.folder, label=label,
-                        )
-                    )  # fmt: skip
-                    await stack.enter_async_context(
-                        _background(_listen(controller, eye, told, arm.name, round_))
-                    )
-                work = _Work(setting, arm, host, eye)
-                await work.through()
-                wall_s, swapped = eye.at_s, eye.swapped
+        async with eye, contextlib.AsyncExitStack() as stack:
+            if arm.controller:
+                controller = Controller(
+                    capacity=f"cgroup:{host.group.path}", run=host.run, policy=setting.policy,
+                    keep=setting.folder, label=f"{arm.name}-{round_}",
+                )  # fmt: skip
+                await stack.enter_async_context(controller)
+                await stack.enter_async_context(_background(_listen(controller, eye, told, arm.name, round_)))
+            work = _Work(setting, arm, host, eye)
+            await work.through()
+            wall_s, swapped = eye.at_s, eye.swapped
         if controller is not None and controller.died:
             work.notes.append(controller.died)
     cost = controller.cost if controller else None
@@ -131,7 +127,9 @@ class _Work:
         """Boot, fill, go, work: until every guest is done or the time is up."""
         async with _background(self._report()):
             await self._boot()
-            await self._each(self._experiment.fill_limit_s - self._eye.at_s, "filled", "was not ready for the go")
+            await self._each(
+                self._experiment.fill_limit_s - self._eye.at_s, "filled", "was not ready for the go"
+            )
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
@@ -139,16 +137,16 @@ class _Work:
                 await self._each(self._experiment.work_limit_s, "done", "did not finish")
 
     async def _boot(self) -> None:
-        booting = [self._host.start_vm(self._spec(i)) for i in range(self._experiment.guests)]
-        for number, booted in enumerate(await asyncio.gather(*booting, return_exceptions=True)):
-            if isinstance(booted, Vm):
-                self._vms.append(booted)
-            elif isinstance(booted, CouldNot):
-                self.notes.append(f"guest {number} did not boot: {booted}")
-            else:
-                raise booted
+        await asyncio.gather(*(self._boot_one(number) for number in range(self._experiment.guests)))
         if not self._vms:
             raise CouldNot(f"no guest could be booted: {self.notes[0]}")
+        self._vms.sort(key=lambda vm: vm.name)
+
+    async def _boot_one(self, number: int) -> None:
+        try:
+            self._vms.append(await self._host.start_vm(self._spec(number)))
+        except CouldNot as error:
+            self.notes.append(f"guest {number} did not boot: {error}")
 
     def _spec(self, number: int) -> VmSpec:
         experiment = self._experiment
@@ -167,8 +165,7 @@ class _Work:
         """Wait until each guest has told of the event, was killed, or the time is up."""
 
         async def one(vm: Vm) -> None:
-            heard = {event for event in vm.heard if event.name in (event, "oom", "failed")}
-            if heard:
+            if any(heard.name in (event, "oom", "failed") for heard in vm.heard):
                 return
             try:
                 await vm.expect(event, "oom", "failed", timeout=max(within_s, 0.0))
@@ -196,7 +193,9 @@ class _Work:
 
     def oom_kills(self) -> int:
         """Processes that the guests' own kernels killed for want of memory."""
-        last = [[int(e.data["oom_kills"]) for e in vm.heard if "oom_kills" in e.data][-1:] for vm in self._vms]
+        last = [
+            [int(e.data["oom_kills"]) for e in vm.heard if "oom_kills" in e.data][-1:] for vm in self._vms
+        ]
         return sum(max(kills[0], 0) for kills in last if kills)
 
 
@@ -210,7 +209,8 @@ async def _host_load(load: HostLoad | None, procs: Sequence[Path]) -> AsyncItera
     async def take() -> None:
         await asyncio.sleep(load.after_go_s)
         hog = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "autoballoon.lab.hog", str(load.mib), str(load.over_s), *map(str, procs),
+            "setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "autoballoon.lab.hog",
+            str(load.mib), str(load.over_s), *map(str, procs),
             stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
         try:

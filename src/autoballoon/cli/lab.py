@@ -1,0 +1,120 @@
+"""`autoballoon lab`: real guests on a host that really swaps, off against on."""
+
+import asyncio
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+
+from autoballoon.core.errors import BadInput
+from autoballoon.core.units import MIB, parse_size
+
+
+@click.group()
+def lab() -> None:
+    """Measure on real guests in real QEMU."""
+
+
+@lab.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """List the experiments."""
+    from autoballoon.lab.experiments import EXPERIMENTS  # noqa: PLC0415  (the lab is heavy to import)
+
+    if as_json:
+        click.echo(msgspec.json.encode(EXPERIMENTS))
+        return
+    for experiment in EXPERIMENTS:
+        arms = ", ".join(arm.name for arm in experiment.arms)
+        click.echo(
+            f"{experiment.name:<10} {experiment.says}\n"
+            f"{'':<10} {experiment.guests} guests x {experiment.memory_mib} MiB, "
+            f"host of {experiment.limit // MIB} MiB; arms {arms}"
+        )
+
+
+@lab.command("run")
+@click.argument("name")
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 100),
+    default=1,
+    show_default=True,
+    help="Runs of each arm, interleaved.",
+)
+@click.option(
+    "--guests",
+    type=click.IntRange(1, 64),
+    help="How many guests; without --limit the host shrinks in proportion.",
+)
+@click.option("--limit", metavar="SIZE", help='What all guests together may hold, such as "2600MiB".')
+@click.option("--policy", default="ladder", show_default=True, help="The controller's policy.")
+@click.option("--arms", metavar="A,B", help="Only these arms.")
+@click.option(
+    "--rate",
+    type=click.IntRange(1, 100_000),
+    metavar="MIB",
+    help="How fast a guest takes memory, MiB/s (150).",
+)
+@click.option("--phases", type=click.IntRange(1, 1000), help="How often each guest takes memory (4).")
+@click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
+@click.option("--beside", is_flag=True, help="Run although other QEMU processes are running.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path),
+    default=Path("results"),
+    show_default=True,
+    help="Folder of results.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
+def run(name: str, **flags: Any) -> None:
+    """Run an experiment and print its table; progress goes to stderr."""
+    from autoballoon.lab.progress import Progress  # noqa: PLC0415
+    from autoballoon.lab.publish import publish  # noqa: PLC0415
+    from autoballoon.lab.runner import run_experiment  # noqa: PLC0415
+    from autoballoon.views.lab_table import table  # noqa: PLC0415
+
+    wish = _wish(name, flags)
+    progress = Progress(sys.stderr, wish.experiment.guests)
+    results, folder = asyncio.run(run_experiment(wish, progress))
+    progress.say(publish(folder))
+    click.echo(msgspec.json.encode(results) if flags["as_json"] else table(results))
+
+
+def _wish(name: str, flags: dict[str, Any]) -> Any:
+    from autoballoon.lab.experiments import arms_named, experiment_named  # noqa: PLC0415
+    from autoballoon.lab.runner import Wish, with_guests  # noqa: PLC0415
+    from autoballoon.policies import policy_named  # noqa: PLC0415
+
+    experiment = experiment_named(name)
+    policy_named(flags["policy"])
+    if flags["guests"]:
+        experiment = with_guests(experiment, flags["guests"])
+    if flags["limit"]:
+        experiment = msgspec.structs.replace(experiment, limit=_limit(flags["limit"]))
+    wave = dict(experiment.wave)
+    if flags["rate"]:
+        wave["rate_mib"] = flags["rate"]
+    if flags["phases"]:
+        wave["phases"] = flags["phases"]
+    experiment = msgspec.structs.replace(experiment, wave=wave)
+    return Wish(
+        experiment=experiment,
+        arms=arms_named(experiment, flags["arms"]) if flags["arms"] is not None else experiment.arms,
+        rounds=flags["rounds"],
+        policy=flags["policy"],
+        accel=flags["accel"],
+        beside=flags["beside"],
+        out=flags["out"],
+        command=shlex.join(["autoballoon", *sys.argv[1:]]),
+    )
+
+
+def _limit(text: str) -> int:
+    size = parse_size(text)
+    if size < 256 * MIB:
+        raise BadInput(f"--limit {text[:40]} is too small for any guest; give at least 256MiB")
+    return size

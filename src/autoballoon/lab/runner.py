@@ -1,0 +1,140 @@
+"""One call of `lab run`: every round, every arm, and what is written down about them."""
+
+import datetime
+import os
+from pathlib import Path
+
+import msgspec
+
+from autoballoon.core.units import KIB, MIB
+from autoballoon.lab import results as kept
+from autoballoon.lab.accel import Wanted, choose_accel
+from autoballoon.lab.commands import run as run_tool
+from autoballoon.lab.experiments import Arm, Experiment
+from autoballoon.lab.group import Group
+from autoballoon.lab.image import GuestImage, build_image
+from autoballoon.lab.preflight import preflight
+from autoballoon.lab.progress import Progress
+from autoballoon.lab.run import OVERHEAD, Setting, run_once, swap_size
+from autoballoon.lab.vm import Accel
+from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
+from autoballoon.views.lab_table import controller_line
+
+NOISY_PAGES = 1000
+"""A run without a limit that swaps more than this tells of the machine, not of the guests."""
+
+
+class Wish(msgspec.Struct, frozen=True):
+    """What the caller asked for."""
+
+    experiment: Experiment
+    arms: tuple[Arm, ...]
+    rounds: int
+    policy: str
+    accel: Wanted
+    beside: bool
+    out: Path
+    command: str
+
+
+async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]:
+    """The results and their folder. CouldNot when the machine does not allow it; then nothing is left behind.
+
+    When it is interrupted, the runs that were finished stay in the folder.
+    """
+    room = preflight(
+        guests=wish.experiment.guests,
+        guest_size=wish.experiment.memory_mib * MIB + OVERHEAD,
+        swap=swap_size(wish.experiment),
+        beside=wish.beside,
+    )
+    if room.says:
+        progress.say(room.says)
+    experiment = with_guests(wish.experiment, room.guests)
+    progress.guests = experiment.guests
+    image = build_image(progress.say)
+    accel = await choose_accel(wish.accel, image, progress.say)
+    progress.say(f"guests run with {accel.name.upper()}: {accel.why}")
+    folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
+    setting = Setting(
+        experiment=experiment, image=image, accel=accel, policy=wish.policy, folder=folder,
+        say=progress.say, watch=progress.watch,
+    )  # fmt: skip
+    runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
+    results = _results(wish, setting, runs)
+    try:
+        for round_ in range(1, wish.rounds + 1):
+            for arm in wish.arms:
+                for run in await _runs_of(setting, arm, round_, room.says):
+                    runs[arm.name].append(run)
+                results = _results(wish, setting, runs)
+                kept.write(folder, results)
+    finally:
+        if not any(runs.values()):
+            kept.discard(folder)
+    return results, folder
+
+
+def with_guests(experiment: Experiment, guests: int) -> Experiment:
+    """The experiment with so many guests, and a limit that leaves each the same share."""
+    if guests == experiment.guests:
+        return experiment
+    return msgspec.structs.replace(
+        experiment, guests=guests, limit=experiment.limit * guests // experiment.guests // MIB * MIB
+    )
+
+
+async def _runs_of(setting: Setting, arm: Arm, round_: int, room: str | None) -> list[Run]:
+    """The arm's run of this round; two when the first was a noisy yardstick."""
+    done: list[Run] = []
+    while len(done) < 2:
+        run = await run_once(setting, arm, round_)
+        if room:
+            run.extra["notes"].insert(0, room)
+        noisy = not arm.limited and run.swap_in_pages + run.swap_out_pages > NOISY_PAGES
+        done.append(msgspec.structs.replace(run, noisy=noisy))
+        setting.say(_summary(arm, run))
+        if not noisy:
+            break
+        setting.say(f"{arm.name}, round {round_}: the machine swapped by itself; this run is marked noisy")
+    return done
+
+
+def _summary(arm: Arm, run: Run) -> str:
+    time_s = "no time" if run.time_s is None else f"{run.time_s:.2f} s busy"
+    said = [
+        f"{arm.name}, round {run.round}: {time_s}, {run.finished} of {run.guests} finished in {run.wall_s:.0f} s, "
+        f"swapped in {run.swap_in_pages:,} and out {run.swap_out_pages:,} pages, {run.guest_oom} OOM kills"
+    ]
+    return "\n".join([*said, *([f"  {line}"] if (line := controller_line(run)) else [])])
+
+
+def _results(wish: Wish, setting: Setting, runs: dict[str, list[Run]]) -> Results:
+    limit = setting.experiment.limit
+    return Results(
+        experiment=setting.experiment.name,
+        machine=machine(setting.image, setting.accel),
+        command=wish.command,
+        arms=[
+            ArmResult(
+                name=arm.name,
+                policy=wish.policy if arm.controller else None,
+                limit=limit if arm.limited else None,
+                runs=list(runs[arm.name]),
+            )
+            for arm in wish.arms
+        ],
+    )
+
+
+def machine(image: GuestImage, accel: Accel, root: Path = Path("/")) -> Machine:
+    """What this machine is, as far as it matters to the numbers."""
+    total = (root / "proc/meminfo").read_text().split("MemTotal:")[1].split()[0]
+    return Machine(
+        cores=len(os.sched_getaffinity(0)),
+        ram=int(total) * KIB,
+        accel=accel.name,
+        kernel=image.kernel_version,
+        qemu=run_tool(["qemu-system-x86_64", "--version"]).splitlines()[0].strip(),
+        cgroup=f"v{Group('autoballoon-lab').version}",
+    )

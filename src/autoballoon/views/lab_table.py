@@ -1,0 +1,119 @@
+"""The lab's table in text: arm by arm, run by run, beside the numbers of 2013, and what had to be reached."""
+
+from collections.abc import Iterable
+
+from autoballoon.core.units import MIB, size_text
+from autoballoon.views.lab_results import ArmResult, Results, Run
+from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
+
+SEED = {
+    "off": ((634, 930980, 1588522), (610, 627422, 1362174), (649, 1079847, 1616367), (543, 953289, 1635379),
+            (642, 913237, 1514000)),
+    "on": ((629, 901, 12537), (624, 981, 18506), (626, 573, 9085), (631, 2250, 42534), (627, 1610, 20808)),
+}  # fmt: skip
+"""TIME (s), SWAP IN, SWAP OUT (pages) of the proposal of May 2013: 35 guests x 1 GiB, each building a kernel."""
+
+_HEAD = (
+    f"{'ARM':<14}{'RUN':>4}{'TIME(s)':>10}{'SWAP IN':>13}{'SWAP OUT':>13}"
+    f"{'FINISHED':>10}{'OOM':>5}{'WORST PHASE(s)':>16}"
+)
+
+
+def _seconds(value: float | None, bound: str = "") -> str:
+    return "-" if value is None else f"{bound}{value:.2f}"
+
+
+def _row(arm: ArmResult, run: Run) -> str:
+    bound = "" if run.is_complete else ">"
+    return (
+        f"{arm.name:<14}{run.round:>4}{_seconds(run.time_s, bound):>10}{run.swap_in_pages:>13,}"
+        f"{run.swap_out_pages:>13,}{f'{run.finished}/{run.guests}':>10}{run.guest_oom:>5}"
+        f"{_seconds(run.worst_phase_s, bound):>16}{'  noisy' if run.noisy else ''}"
+    )
+
+
+def _seed_rows() -> Iterable[str]:
+    yield "The proposal of 2013 (35 guests x 1 GiB building kernels, 32 GB host), for comparison:"
+    for name, runs in SEED.items():
+        for number, (time_s, swap_in, swap_out) in enumerate(runs, 1):
+            yield f"{name:<14}{number:>4}{time_s:>10}{swap_in:>13,}{swap_out:>13,}"
+
+
+def _ratio_rows(results: Results) -> Iterable[str]:
+    for name in ("on", "on+reporting"):
+        for one, base in results.pairs(name, "off"):
+            yield (
+                f"{name} against off, round {one.round}: "
+                f"in {factor_text(base.swap_in_pages, one.swap_in_pages)}, "
+                f"out {factor_text(base.swap_out_pages, one.swap_out_pages)}"
+            )
+    for name in ("off", "reporting", "on", "on+reporting"):
+        times = time_ratios(results, name, "yardstick")
+        worst = worst_phase_ratios(results, name, "yardstick")
+        if times:
+            yield f"{name} / yardstick: time {spread(times, 'x')}" + (
+                f"; worst phase {spread(worst, 'x')}" if worst else ""
+            )
+
+
+def headline(results: Results) -> str:
+    """One sentence: what the controller changed."""
+    pairs = list(results.pairs("on", "off"))
+    if not pairs:
+        return f"{results.experiment}: {', '.join(arm.name for arm in results.arms)} measured."
+    off_in = sum(off.swap_in_pages for _, off in pairs)
+    on_in = sum(on.swap_in_pages for on, _ in pairs)
+    off_out = sum(off.swap_out_pages for _, off in pairs)
+    on_out = sum(on.swap_out_pages for on, _ in pairs)
+    return (
+        f"With autoballoon the host swapped in {factor_text(off_in, on_in)} ({off_in:,} -> {on_in:,} pages) "
+        f"and out {factor_text(off_out, on_out)} ({off_out:,} -> {on_out:,} pages)."
+    )
+
+
+def notes(results: Results) -> list[str]:
+    """What a reader must know before believing the table; one sentence each."""
+    rounds = {run.round for arm in results.arms for run in arm.runs}
+    said = ["One round of each arm: an example, not a measurement."] if len(rounds) == 1 else []
+    for arm in results.arms:
+        for run in arm.runs:
+            said.extend(f"{arm.name}, round {run.round}: {note}" for note in run.extra.get("notes", []))
+    return said
+
+
+def conditions(results: Results) -> str:
+    """Machine, versions and sizes in one line."""
+    machine = results.machine
+    limits = {size_text(arm.limit) for arm in results.arms if arm.limit is not None}
+    guests = {run.guests for arm in results.arms for run in arm.runs}
+    return (
+        f"{' or '.join(str(n) for n in sorted(guests))} guests under {' or '.join(sorted(limits)) or 'no limit'}; "
+        f"{machine.cores} cores, {size_text(machine.ram)}, {machine.accel}, guest kernel {machine.kernel}, "
+        f"{machine.qemu}, cgroup {machine.cgroup}"
+    )
+
+
+def controller_line(run: Run) -> str | None:
+    """What the controller itself cost in one run; None when there was none."""
+    if run.controller_cpu_s is None or run.controller_rss is None:
+        return None
+    share = run.controller_cpu_s / run.wall_s
+    size = run.controller_rss / MIB
+    return f"controller: {run.controller_cpu_s:.1f} s of CPU ({share:.2%} of one core), {size:.1f} MiB"
+
+
+def table(results: Results) -> str:
+    """Everything as text, ready to print."""
+    lines = [f"{results.experiment}: {conditions(results)}", "", _HEAD]
+    lines += [_row(arm, run) for arm in results.arms for run in arm.runs]
+    lines += ["", *_seed_rows(), ""]
+    lines += [*_ratio_rows(results), ""]
+    for arm in results.arms:
+        for run in arm.runs:
+            if said := controller_line(run):
+                lines.append(f"{arm.name}, round {run.round}: {said}")
+    lines += ["", "What it must reach:"]
+    words = {True: "reached", False: "MISSED", None: "not judged"}
+    lines += [f"  {words[v.met]:<11}{v.asks}: {v.measured}" for v in verdicts(results)]
+    lines += ["", *notes(results), headline(results)]
+    return "\n".join(lines)

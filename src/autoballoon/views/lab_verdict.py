@@ -1,0 +1,162 @@
+"""What a lab's results must reach, and whether they did: each criterion with its number.
+
+The swap factors are those of the 2013 proposal (35 guests building kernels on a 32 GB host, five runs each):
+713 times fewer pages swapped in and 75 times fewer out. A pair is two runs of the same round.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from statistics import median
+
+import msgspec
+
+from autoballoon.core.units import MIB
+from autoballoon.views.lab_results import Results, Run
+
+CPU_SHARE = 0.03
+CONTROLLER_RSS = 60 * MIB
+HOSTLOAD_PAGES = 1000
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """One criterion: what was asked, what was measured, and whether that is enough (None: cannot be judged)."""
+
+    asks: str
+    measured: str
+    met: bool | None
+
+
+def factor(without: int, with_: int) -> float:
+    """How many times fewer `with_` is than `without`; zero counts as one, so then it is a lower bound."""
+    return without / max(1, with_)
+
+
+def factor_text(without: int, with_: int) -> str:
+    """The factor for people: "634x fewer", "at least 634x fewer" when nothing is left."""
+    return f"{'at least ' if with_ == 0 else ''}{factor(without, with_):,.4g}x fewer"
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """Median and range: "1.10 (1.02 to 1.31, 3 rounds)"; the value alone when there is one."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}{unit}, one round"
+    return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f}, {len(values)} rounds)"
+
+
+def time_ratios(results: Results, name: str, other: str) -> list[float]:
+    """TIME of one arm over TIME of the other, round by round."""
+    return [one.time_s / two.time_s for one, two in results.pairs(name, other) if one.time_s and two.time_s]
+
+
+def worst_phase_ratios(results: Results, name: str, other: str) -> list[float]:
+    """Longest phase of one arm over the longest of the other, round by round."""
+    return [
+        one.worst_phase_s / two.worst_phase_s
+        for one, two in results.pairs(name, other)
+        if one.worst_phase_s and two.worst_phase_s
+    ]
+
+
+Pages = Callable[[Run], int]
+_IN: tuple[str, Pages] = ("in", lambda run: run.swap_in_pages)
+_OUT: tuple[str, Pages] = ("out", lambda run: run.swap_out_pages)
+
+
+def _fewer(results: Results, base: str, way: tuple[str, Pages], least: float) -> Verdict:
+    """Swapping of `on` against `base`, one way, in every round: the worst round speaks."""
+    direction, pages = way
+    asks = f"on swaps {direction} at least {least:g}x fewer pages than {base}, in every run"
+    pairs = [(pages(b), pages(a)) for a, b in results.pairs("on", base)]
+    if not pairs:
+        return Verdict(asks, f"{base} and on were not both run", None)
+    without, with_ = min(pairs, key=lambda pair: factor(*pair))
+    if without == 0 and with_ == 0:
+        return Verdict(asks, f"{base} did not swap {direction} either", None)
+    return Verdict(
+        asks, f"{factor_text(without, with_)} ({without:,} -> {with_:,})", factor(without, with_) >= least
+    )
+
+
+def _time_at_most(results: Results, base: str, most: float) -> Verdict:
+    asks = f"busy time of on is at most {most:.3g} x that of {base} (median of paired rounds)"
+    ratios = time_ratios(results, "on", base)
+    if not ratios:
+        return Verdict(asks, f"{base} and on were not both run", None)
+    return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
+
+
+def _worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
+    asks = f"worst phase of on is at most {most:g} x the worst of {base}, in every run"
+    ratios = worst_phase_ratios(results, "on", base)
+    if not ratios:
+        return Verdict(asks, f"{base} and on were not both run", None)
+    return Verdict(asks, spread(ratios, "x"), max(ratios) <= most)
+
+
+def _balanced(results: Results) -> list[tuple[str, Run]]:
+    return [(arm.name, run) for arm in results.arms if arm.policy is not None for run in arm.runs]
+
+
+def _harmless(results: Results) -> Iterable[Verdict]:
+    """What holds for every run with a controller, whatever the experiment."""
+    runs = _balanced(results)
+    if not runs:
+        return
+    late = [name for name, run in runs if not run.is_complete]
+    done, all_ = sum(run.finished for _, run in runs), sum(run.guests for _, run in runs)
+    yield Verdict("every guest finishes while the controller runs", f"{done} of {all_}", not late)
+    kills = sum(run.guest_oom for _, run in runs)
+    yield Verdict("no OOM kill in a guest while the controller runs", str(kills), kills == 0)
+    shares = [run.controller_cpu_s / run.wall_s for _, run in runs if run.controller_cpu_s is not None]
+    sizes = [run.controller_rss for _, run in runs if run.controller_rss is not None]
+    if shares:
+        asks = f"the controller takes less than {CPU_SHARE:.0%} of one core"
+        yield Verdict(asks, f"{max(shares):.2%} at most", max(shares) < CPU_SHARE)
+    if sizes:
+        asks = f"and less than {CONTROLLER_RSS // MIB} MiB"
+        yield Verdict(asks, f"{max(sizes) / MIB:.1f} MiB at most", max(sizes) < CONTROLLER_RSS)
+
+
+def _hostload(results: Results) -> Iterable[Verdict]:
+    asks = f"under {HOSTLOAD_PAGES} pages swapped in all while the host takes memory, in every run"
+    arm = results.arm("on")
+    if arm is None:
+        yield Verdict(asks, "on was not run", None)
+        return
+    worst = max(run.swap_in_pages + run.swap_out_pages for run in arm.counted)
+    yield Verdict(asks, f"{worst:,} pages", worst < HOSTLOAD_PAGES)
+
+
+def _wave_2600(results: Results) -> Iterable[Verdict]:
+    yield _fewer(results, "off", _IN, 713)
+    yield _fewer(results, "off", _OUT, 75)
+    yield _fewer(results, "reporting", _IN, 10)
+    yield _fewer(results, "reporting", _OUT, 10)
+    yield _time_at_most(results, "yardstick", 1.25)
+    yield _worst_phase_at_most(results, "yardstick", 2)
+
+
+def _wave_2000(results: Results) -> Iterable[Verdict]:
+    yield _fewer(results, "off", _IN, 10)
+    yield _fewer(results, "off", _OUT, 10)
+    yield _time_at_most(results, "off", 1 / 3)
+
+
+def _wave_1600(results: Results) -> Iterable[Verdict]:
+    yield _time_at_most(results, "off", 1 / 2)
+
+
+_WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
+
+
+def verdicts(results: Results) -> list[Verdict]:
+    """Every criterion that is stated for this experiment at this size; those of `wave` are for eight guests."""
+    limits = {arm.limit for arm in results.arms if arm.limit is not None}
+    guests = {run.guests for arm in results.arms for run in arm.runs}
+    found: list[Verdict] = []
+    if results.experiment == "hostload":
+        found.extend(_hostload(results))
+    elif results.experiment == "wave" and guests == {8} and len(limits) == 1:
+        rules = _WAVE.get(limits.pop())
+        found.extend(rules(results) if rules else ())
+    found.extend(_harmless(results))
+    return found

@@ -1,0 +1,153 @@
+"""The lab's report: one HTML page that needs nothing but itself."""
+
+from collections.abc import Iterable, Sequence
+from html import escape
+
+import msgspec
+
+from autoballoon.views import report_figures as figures
+from autoballoon.views.lab_results import Results, Sample, Told
+from autoballoon.views.lab_table import conditions, controller_line, headline, notes
+from autoballoon.views.lab_verdict import verdicts
+
+_MOST_MOVES = 400
+"""Decisions shown per arm; the rest is in decisions.jsonl."""
+
+_STYLE = """
+body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #f6f5f2; margin: 0; }
+main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
+h1 { font-size: 24px; margin: 8px 0; } h2 { font-size: 18px; margin: 0 0 8px; }
+h3 { font-size: 15px; margin: 16px 0 4px; }
+.lead { font-size: 18px; } .small { color: #666; font-size: 13px; }
+section { background: #fff; border: 1px solid #e4e1da; border-radius: 8px; padding: 16px 20px; margin: 16px 0; }
+table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
+th { text-align: right; color: #666; font-weight: 500; font-size: 13px; } td { text-align: right; }
+th, td { padding: 4px 10px; border-bottom: 1px solid #eee; } th:first-child, td:first-child { text-align: left; }
+td.words, th.words { text-align: left; }
+.met { color: #1d7a46; } .missed { color: #c0392b; font-weight: 600; } .unknown { color: #888; }
+.log { max-height: 360px; overflow: auto; font-size: 13px; }
+code { background: #f0eee9; padding: 1px 5px; border-radius: 4px; }
+"""
+
+
+def page(results: Results, samples: Sequence[Sample], told: Sequence[Told], plotly_js: str) -> str:
+    """The page: what came out, why, and on what. `plotly_js` is plotly's JavaScript, which is embedded."""
+    parts = [
+        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>",
+        f"<title>autoballoon lab: {escape(results.experiment)}</title><style>{_STYLE}</style>",
+        f"<script>{plotly_js}</script></head><body><main>",
+        f"<h1>autoballoon lab: {escape(results.experiment)}</h1><p class='lead'>{escape(headline(results))}</p>",
+        f"<p class='small'>{escape(conditions(results))}</p>",
+        _section("Off against on", _table(results)),
+        _section("What it must reach", _criteria(results)),
+        *_pictures(results, samples, told),
+        _section("How it was made", _made(results)),
+        "</main></body></html>\n",
+    ]
+    return "\n".join(parts)
+
+
+def _section(title: str, body: str) -> str:
+    return f"<section><h2>{escape(title)}</h2>{body}</section>"
+
+
+def _row(cells: Iterable[str], tag: str = "td") -> str:
+    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+
+
+def _seconds(value: float | None, bound: str) -> str:
+    return "-" if value is None else f"{bound}{value:.2f}"
+
+
+def _table(results: Results) -> str:
+    head = (
+        "arm",
+        "run",
+        "time (s)",
+        "swap in (pages)",
+        "swap out (pages)",
+        "finished",
+        "OOM kills",
+        "worst phase (s)",
+        "controller",
+    )
+    rows = []
+    for arm in results.arms:
+        for run in arm.runs:
+            bound = "" if run.is_complete else "&gt; "
+            cost = (controller_line(run) or "").removeprefix("controller: ")
+            rows.append(_row((
+                escape(arm.name) + (" (noisy)" if run.noisy else ""), str(run.round), _seconds(run.time_s, bound),
+                f"{run.swap_in_pages:,}", f"{run.swap_out_pages:,}", f"{run.finished} of {run.guests}",
+                str(run.guest_oom), _seconds(run.worst_phase_s, bound), escape(cost),
+            )))  # fmt: skip
+    said = "".join(f"<p class='small'>{escape(note)}</p>" for note in notes(results))
+    return f"<table>{_row(head, 'th')}{''.join(rows)}</table>{said}"
+
+
+def _criteria(results: Results) -> str:
+    words = {True: ("met", "reached"), False: ("missed", "missed"), None: ("unknown", "not judged")}
+    rows = "".join(
+        f"<tr><td class='{words[v.met][0]}'>{words[v.met][1]}</td><td class='words'>{escape(v.asks)}</td>"
+        f"<td class='words'>{escape(v.measured)}</td></tr>"
+        for v in verdicts(results)
+    )
+    return f"<table>{rows}</table>"
+
+
+def _draw(number: int, figure: figures.Figure) -> str:
+    # "</" would end the script element, whatever it stands in.
+    data = msgspec.json.encode(figure).decode().replace("</", "<\\/")
+    return (
+        f"<div id='figure{number}'></div><script>{{const f = {data};\n"
+        f"Plotly.newPlot('figure{number}', f.data, f.layout, {{responsive: true, displayModeBar: false}});}}</script>"
+    )
+
+
+def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told]) -> Iterable[str]:
+    """For each arm its first run that counts: memory and swap; then targets and decisions where there were any."""
+    shown = [(arm, run) for arm in results.arms for run in arm.counted[:1]]
+    seen = {
+        arm.name: [
+            s for s in samples if (s.arm, s.round) == (arm.name, run.round) and s.at_s <= run.wall_s + 1
+        ]
+        for arm, run in shown
+    }
+    if not any(seen.values()):
+        yield _section("Memory over time", "<p>Nothing was sampled.</p>")
+        return
+    ceiling = max(figures.held_at_most(some) for some in seen.values())
+    traffic = max(figures.traffic_at_most(some) for some in seen.values() if some)
+    until = max(sample.at_s for some in seen.values() for sample in some)
+    number = 0
+    for arm, run in shown:
+        body = _draw(number, figures.host_memory(seen[arm.name], ceiling, traffic, until))
+        number += 1
+        heard = [tick for tick in told if (tick.arm, tick.round) == (arm.name, run.round)]
+        if heard:
+            body += "<h3>Each guest's target against its size</h3>"
+            body += _draw(number, figures.targets(seen[arm.name], heard))
+            number += 1
+            body += _words(heard)
+        yield _section(f"{arm.name}, round {run.round}", body)
+
+
+def _words(told: Sequence[Told]) -> str:
+    moved = list(figures.moves(told))
+    rows = "".join(
+        f"<tr><td>{at_s:.1f}</td><td class='words'>{escape(str(d.get('says', '')))}</td></tr>"
+        for at_s, d in moved[:_MOST_MOVES]
+    )
+    more = f"; the first {_MOST_MOVES} are shown" if len(moved) > _MOST_MOVES else ""
+    return (
+        f"<h3>Decisions in words</h3><p class='small'>{len(moved)} moves{more}; every tick is in decisions.jsonl.</p>"
+        f"<div class='log'><table><tr><th>at (s)</th><th class='words'>what and why</th></tr>{rows}</table></div>"
+    )
+
+
+def _made(results: Results) -> str:
+    return (
+        f"<p><code>{escape(results.command)}</code></p><p class='small'>{escape(conditions(results))}. "
+        "TIME is the mean of the guests' busy seconds, sleeping left out; swap is pswpin + zswpin and "
+        "pswpout + zswpout of the host, from before the first boot until the last guest was done.</p>"
+    )
