@@ -14,6 +14,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import PAGE, Portion, page_floor, parse_duration, parse_portion, parse_size
+from autoballoon.policies import policy_named
 
 LONGEST_CONFIG = 1 << 20
 """Bytes; a larger file is no configuration of ours."""
@@ -151,7 +152,7 @@ def parse(text: str) -> Config:
         dry_run=host.dry_run,
         interval_s=_interval(_read_table(_Loop, tables, "loop").interval),
         socket=_socket(control.socket),
-        policy=_read_table(_Policy, tables, "policy").name,
+        policy=_policy(_read_table(_Policy, tables, "policy").name),
         rules=_rules(tables),
     )
 
@@ -234,6 +235,14 @@ def _interval(text: str) -> float:
     if not SHORTEST_INTERVAL_S <= interval <= LONGEST_INTERVAL_S:
         raise BadInput(f'[loop] interval {text!r} is not between 100ms and 60s; the default is "1s"')
     return interval
+
+
+def _policy(name: str) -> str:
+    try:
+        policy_named(name)
+    except BadInput as error:
+        raise _at("[policy] name", error) from None
+    return name
 
 
 def _socket(path: str) -> str:

@@ -22,6 +22,8 @@ class HostSense(Protocol):
 
     def free_now(self) -> int: ...
 
+    def close(self) -> None: ...
+
 
 class HeldMemory(Protocol):
     """What the host holds for one guest, bytes; kept by host.process.ProcessMemory."""

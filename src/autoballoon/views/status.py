@@ -54,8 +54,6 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     interval_s: float
     up_s: float
     tick: Tick
-    failed_ticks: int
-    """In a row, up to now."""
     account: Books
     problems: tuple[Trouble, ...] = ()
 

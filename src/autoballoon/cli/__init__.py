@@ -1,0 +1,48 @@
+"""The command `autoballoon`: its verbs, and what becomes of their errors.
+
+A verb's module is imported when the verb is used, so that asking the daemon does not load the laboratory.
+"""
+
+import importlib
+from typing import Any
+
+import click
+
+from autoballoon.core.errors import AutoballoonError
+
+_VERBS = {
+    "run": "autoballoon.cli.serve",
+    "check": "autoballoon.cli.serve",
+    "status": "autoballoon.cli.ask",
+    "version": "autoballoon.cli.ask",
+    "lab": "autoballoon.cli.lab",
+}
+_INTERRUPTED = 130
+"""128 + SIGINT, as shells say it."""
+
+
+class _Verbs(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _VERBS:
+            return None
+        verb = getattr(importlib.import_module(_VERBS[cmd_name]), cmd_name)
+        assert isinstance(verb, click.Command)
+        return verb
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except AutoballoonError as error:
+            says, code = str(error), error.exit_code
+        except KeyboardInterrupt:
+            says, code = "stopped by Ctrl-C", _INTERRUPTED
+        click.echo(f"autoballoon: {says}", err=True)
+        return ctx.exit(code)
+
+
+@click.group(cls=_Verbs)
+def main() -> None:
+    """Move memory between QEMU/KVM guests with the balloon, so that the host need not swap."""

@@ -1,0 +1,77 @@
+"""`run` and `check`: the verbs that take a configuration file."""
+
+import asyncio
+import glob
+import logging
+import signal
+from pathlib import Path
+
+import click
+import msgspec
+
+from autoballoon.core.units import size_text
+from autoballoon.daemon.config import Bounds, Config, load
+from autoballoon.daemon.loop import Daemon
+from autoballoon.daemon.parts import refuse_others_sockets
+from autoballoon.host.memory import HostReader
+
+_LEVELS = ["debug", "info", "warning", "error"]
+
+
+@click.command()
+@click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The TOML file.")
+@click.option("--dry-run", is_flag=True, help="Decide and tell, and move nothing; whatever the file says.")
+@click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
+def run(path: Path, dry_run: bool, log_level: str) -> None:
+    """Balance guests until SIGTERM; SIGHUP reads the file again."""
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=log_level.upper())
+    if log_level != "debug":
+        logging.getLogger("qemu").setLevel(logging.CRITICAL)  # what matters of it we say ourselves
+
+    def configuration() -> Config:
+        config = load(path)
+        return msgspec.structs.replace(config, dry_run=True) if dry_run else config
+
+    asyncio.run(_live(Daemon(configuration)))
+
+
+async def _live(daemon: Daemon) -> None:
+    loop = asyncio.get_running_loop()
+    for leave in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(leave, daemon.stop)
+    loop.add_signal_handler(signal.SIGHUP, daemon.reload)
+    await daemon.run()
+
+
+@click.command()
+@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="Print what would run as JSON.")
+def check(path: Path, as_json: bool) -> None:
+    """Say whether FILE can be used on this machine, and what would run."""
+    config = load(path)
+    refuse_others_sockets(config.qmp)
+    reader = HostReader(config.capacity)
+    host = reader.read()
+    reader.close()
+    matches = {pattern: sorted(glob.glob(pattern)) for pattern in config.qmp}  # noqa: PTH207 - absolute
+    if as_json:
+        click.echo(msgspec.json.encode({"config": config, "host": host, "matches": matches}))
+        return
+    reserve = config.reserve.of(host.capacity)
+    lines = [
+        f"{path} can be used{' (DRY RUN)' if config.dry_run else ''}",
+        f"host: {size_text(host.capacity)} ({config.capacity}), of it {size_text(reserve)} in reserve",
+        f"loop: every {config.interval_s:g} s, policy {config.policy}, overload {config.overload}",
+        *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
+        *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
+        f"control: {config.socket}",
+    ]
+    if not config.qmp:
+        lines.append("no guest will be seen: [connect] qmp is empty")
+    click.echo("\n".join(lines))
+
+
+def _bounds(bounds: Bounds) -> str:
+    if not bounds.manage:
+        return "left alone"
+    return f"floor {bounds.floor}, ceiling {bounds.ceiling}, shares {bounds.shares}"

@@ -1,0 +1,74 @@
+"""Acting: decisions carried out by the hypervisors, each guest apart from the others."""
+
+import asyncio
+import logging
+from collections.abc import Iterable
+
+from autoballoon.core.model import Decision, Resume, SetTarget, Suspend
+from autoballoon.core.units import size_text
+from autoballoon.daemon.sense import Senses
+
+log = logging.getLogger(__name__)
+
+ACT_PATIENCE_S = 0.2
+"""A tick waits this long for the guests to take their orders (a QMP round trip takes about 1 ms); whoever has
+not by then is still being asked while the loop goes on."""
+
+
+class Hands:
+    """Sends orders. A guest that is slow to take one gets only the newest of those that came meanwhile."""
+
+    def __init__(self) -> None:
+        self._waiting: dict[str, Decision] = {}
+        self._busy: dict[str, asyncio.Task[None]] = {}
+
+    async def carry_out(self, decisions: Iterable[Decision], senses: Senses, patience_s: float) -> None:
+        """Send what moves a guest, all at once; returns when every guest took it, or when patience ends."""
+        tasks = []
+        for decision in decisions:
+            if isinstance(decision, SetTarget | Suspend | Resume):
+                self._waiting[decision.key] = decision
+                if decision.key not in self._busy:
+                    self._busy[decision.key] = asyncio.create_task(self._send_all(decision.key, senses))
+                tasks.append(self._busy[decision.key])
+        if tasks:
+            await asyncio.wait(tasks, timeout=patience_s)
+
+    async def _send_all(self, key: str, senses: Senses) -> None:
+        try:
+            while (decision := self._waiting.pop(key, None)) is not None:
+                if not await _send(decision, senses):
+                    log.warning("%s could not be asked to %s", decision.guest, _order(decision))
+        finally:
+            del self._busy[key]
+
+    async def close(self) -> None:
+        """Give up what is still under way."""
+        self._waiting.clear()
+        under_way = tuple(self._busy.values())
+        for task in under_way:
+            task.cancel()
+        await asyncio.gather(*under_way, return_exceptions=True)
+
+
+async def _send(decision: Decision, senses: Senses) -> bool:
+    hypervisor = senses.owner(decision.key)
+    if hypervisor is None:
+        return False
+    match decision:
+        case SetTarget(key=key, size=size):
+            return await hypervisor.set_target(key, size)
+        case Suspend(key=key):
+            return await hypervisor.suspend(key)
+        case _:
+            return await hypervisor.resume(decision.key)
+
+
+def _order(decision: Decision) -> str:
+    match decision:
+        case SetTarget(size=size):
+            return f"become {size_text(size)} large"
+        case Suspend():
+            return "stop"
+        case _:
+            return "run again"

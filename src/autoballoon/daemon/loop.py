@@ -1,0 +1,289 @@
+"""The daemon: sense, decide, act, tell; once an interval, and early when something happens.
+
+All waiting is done with the event loop's own clock, so that the tests run it on virtual time.
+"""
+
+import asyncio
+import logging
+import os
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+
+from autoballoon import __version__
+from autoballoon.core.engine import State
+from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
+from autoballoon.core.model import Decision, Snapshot, Stay
+from autoballoon.core.units import size_text
+from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
+from autoballoon.daemon.config import Config
+from autoballoon.daemon.control import Board, ControlServer
+from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
+from autoballoon.daemon.lock import ControlSocket
+from autoballoon.daemon.parts import Parts, assemble
+from autoballoon.guests.hypervisor import Wake
+from autoballoon.views.sentences import sentence
+from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, encode, tell
+
+log = logging.getLogger("autoballoon")
+
+LEAST_GAP_S = 0.1
+"""Between two ticks: a guest that causes early ticks as fast as it can costs ten of them a second."""
+ASK_EVERY_S = 0.2
+"""How often guests near their edge are asked for fresh statistics."""
+MOST_FAILURES = 10
+"""Failed ticks in a row, after which holding on is worse than telling the service manager."""
+FAREWELL_S, CLOSE_S = 3.0, 1.5
+"""Bounds for leaving: memory handed back, then hypervisors closed; 5 s in all with room for the rest."""
+
+
+Assemble = Callable[[Config, Wake, Parts | None], Parts]
+
+
+class Daemon:
+    """One daemon's life: `run` returns after `stop`, or raises when it cannot go on."""
+
+    def __init__(self, load: Callable[[], Config], assemble: Assemble = assemble) -> None:
+        self._load = load
+        self._assemble = assemble
+        self._parts = assemble(load(), self.wake, None)
+        self._state: State = self._parts.engine.start()
+        self._board = Board()
+        self._hands = Hands()
+        self._free = FreeWatch()
+        self._stopping = asyncio.Event()
+        self._reload_asked = False
+        self._early = asyncio.Event()
+        self._early_why = ""
+        self._quiet_until = 0.0
+        """No early tick before this time."""
+        self._started = 0.0
+        self._next_tick = 0.0
+        self._ticks = 0
+        self._failures = 0
+        self._complaints: frozenset[Trouble] = frozenset()
+
+    def wake(self, why: str) -> None:
+        """Have a tick as soon as the least gap allows; `why` is told in the status."""
+        if not self._early.is_set():
+            self._early_why = why
+            self._early.set()
+
+    def stop(self) -> None:
+        """Hand back memory and leave, within 5 s."""
+        self._stopping.set()
+        self.wake("stop")
+
+    def reload(self) -> None:
+        """Read the configuration again before the next tick; a bad one is refused whole."""
+        self._reload_asked = True
+        self.wake("reload")
+
+    async def run(self) -> None:
+        """Balance until `stop`. CouldNot when another daemon holds the socket or ticks keep failing."""
+        control = ControlSocket(Path(self._parts.config.socket))
+        server = ControlServer(self._board)
+        watches: list[asyncio.Task[None]] = []
+        self._started = asyncio.get_running_loop().time()
+        try:
+            await server.start(control.listener)
+            await self._until_stopped(self._parts.start(self.wake))
+            log.info(self._introduction())
+            watches = [
+                asyncio.create_task(self._every(LOOK_EVERY_S, self._look_at_free)),
+                asyncio.create_task(self._every(ASK_EVERY_S, self._look_at_edges)),
+            ]
+            await self._tick_until_stopped()
+        finally:
+            for watch in watches:
+                watch.cancel()
+            await self._leave()
+            await server.close()
+            control.close()
+
+    async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
+        """Do `work`, but give it up when we are told to stop."""
+        task = asyncio.create_task(work)
+        stop = asyncio.create_task(self._stopping.wait())
+        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+        stop.cancel()
+        if not task.done():
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        else:
+            task.result()
+
+    def _introduction(self) -> str:
+        config, host = self._parts.config, self._parts.host.read()
+        dry = "DRY RUN: nothing will be moved; " if config.dry_run else ""
+        return (
+            f"{dry}autoballoon {__version__}: {size_text(host.capacity)} for guests at "
+            f"{', '.join(config.qmp) or 'no socket at all'}; policy {config.policy}, reserve {config.reserve}"
+        )
+
+    async def _tick_until_stopped(self) -> None:
+        now = asyncio.get_running_loop().time
+        due = now()
+        while not self._stopping.is_set():
+            why = await self._wait(due)
+            if self._stopping.is_set():
+                return
+            if self._reload_asked:
+                await self._reload()
+            begun = now()
+            late_s = 0.0
+            if begun >= due:
+                late_s = begun - due
+                interval = self._parts.config.interval_s
+                due += interval * (1 + late_s // interval)  # ticks that were missed are not made up for
+            self._next_tick = due
+            await self._tick(why, late_s)
+            self._quiet_until = begun + LEAST_GAP_S
+
+    async def _wait(self, due: float) -> str:
+        """Until the next regular tick is due, or something happens; says which."""
+        now = asyncio.get_running_loop().time
+        try:
+            async with asyncio.timeout_at(due):
+                await self._early.wait()
+                if not self._stopping.is_set():
+                    await asyncio.sleep(self._quiet_until - now())
+        except TimeoutError:
+            why = "interval"
+        else:
+            why = self._early_why
+        self._early.clear()
+        return why
+
+    async def _tick(self, why: str, late_s: float) -> None:
+        begun = asyncio.get_running_loop().time()
+        self._ticks += 1
+        try:
+            snapshot = await self._parts.senses.snapshot()
+            decisions = await self._decide_and_act(snapshot)
+        except Exception as error:
+            self._failures += 1
+            log.error("this tick failed and everything stays as it is: %s", _in_a_sentence(error))
+            log.debug("where it failed", exc_info=True)
+            if self._failures >= MOST_FAILURES:
+                raise CouldNot(
+                    f"{MOST_FAILURES} ticks in a row failed, the last with: {_in_a_sentence(error)}; "
+                    "--log-level debug tells where"
+                ) from error
+            return
+        self._failures = 0
+        took_s = asyncio.get_running_loop().time() - begun
+        self._publish(snapshot, decisions, Tick(self._ticks, why, round(late_s, 6), round(took_s, 6)))
+
+    async def _decide_and_act(self, snapshot: Snapshot) -> Sequence[Decision]:
+        self._state, decisions = self._parts.engine.step(
+            self._state, snapshot, asyncio.get_running_loop().time()
+        )
+        self._free.ticked(snapshot.host.available)
+        await self._act(decisions, ACT_PATIENCE_S)
+        return decisions
+
+    async def _act(self, decisions: Sequence[Decision], patience_s: float) -> None:
+        moves = [decision for decision in decisions if not isinstance(decision, Stay)]
+        if not moves:
+            return
+        dry = "DRY RUN: " if self._parts.config.dry_run else ""
+        log.info("%s%s", dry, "; ".join(sentence(decision) for decision in moves))
+        if not self._parts.config.dry_run:
+            await self._hands.carry_out(moves, self._parts.senses, patience_s)
+
+    def _publish(self, snapshot: Snapshot, decisions: Sequence[Decision], tick: Tick) -> None:
+        found = [*self._parts.problems, *self._parts.senses.problems()]
+        problems = tuple(Trouble(one.where, one.says) for one in found)
+        self._complain(problems)
+        account = self._state.account
+        assert account is not None  # a step always leaves its books
+        daemon = DaemonStatus(
+            version=__version__,
+            pid=os.getpid(),
+            policy=self._parts.config.policy,
+            dry_run=self._parts.config.dry_run,
+            interval_s=self._parts.config.interval_s,
+            up_s=round(asyncio.get_running_loop().time() - self._started, 3),
+            tick=tick,
+            account=books(account),
+            problems=problems,
+        )
+        self._board.put(encode(Status(daemon, snapshot, tell(decisions))))
+
+    def _complain(self, problems: Sequence[Trouble]) -> None:
+        """Say each problem once, when it begins."""
+        for trouble in problems:
+            if trouble not in self._complaints:
+                log.warning("%s: %s", trouble.where, trouble.says)
+        self._complaints = frozenset(problems)
+
+    async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
+        """Look again and again between ticks. What goes wrong here fails the next tick too, and is told there."""
+        while True:
+            await asyncio.sleep(seconds)
+            try:
+                await look()
+            except Exception:
+                log.debug("a look between ticks failed", exc_info=True)
+
+    async def _look_at_free(self) -> None:
+        if self._state.account is None:
+            return
+        now = asyncio.get_running_loop().time()
+        free = self._parts.host.free_now()
+        if self._free.is_urgent(now, free, self._state.account.reserve, self._next_tick):
+            self.wake("free memory falls towards the reserve")
+
+    async def _look_at_edges(self) -> None:
+        engine, senses = self._parts.engine, self._parts.senses
+        curious = engine.curious(self._state)
+        if not curious:
+            return
+        await senses.ask(curious)
+        for guest in await senses.guests(curious):
+            if engine.near_edge(self._state, guest):
+                self.wake(f"{guest.name} nears its edge")
+                return
+
+    async def _reload(self) -> None:
+        """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""
+        self._reload_asked = False
+        try:
+            config = self._load()
+            if config.socket != self._parts.config.socket:
+                raise BadInput("[control] socket cannot change while the daemon runs; restart it")
+            parts = self._assemble(config, self.wake, self._parts)
+        except AutoballoonError as error:
+            log.error("the configuration was not reloaded and the old one stays: %s", error)
+            return
+        old, self._parts = self._parts, parts
+        await old.close(keep=parts.hypervisors)
+        await parts.start(self.wake, running=old.hypervisors)
+        if parts.engine.policy.name != old.engine.policy.name:
+            self._state = parts.engine.start()  # the old policy's memory means nothing to another one
+        log.info("reloaded: %s", self._introduction())
+
+    async def _leave(self) -> None:
+        """Hand back what the pool allows, and let go; what takes too long is left undone."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                snapshot = await self._parts.senses.snapshot()
+                now = asyncio.get_running_loop().time()
+                farewell = self._parts.engine.farewell(self._state, snapshot, now)
+                await self._act(farewell, FAREWELL_S)
+                await self._hands.close()
+        except Exception as error:
+            log.error("memory was not handed back to all guests: %s", _in_a_sentence(error))
+        try:
+            async with asyncio.timeout(CLOSE_S):
+                await self._parts.close()
+        except Exception as error:
+            log.error("not everything was let go in order: %s", _in_a_sentence(error))
+
+
+def _in_a_sentence(error: BaseException) -> str:
+    if isinstance(error, AutoballoonError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return f"{type(error).__name__}: {error}"

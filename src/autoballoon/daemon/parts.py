@@ -1,0 +1,107 @@
+"""What a configuration is made into: the senses, the engine, the pressure trigger."""
+
+import glob
+from collections.abc import Sequence
+from typing import Protocol
+
+from autoballoon.core.engine import Engine, Rules
+from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.daemon.config import Config
+from autoballoon.daemon.sense import HostSense, ProcessSense, Senses
+from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
+from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.host.find import other_managers_socket, qemu_behind
+from autoballoon.host.memory import HostReader
+from autoballoon.host.pressure import PressureTrigger
+from autoballoon.host.process import ProcessReader
+from autoballoon.policies import policy_named
+
+STALL_S, WINDOW_S = 0.15, 1.0
+"""The host's tasks waited 15 % of a second for memory: swapping has begun. The last alarm, not the first."""
+
+
+class Trigger(Protocol):
+    """Something that calls for early ticks; kept by host.pressure.PressureTrigger."""
+
+    def start(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Parts:
+    """A configuration at work. `start` opens what looks outside, `close` lets it go."""
+
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        host: HostSense,
+        processes: ProcessSense,
+        hypervisors: Sequence[Hypervisor],
+        trigger: Trigger | None = None,
+    ) -> None:
+        self.config = config
+        self.engine = engine
+        self.host = host
+        self.processes = processes
+        self.hypervisors = tuple(hypervisors)
+        self.senses = Senses(host, processes, hypervisors, config.bounds)
+        self.problems: list[Problem] = []
+        self._trigger = trigger
+
+    async def start(self, wake: Wake, running: Sequence[Hypervisor] = ()) -> None:
+        """Begin to look, except through hypervisors that are `running` already."""
+        if self._trigger is not None:
+            try:
+                self._trigger.start()
+            except CouldNot as error:
+                self._trigger = None
+                self.problems.append(Problem("host", f"no early ticks on memory pressure: {error}"))
+        for hypervisor in self.hypervisors:
+            if hypervisor not in running:
+                await hypervisor.start(wake)
+
+    async def close(self, keep: Sequence[Hypervisor] = ()) -> None:
+        """Let everything go, except hypervisors that go on in other parts."""
+        if self._trigger is not None:
+            self._trigger.close()
+        self.host.close()
+        for hypervisor in self.hypervisors:
+            if hypervisor not in keep:
+                await hypervisor.close()
+
+
+def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
+    """The real parts of this machine; hypervisors of the `old` ones are kept where the sockets are the same.
+
+    BadInput or CouldNot when the configuration does not suit this machine; nothing has been opened to guests yet.
+    """
+    engine = Engine(
+        Rules(
+            reserve=config.reserve,
+            overload=config.overload,
+            interval_s=config.interval_s,
+            dry_run=config.dry_run,
+        ),
+        policy_named(config.policy),
+    )
+    refuse_others_sockets(config.qmp)
+    host = HostReader(config.capacity)
+    pressure = host.pressure_path()
+    trigger = None
+    if pressure is not None:
+        trigger = PressureTrigger(pressure, STALL_S, WINDOW_S, lambda: wake("memory pressure in the host"))
+    if old is not None and old.config.qmp == config.qmp:
+        return Parts(config, engine, host, old.processes, old.hypervisors, trigger)
+    processes = ProcessReader()
+    hypervisor = QmpHypervisor(config.qmp, verify=qemu_behind, age_s=processes.age_s)
+    return Parts(config, engine, host, processes, (hypervisor,), trigger)
+
+
+def refuse_others_sockets(globs: Sequence[str]) -> None:
+    """BadInput when a glob, or a socket that it matches now, belongs to Proxmox or libvirt."""
+    for pattern in globs:
+        for path in (pattern, *glob.glob(pattern)):  # noqa: PTH207 - an absolute pattern, which Path.glob refuses
+            owned = other_managers_socket(path)
+            if owned is not None:
+                raise BadInput(f"[connect] qmp: {owned}")
