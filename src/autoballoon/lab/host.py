@@ -55,7 +55,7 @@ class LabHost:
         self._say("; ".join(said))
         await asyncio.gather(*(vm.kill() for vm in self._vms))
 
-    async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109  (it ends in CouldNot)
+    async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109
         """Boot a guest in the group until it is ready; one retry, then CouldNot. It ends with this host at the latest."""
         for last in (False, True):
             vm = await Vm.start(spec, self.run, self.group.procs)

@@ -48,8 +48,8 @@ def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
         raise CouldNot(f"{QEMU} is not installed; install it with: apt-get install qemu-system-x86")
     if not beside and (others := running(_QEMUS)):
         raise CouldNot(
-            f"other QEMU processes run here (pid {', '.join(map(str, others))}) and would disturb the measurement and be "
-            "disturbed by it; end them, or say --beside"
+            f"other QEMU processes run here (pid {', '.join(map(str, others))}) and would disturb the "
+            "measurement and be disturbed by it; end them, or say --beside"
         )
     return room(
         Machine(memory=_available(), disk=_free_disk()), guests=guests, guest_size=guest_size, swap=swap
