@@ -4,11 +4,17 @@ import re
 import tomllib
 from pathlib import Path
 
+import click
 import pytest
+
+from autoballoon.cli import main
+from autoballoon.core.units import GIB
+from autoballoon.daemon.config import parse
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 LINK = re.compile(r"(?<!!)\[[^]]+\]\(([^)\s]+)\)")
+CODE = re.compile(r"`[^`\n]+`|^```.*?^```", re.DOTALL | re.MULTILINE)
 FENCE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 
@@ -51,9 +57,7 @@ def test_every_decision_is_in_the_index() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_make_targets_named_in_pages_exist(page: Path) -> None:
-    code = "\n".join(
-        re.findall(r"`[^`\n]+`|^```.*?^```", page.read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
-    )
+    code = "\n".join(CODE.findall(page.read_text(encoding="utf-8")))
     assert set(re.findall(r"\bmake ([a-z]+)", code)) <= targets()
 
 
@@ -106,3 +110,17 @@ def test_the_package_list_has_one_package_a_line() -> None:
 def test_a_version_is_stated_once() -> None:
     version = tomllib.loads(read("pyproject.toml"))["project"]["version"]
     assert f"## {version} " in read("CHANGELOG.md")
+
+
+def test_the_configuration_in_the_readme_is_one() -> None:
+    (example,) = re.findall(r"^```toml\n(.*?)^```", read("README.md"), re.DOTALL | re.MULTILINE)
+    config = parse(example)
+    assert config.qmp == ("/run/vms/*.qmp",)
+    assert config.bounds("db-1").within(GIB)[0] > config.bounds("web-1").within(GIB)[0]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_verbs_named_in_pages_exist(page: Path) -> None:
+    code = "\n".join(CODE.findall(page.read_text(encoding="utf-8")))
+    verbs = set(re.findall(r"(?:^|[`/])autoballoon ([a-z]+)\b", code, re.MULTILINE))
+    assert verbs <= set(main.list_commands(click.Context(main)))
