@@ -157,6 +157,13 @@ def parse(text: str) -> Config:
     )
 
 
+_WRITTEN = {
+    "str": "text in quotes",
+    "bool": "true or false",
+    "int": "a whole number",
+    "array": "a list: [...]",
+}
+
 T = TypeVar("T", bound=_Table)
 
 
@@ -176,8 +183,8 @@ def _decode(kind: type[T], raw: Any, place: str) -> T:
         return msgspec.convert(raw, kind)
     except msgspec.ValidationError as error:
         what, _, where = str(error).partition(" - at `$")
-        key = where.strip("`.") or "its value"
-        raise BadInput(f"{place} {key}: {what[:1].lower()}{what[1:].replace('`', '')}") from None
+        wanted = what.removeprefix("Expected `").partition("`")[0].partition(" ")[0]
+        raise BadInput(f"{place} {where.strip('`.')}: must be {_WRITTEN.get(wanted, wanted)}") from None
 
 
 def _refuse_what_comes_later(host: _Host, connect: _Connect) -> None:

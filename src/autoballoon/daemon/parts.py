@@ -16,8 +16,10 @@ from autoballoon.host.pressure import PressureTrigger
 from autoballoon.host.process import ProcessReader
 from autoballoon.policies import policy_named
 
-STALL_S, WINDOW_S = 0.15, 1.0
-"""The host's tasks waited 15 % of a second for memory: swapping has begun. The last alarm, not the first."""
+STALL_S, WINDOW_S = 0.15, 2.0
+"""Tasks of the host waited so long for memory within the window: swapping has begun. The last alarm, not the first.
+Two seconds is the shortest window that the kernel allows without CAP_SYS_RESOURCE; the alarm comes when the stall is
+reached, not when the window ends."""
 
 
 class Trigger(Protocol):
