@@ -22,6 +22,8 @@ GUEST_REACT_S = 0.35
 """From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
 HOST_REACT_S = 0.7
 """From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
+READING_S = 1.0
+"""Between two regular readings: QEMU polls statistics in whole seconds."""
 PEAK_HALF_S = 30.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
@@ -96,8 +98,8 @@ class Ladder:
         pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
         rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key]) for guest in movable]
-        sizes, overloaded = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
-        wishes, edges = {}, {}
+        sizes, excess = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
+        wishes, edges, watch = {}, {}, {}
         for guest, rung, size in zip(movable, rungs, sizes, strict=True):
             track = sight.tracks[guest.key]
             wishes[guest.key] = Wish(
@@ -108,7 +110,8 @@ class Ladder:
                 numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
             )
             edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
-        return Wishes(memory=memory, wishes=wishes, cushion=cushion, overloaded=overloaded, edges=edges)
+            watch[guest.key] = edges[guest.key] + round(memory.habits[guest.key].peak * READING_S)
+        return Wishes(memory=memory, wishes=wishes, cushion=cushion, excess=excess, edges=edges, watch=watch)
 
     def _cushion(self, memory: Memory, pool: int) -> int:
         least, most = round(pool * CUSHION_MIN), round(pool * CUSHION_MAX)
@@ -125,16 +128,17 @@ def _caches(track: Track) -> int:
     return track.reading.caches if track.reading is not None else 0
 
 
-def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> tuple[list[int], bool]:
-    """Sizes that sum to the pool less the cushion, as far as claims go; and whether needs exceed the pool.
+def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> tuple[list[int], int]:
+    """Sizes that sum to the pool less the cushion, as far as claims go; and by how much needs exceed the pool.
 
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`.
     """
     floors = [rung.floor for rung in rungs]
     sizes = water_fill(pool, floors, shares)
-    if sum(rung.need for rung in rungs) > pool:
-        return [min(rung.top, rung.need + rung.base // 4) for rung in rungs], True
+    excess = sum(rung.need for rung in rungs) - pool
+    if excess > 0:
+        return [min(rung.top, rung.need + rung.base // 4) for rung in rungs], excess
     left = pool - sum(sizes)
     for name in ("need", "headroom", "warm", "cold", "top"):
         if name == "warm":
@@ -143,7 +147,7 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
         given = water_fill(left, claims, shares)
         sizes = [size + more for size, more in zip(sizes, given, strict=True)]
         left -= sum(given)
-    return sizes, False
+    return sizes, 0
 
 
 def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
@@ -157,14 +161,16 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     floor = min(guest.floor, top)
     base = base_headroom(guest)
     headroom = max(base, round(habit.peak * GUEST_REACT_S))
+    needed = reading.need
     if reading.available < base // 2:
-        # It is at the end of its memory and its need can no longer be told: let it grow in larger steps.
+        # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
+        needed += base
         headroom *= 2
     headroom = min(headroom, guest.max // 4)
-    need = min(max(reading.need, floor), top)
-    with_headroom = min(max(reading.need + headroom, floor), top)
-    warm = min(max(with_headroom, reading.need + base + reading.caches - habit.cold), top)
-    cold = min(max(warm, reading.need + base + reading.caches), top)
+    need = min(max(needed, floor), top)
+    with_headroom = min(max(needed + headroom, floor), top)
+    warm = min(max(with_headroom, needed + base + reading.caches - habit.cold), top)
+    cold = min(max(warm, needed + base + reading.caches), top)
     return Rungs(floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base)
 
 

@@ -1,0 +1,262 @@
+"""What the engine does, told as short stories in a small world on virtual time."""
+
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from autoballoon.core import guard, health
+from autoballoon.core.engine import Rules
+from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
+from autoballoon.core.pool import account_of
+from autoballoon.core.units import MIB, Portion
+from tests.core.world import Tame, World
+
+
+def steady(size: int) -> Callable[[float], int]:
+    """A need that never changes, MiB."""
+    return lambda now: size * MIB
+
+
+def burst(at: float, base: int, peak: int, rate: int = 150) -> Callable[[float], int]:
+    """A need of `base` that grows to `peak` MiB from `at` on, at `rate` MiB/s."""
+    return lambda now: round(min(peak, max(base, base + (now - at) * rate))) * MIB
+
+
+def said(world: World, key: str) -> list[Reason]:
+    """The reasons of one guest's moves, in order."""
+    return [d.reason for _, d in world.decisions if d.key == key and isinstance(d, SetTarget)]
+
+
+def test_eight_guests_that_boot_together_never_overfill_the_host() -> None:
+    world = World([Tame(f"g{i}", steady(70)) for i in range(8)], 2000 * MIB)
+    world.run(30)
+    assert world.over == 0
+    assert all(said(world, f"g{i}")[0] is Reason.BOOT for i in range(8))
+    assert world.state.account is not None
+    assert world.state.account.guarantee
+
+
+def test_a_guest_that_runs_short_is_given_what_another_does_not_need() -> None:
+    world = World([Tame("idle", steady(60)), Tame("busy", burst(20, 60, 400))], 800 * MIB)
+    world.run(40)
+    idle, busy = world.guests
+    assert busy.actual >= 400 * MIB
+    assert idle.actual < 300 * MIB
+    assert busy.starved < 20 * MIB  # a tenth of a second of its growth
+    assert world.over == 0
+
+
+def test_with_room_for_all_everybody_gets_everything() -> None:
+    world = World([Tame(f"g{i}", steady(100)) for i in range(4)], 4096 * MIB)
+    world.run(60)
+    assert [guest.actual for guest in world.guests] == [512 * MIB] * 4
+    assert not any(guest.moves for guest in world.guests)
+
+
+def test_under_constant_load_targets_come_to_rest() -> None:
+    world = World([Tame(f"g{i}", steady(60 + 40 * i)) for i in range(4)], 1000 * MIB)
+    world.run(120)
+    moves = [len(guest.moves) for guest in world.guests]
+    world.run(120)
+    assert [len(guest.moves) for guest in world.guests] == moves
+
+
+def test_surplus_goes_first_then_cold_cache_and_need_never() -> None:
+    world = World(
+        [Tame("g", steady(100), cache_want=150 * MIB)], 620 * MIB, other=lambda now: round(now) * 2 * MIB
+    )
+    world.run(180)
+    order = [r for r in said(world, "g") if r.name.startswith("TAKE")]
+    assert Reason.TAKE_SURPLUS in order
+    assert Reason.TAKE_COLD_CACHE in order
+    assert order.index(Reason.TAKE_SURPLUS) < order.index(Reason.TAKE_COLD_CACHE)
+    assert Reason.TAKE_NEED not in order
+    assert world.guests[0].actual >= 100 * MIB
+
+
+def test_shares_decide_who_keeps_more() -> None:
+    world = World(
+        [Tame("gold", steady(60), shares=3000), Tame("tin", steady(60), shares=1000)],
+        600 * MIB,
+    )
+    world.run(120)
+    gold, tin = world.guests
+    assert gold.actual > tin.actual + 50 * MIB
+
+
+def test_a_silent_guest_is_left_as_it_is_and_charged() -> None:
+    mute = Tame("mute", steady(60))
+    world = World([mute, Tame("busy", burst(40, 60, 330))], 800 * MIB)
+    world.run(15)
+    mute.speaks = False
+    world.run(10)
+    size = mute.actual
+    world.run(35)
+    assert mute.actual == mute.target == size
+    assert world.over == 0
+
+
+def test_stale_readings_never_shrink() -> None:
+    guest = Guest(
+        key="g",
+        name="g",
+        max=512 * MIB,
+        actual=512 * MIB,
+        age_s=60.0,
+        available=400 * MIB,
+        driver=True,
+        pid=1,
+    )
+    world = World([], 400 * MIB)
+    snapshot = Snapshot(host=Host(capacity=400 * MIB, available=0), guests=(guest,))
+    for now in range(100, 200):
+        world.state, decisions = world.engine.step(world.state, snapshot, float(now))
+        assert [d.reason for d in decisions] == [Reason.SILENT]
+
+
+def test_a_stuck_guest_gets_its_size_back_as_target_and_is_left_alone_for_a_while() -> None:
+    stuck = Tame("stuck", steady(60))
+    world = World([stuck, Tame("busy", burst(20, 60, 450))], 700 * MIB)
+    world.run(19)
+    stuck.obeys = False
+    before = stuck.actual
+    world.run(6)
+    assert said(world, "stuck")[-1] is Reason.STUCK
+    assert stuck.target == before
+    world.run(20)
+    assert said(world, "stuck")[-1] is Reason.STUCK
+    assert world.over == 0
+
+
+def test_a_guest_that_deflates_by_itself_is_followed_not_fought() -> None:
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(300))], 800 * MIB)
+    world.run(20)
+    guest.actual += 40 * MIB
+    guest.obeys = False
+    world.tick()
+    assert said(world, "g")[-1] is Reason.DEFLATED
+    assert guest.target == guest.actual
+
+
+def test_what_an_operator_sets_becomes_the_ceiling() -> None:
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(60))], 800 * MIB)
+    world.run(20)
+    guest.target = guest.actual = guest.touched = guest.target - 100 * MIB
+    set_by_hand = guest.actual
+    world.run(60)
+    assert Reason.MANUAL in said(world, "g")
+    assert guest.actual <= set_by_hand
+
+
+def test_a_reset_guest_gets_a_new_boot_target() -> None:
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(60))], 500 * MIB)
+    world.run(20)
+    snapshot = world.snapshot()
+    again = msgspec.structs.replace(
+        snapshot.guests[0], driver=False, available=None, age_s=None, up_s=0.2, actual=512 * MIB
+    )
+    snapshot = msgspec.structs.replace(snapshot, guests=(again, snapshot.guests[1]))
+    _, decisions = world.engine.step(world.state, snapshot, world.now)
+    assert decisions[0].reason is Reason.BOOT
+    assert isinstance(decisions[0], SetTarget)
+    assert decisions[0].size < 512 * MIB
+
+
+def test_a_guest_without_a_driver_is_charged_its_maximum_and_named() -> None:
+    world = World([Tame("bare", steady(60), boot_s=1e9), Tame("g", steady(60))], 900 * MIB)
+    world.run(40)
+    assert world.state.account is not None
+    assert world.state.account.unsure == ("bare",)
+    assert world.guests[1].actual < 400 * MIB
+
+
+def test_a_running_guest_whose_statistics_were_off_gets_no_boot_target() -> None:
+    guest = Guest(key="g", name="g", max=512 * MIB, actual=512 * MIB, up_s=5000.0, driver=True, pid=1)
+    world = World([], 400 * MIB)
+    snapshot = Snapshot(host=Host(capacity=400 * MIB, available=0), guests=(guest,))
+    _, decisions = world.engine.step(world.state, snapshot, 0.0)
+    assert [d.reason for d in decisions] == [Reason.SILENT]
+
+
+def test_an_overload_takes_from_nobody_what_it_needs() -> None:
+    world = World([Tame(f"g{i}", burst(20, 60, 300)) for i in range(4)], 1000 * MIB)
+    world.run(60)
+    assert Reason.TAKE_NEED not in [r for i in range(4) for r in said(world, f"g{i}")]
+    assert world.state.wishes is not None
+    assert world.state.wishes.excess > 0
+
+
+def test_leaving_hands_back_what_is_free() -> None:
+    world = World([Tame("a", steady(60)), Tame("b", burst(5, 60, 400))], 800 * MIB)
+    world.run(30)
+    world.guests[1].need = steady(60)
+    world.run(2)
+    decisions = world.engine.farewell(world.state, world.snapshot(), world.now)
+    assert decisions
+    assert all(d.reason is Reason.FAREWELL for d in decisions)
+    room = account_of(world.snapshot(), world.state.tracks, world.engine.rules.reserve).room
+    given = sum(d.size - d.before for d in decisions if isinstance(d, SetTarget))
+    assert 0 < given <= room
+
+
+def test_the_host_that_takes_memory_is_served_before_it_is_short() -> None:
+    """400 MiB within 5 s, beside three guests full of cache."""
+    world = World(
+        [Tame(f"g{i}", steady(70)) for i in range(3)],
+        1400 * MIB,
+        other=lambda now: round(min(400, max(0, (now - 30) * 80))) * MIB,
+    )
+    world.run(60)
+    assert world.over == 0
+
+
+@pytest.mark.parametrize("size", [64 * MIB, 300 * MIB])
+def test_a_reserve_is_a_size_or_a_share(size: int) -> None:
+    world = World([Tame("g", steady(60))], 700 * MIB, rules=Rules(reserve=Portion(amount=size)))
+    world.run(60)
+    assert world.state.account is not None
+    assert world.state.account.available >= size
+
+
+# A switch for each safeguard: without it, one of the stories above must go wrong.
+
+
+def test_without_the_fresh_reading_rule_a_stale_reading_shrinks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "bars_shrink", lambda track, now: None)
+    monkeypatch.setattr(health, "SILENT_S", 1e9)
+    with pytest.raises(AssertionError):
+        test_stale_readings_never_shrink()
+
+
+def slow_giver_and_fast_taker() -> World:
+    """One guest gives memory up at 20 MiB/s, the other wants it at 600 MiB/s; both have booted."""
+    world = World([Tame("a", steady(60), rate=20 * MIB), Tame("b", burst(40, 60, 450, 600))], 740 * MIB)
+    world.run(39)
+    world.over = 0
+    return world
+
+
+def test_without_two_phases_the_host_is_overfilled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(grows: list[guard.Grow], room: int, cushion: int, excess: int) -> list[int]:
+        return [grow.urgent + grow.rest for grow in grows]
+
+    monkeypatch.setattr(guard, "grants", at_once)
+    world = slow_giver_and_fast_taker()
+    world.run(40)
+    assert world.over > 0
+
+
+def test_with_two_phases_that_host_is_not_overfilled() -> None:
+    world = slow_giver_and_fast_taker()
+    world.run(40)
+    assert world.over == 0
+
+
+def test_without_following_a_guest_that_deflates_is_fought(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(guard, "must_follow", lambda guest, track, now: None)
+    with pytest.raises(AssertionError):
+        test_a_guest_that_deflates_by_itself_is_followed_not_fought()

@@ -1,0 +1,155 @@
+"""A small world on virtual time for the engine's tests: honest guests, one host, one loop like the daemon's."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.model import Guest, Host, SetTarget, Snapshot, Stay
+from autoballoon.core.units import MIB, PAGE, Portion
+from autoballoon.policies import policy_named
+
+STEP_S = 0.05
+
+
+@dataclass
+class Tame:
+    """A guest that does what it is asked at `rate`, fills spare memory with cache, and says the truth."""
+
+    key: str
+    need: Callable[[float], int]
+    max: int = 512 * MIB
+    floor: int = 128 * MIB
+    ceiling: int = 0
+    shares: int = 1000
+    boot_s: float = 3.0
+    cache_want: int = 400 * MIB
+    cache_rate: int = 50 * MIB
+    rate: int = 800 * MIB
+    overhead: int = 40 * MIB
+    obeys: bool = True
+    speaks: bool = True
+    actual: int = 0
+    target: int = 0
+    used: int = 20 * MIB
+    cache: int = 0
+    touched: int = 0
+    said: dict[str, int] = field(default_factory=dict)
+    said_at: float | None = None
+    starved: float = 0.0
+    moves: list[tuple[float, int]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.actual = self.actual or self.max
+        self.target = self.target or self.max
+
+    def live(self, now: float) -> None:
+        """One STEP_S of its life."""
+        if now >= self.boot_s and self.obeys:
+            step = round(self.rate * STEP_S)
+            reach = max(self.target, self.used + 2 * MIB)  # a guest cannot give up what is in use
+            if self.actual > reach:
+                self.actual = max(reach, self.actual - step)
+            elif self.actual < self.target:
+                self.actual = min(self.target, self.actual + step)
+        want = self.need(now)
+        room = self.actual - 4 * MIB
+        self.used = min(want, room) // PAGE * PAGE
+        self.starved += max(0, want - self.used) * STEP_S
+        spare = self.actual - self.used
+        if now >= self.boot_s:
+            self.cache = min(spare, self.cache_want, self.cache + round(self.cache_rate * STEP_S))
+        self.touched = min(self.actual, max(self.touched, self.used + self.cache))
+
+    def speak(self, now: float) -> None:
+        """Take statistics."""
+        if now >= self.boot_s and self.speaks:
+            spare = self.actual - self.used
+            self.said = {
+                "total": self.max,
+                "available": spare,
+                "free": spare - self.cache,
+                "caches": self.cache,
+            }
+            self.said_at = now
+
+    def shown(self, now: float) -> Guest:
+        """What an adapter would show of it."""
+        return Guest(
+            key=self.key,
+            name=self.key,
+            max=self.max,
+            actual=self.actual,
+            floor=self.floor,
+            ceiling=self.ceiling,
+            shares=self.shares,
+            pid=1,
+            age_s=None if self.said_at is None else now - self.said_at,
+            up_s=now,
+            driver=now >= self.boot_s,
+            resident=self.touched,
+            overhead=self.overhead,
+            **self.said,
+        )
+
+
+class World:
+    """A host, its guests, and the loop that steps the real engine."""
+
+    def __init__(
+        self,
+        guests: list[Tame],
+        capacity: int,
+        other: Callable[[float], int] = lambda now: 0,
+        rules: Rules | None = None,
+    ) -> None:
+        self.guests, self.capacity, self.other = guests, capacity, other
+        self.engine = Engine(rules or Rules(reserve=Portion(share=0.05)), policy_named("ladder"))
+        self.state: State = self.engine.start()
+        self.now = 0.0
+        self.over = 0
+        """The most by which the host was ever overcommitted in fact, bytes."""
+        self.asks = 0
+        self.decisions: list[tuple[float, SetTarget | Stay]] = []
+
+    def snapshot(self) -> Snapshot:
+        """What sensing would see now."""
+        held = sum(guest.touched + guest.overhead for guest in self.guests)
+        free = self.capacity - self.other(self.now) - held
+        self.over = max(self.over, -free)
+        host = Host(capacity=self.capacity, available=max(0, free))
+        return Snapshot(host=host, guests=tuple(guest.shown(self.now) for guest in self.guests))
+
+    def tick(self) -> tuple[SetTarget | Stay, ...]:
+        """Sense, step, act."""
+        self.state, decisions = self.engine.step(self.state, self.snapshot(), self.now)
+        by_key = {guest.key: guest for guest in self.guests}
+        for decision in decisions:
+            self.decisions.append((self.now, decision))
+            if isinstance(decision, SetTarget):
+                guest = by_key[decision.key]
+                guest.target = decision.size
+                guest.moves.append((self.now, decision.size))
+        return decisions
+
+    def run(self, seconds: float) -> None:
+        """Let time pass as the daemon does: a tick a second, asks five times a second, early ticks."""
+        for n in range(round(self.now / STEP_S), round((self.now + seconds) / STEP_S)):
+            self.now = n * STEP_S
+            for i, guest in enumerate(self.guests):
+                guest.live(self.now)
+                if n % 20 == (i * 7) % 20:
+                    guest.speak(self.now)
+            self.snapshot()
+            due = n % 20 == 0
+            if n % 4 == 0:
+                asked = self.engine.curious(self.state)
+                suspects = self.engine.suspects(self.state)
+                for guest in self.guests:
+                    runs = guest.need(self.now) != guest.need(self.now - 4 * STEP_S)
+                    if guest.key in asked or (guest.key in suspects and runs):
+                        self.asks += 1
+                        guest.speak(self.now)
+                        due = due or self.engine.near_edge(self.state, guest.shown(self.now))
+            if due:
+                self.tick()
+        self.now += STEP_S
