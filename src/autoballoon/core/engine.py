@@ -105,6 +105,20 @@ class Engine:
                 wanted.add(key)
         return frozenset(wanted)
 
+    def suspects(self, state: State) -> frozenset[str]:
+        """Guests that could reach their edge before the next regular reading, if they began to grow now.
+
+        Asking costs three commands; a guest whose processors stand still cannot grow, so ask those that run.
+        """
+        watch = state.wishes.watch if state.wishes is not None else {}
+        return frozenset(
+            key
+            for key, track in state.tracks.items()
+            if track.health is Health.OK
+            and track.reading is not None
+            and track.reading.available < watch.get(key, 0)
+        )
+
     def near_edge(self, state: State, guest: Guest) -> bool:
         """Whether this fresh look at a guest deserves a tick before the next regular one."""
         track = state.tracks.get(guest.key)
@@ -249,7 +263,7 @@ class _Turn:
                 [guard.Grow(t.target, w.need, w.urgent, size, g.shares) for g, t, w, size in growers],
                 self.account.room,
                 self.account.cushion,
-                overloaded=self.wishes.overloaded,
+                self.wishes.excess,
             )
         for (guest, track, wish, size), more in zip(growers, granted, strict=True):
             urgent = track.target < min(wish.urgent, size)

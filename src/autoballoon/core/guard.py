@@ -80,15 +80,15 @@ class Grow:
         return self.need + self.headroom
 
 
-def grants(grows: Sequence[Grow], room: int, cushion: int, *, overloaded: bool) -> list[int]:
+def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int) -> list[int]:
     """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
 
-    In a declared overload need is granted although there is no room: the host swaps as it would without us,
-    rather than one guest starving.
+    In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
+    the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
     """
     weights = [grow.shares for grow in grows]
     needs = [grow.need for grow in grows]
-    granted = needs if overloaded else water_fill(room, needs, weights)
+    granted = water_fill(room + excess, needs, weights)
     room -= sum(granted)
     headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
     room -= sum(headrooms)

@@ -42,10 +42,12 @@ class Wishes(msgspec.Struct, frozen=True):
     wishes: Mapping[str, Wish]
     cushion: int = 0
     """Bytes of the pool to leave with the host, for grants that cannot wait."""
-    overloaded: bool = False
-    """Needs exceed the pool."""
+    excess: int = 0
+    """Overload: bytes by which needs exceed the pool, and charges may."""
     edges: Mapping[str, int] = {}
     """Available memory (bytes) below which a guest is near its edge, by key."""
+    watch: Mapping[str, int] = {}
+    """Available memory (bytes) below which a guest could reach its edge before the next regular reading."""
 
 
 class Policy(Protocol):
