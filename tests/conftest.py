@@ -10,14 +10,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="this run is part of a soak of so many minutes: the property tests try many more examples",
+        help="this run is part of a soak that long: property tests try 200 examples for each of its minutes",
     )
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    settings.register_profile("fast", max_examples=100, deadline=None)
-    settings.register_profile("soak", max_examples=10_000, deadline=None)
-    settings.load_profile("soak" if config.getoption("--soak-minutes") else "fast")
+    minutes = float(config.getoption("--soak-minutes"))
+    settings.register_profile("autoballoon", max_examples=max(100, int(200 * minutes)), deadline=None)
+    settings.load_profile("autoballoon")
 
 
 @pytest.fixture
