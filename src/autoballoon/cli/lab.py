@@ -9,7 +9,7 @@ from typing import Any
 import click
 import msgspec
 
-from autoballoon.core.errors import BadInput
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import MIB, parse_size
 
 
@@ -79,7 +79,10 @@ def run(name: str, **flags: Any) -> None:
 
     wish = _wish(name, flags)
     progress = Progress(sys.stderr, wish.experiment.guests)
-    results, folder = asyncio.run(run_experiment(wish, progress))
+    try:
+        results, folder = asyncio.run(run_experiment(wish, progress))
+    except asyncio.CancelledError as ended:
+        raise CouldNot("the lab was ended by a signal; all that it made is removed") from ended
     progress.say(publish(folder))
     click.echo(msgspec.json.encode(results) if flags["as_json"] else table(results))
 

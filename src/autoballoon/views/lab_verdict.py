@@ -32,7 +32,8 @@ def factor(without: int, with_: int) -> float:
 
 def factor_text(without: int, with_: int) -> str:
     """The factor for people: "634x fewer", "at least 634x fewer" when nothing is left."""
-    return f"{'at least ' if with_ == 0 else ''}{factor(without, with_):,.4g}x fewer"
+    times = factor(without, with_)
+    return f"{'at least ' if with_ == 0 else ''}{f'{times:,.0f}' if times >= 100 else f'{times:.3g}'}x fewer"
 
 
 def spread(values: Sequence[float], unit: str = "") -> str:

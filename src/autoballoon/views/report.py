@@ -121,6 +121,8 @@ def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told])
     until = max(sample.at_s for some in seen.values() for sample in some)
     number = 0
     for arm, run in shown:
+        if not seen[arm.name]:
+            continue
         body = _draw(number, figures.host_memory(seen[arm.name], ceiling, traffic, until))
         number += 1
         heard = [tick for tick in told if (tick.arm, tick.round) == (arm.name, run.round)]

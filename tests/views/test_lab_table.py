@@ -1,0 +1,45 @@
+from collections.abc import Callable
+
+import msgspec
+
+from autoballoon.views.lab_results import ArmResult, Results, Run
+from autoballoon.views.lab_table import headline, table
+
+MakeRun = Callable[..., Run]
+
+
+def line(text: str, start: str) -> str:
+    return next(line for line in text.splitlines() if line.startswith(start))
+
+
+def test_every_run_has_its_line_beside_the_numbers_of_2013(results: Results) -> None:
+    text = table(results)
+    assert line(text, "off ").split() == ["off", "1", "8.00", "500,000", "700,000", "8/8", "0", "2.50"]
+    assert "off              1       634      930,980    1,588,522" in text
+    assert "on against off, round 1: in at least 500,000x fewer, out 58,333x fewer" in text
+    assert "One round of each arm" in text
+    assert "MISSED" not in text
+
+
+def test_what_was_missed_is_said(results: Results, make_run: MakeRun) -> None:
+    arms = [
+        msgspec.structs.replace(arm, runs=[make_run(swap_in_pages=400_000, swap_out_pages=1)])
+        if arm.name == "on"
+        else arm
+        for arm in results.arms
+    ]
+    text = table(msgspec.structs.replace(results, arms=arms))
+    assert "MISSED     on swaps in at least 713x fewer pages than off, in every run: 1.25x fewer" in text
+
+
+def test_the_time_of_a_run_that_did_not_finish_is_a_lower_bound(results: Results, make_run: MakeRun) -> None:
+    run = make_run(finished=6, extra={"worst_phase_s": 90.0, "notes": ["guest-3 did not finish"]})
+    text = table(msgspec.structs.replace(results, arms=[ArmResult("off", None, 1, [run])]))
+    assert line(text, "off ").split()[2] == ">8.00"
+    assert "off, round 1: guest-3 did not finish" in text
+
+
+def test_the_headline_compares_only_what_was_run(results: Results) -> None:
+    assert headline(results).startswith("With autoballoon the host swapped in at least 500,000x fewer")
+    alone = msgspec.structs.replace(results, arms=results.arms[:1])
+    assert headline(alone) == "wave: yardstick measured."

@@ -1,0 +1,95 @@
+from collections.abc import Callable
+
+import msgspec
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.views.lab_results import ArmResult, Results, Run
+from autoballoon.views.lab_verdict import factor_text, time_ratios, verdicts
+
+MakeRun = Callable[..., Run]
+
+
+def replaced(results: Results, name: str, *runs: Run) -> Results:
+    arms = [
+        msgspec.structs.replace(arm, runs=list(runs)) if arm.name == name else arm for arm in results.arms
+    ]
+    return msgspec.structs.replace(results, arms=arms)
+
+
+def missed(results: Results) -> list[str]:
+    return [verdict.asks for verdict in verdicts(results) if verdict.met is False]
+
+
+def test_canned_results_reach_everything(results: Results) -> None:
+    assert {verdict.met for verdict in verdicts(results)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("differs", "named"),
+    [
+        ({"swap_in_pages": 702}, "swaps in at least 713x fewer pages than off"),
+        ({"swap_out_pages": 12_100}, "than reporting"),
+        ({"work_s": [10.1] * 8}, "busy time of on is at most 1.25 x"),
+        ({"extra": {"worst_phase_s": 5.1}}, "worst phase of on is at most 2 x"),
+        ({"guest_oom": 1}, "no OOM kill"),
+        ({"finished": 7}, "every guest finishes"),
+        ({"controller_cpu_s": 2.4}, "less than 3% of one core"),
+        ({"controller_rss": 60 * MIB}, "60 MiB"),
+    ],
+)
+def test_each_criterion_can_be_missed(
+    results: Results, make_run: MakeRun, differs: dict[str, object], named: str
+) -> None:
+    controlled = {"controller_cpu_s": 1.6, "controller_rss": 40 * MIB}
+    bad = make_run(**{**controlled, **differs})
+    assert any(named in asks for asks in missed(replaced(results, "on", bad)))
+
+
+def test_the_worst_round_speaks_for_swap_and_the_median_for_time(results: Results, make_run: MakeRun) -> None:
+    rounds = (1, 2, 3)
+    results = replaced(results, "yardstick", *(make_run(round=n, work_s=[4.0]) for n in rounds))
+    results = replaced(
+        results, "off", *(make_run(round=n, swap_in_pages=100_000, swap_out_pages=1) for n in rounds)
+    )
+    on = [make_run(round=n, work_s=[4.0 * n], swap_in_pages=1000 * (n == 3)) for n in rounds]
+    results = replaced(results, "on", *on)
+    said = {verdict.asks: verdict for verdict in verdicts(results)}
+    swap = next(v for asks, v in said.items() if "swaps in" in asks and "off" in asks)
+    assert (swap.met, swap.measured) == (False, "100x fewer (100,000 -> 1,000)")
+    time = next(v for asks, v in said.items() if "busy time" in asks)
+    assert (time.met, time.measured) == (False, "2.00x (1.00 to 3.00, 3 rounds)")
+
+
+def test_a_noisy_yardstick_is_not_paired_when_there_is_a_quiet_one(
+    results: Results, make_run: MakeRun
+) -> None:
+    noisy, quiet = make_run(noisy=True, work_s=[80.0]), make_run(work_s=[4.0])
+    results = replaced(results, "yardstick", noisy, quiet)
+    assert time_ratios(results, "on", "yardstick") == [2.0]
+
+
+def test_nothing_left_is_a_lower_bound_and_nothing_at_all_is_not_judged(
+    results: Results, make_run: MakeRun
+) -> None:
+    assert factor_text(634, 0) == "at least 634x fewer"
+    calm = replaced(results, "off", make_run())
+    swap = next(v for v in verdicts(calm) if "swaps in" in v.asks and "off" in v.asks)
+    assert swap.met is None
+
+
+def test_the_criteria_of_a_size_hold_for_that_size_and_eight_guests_only(
+    results: Results, make_run: MakeRun
+) -> None:
+    small = replaced(results, "on", make_run(guests=3, finished=3))
+    assert not any("713" in verdict.asks for verdict in verdicts(small))
+    arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
+    tight = verdicts(msgspec.structs.replace(results, arms=arms))
+    assert any("at most 0.333 x that of off" in v.asks and v.met is False for v in tight)
+
+
+@pytest.mark.parametrize(("pages", "met"), [(998, True), (999, False)])
+def test_hostload_counts_both_ways(results: Results, make_run: MakeRun, pages: int, met: bool) -> None:
+    arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(swap_in_pages=1, swap_out_pages=pages)])
+    found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
+    assert found[0].met is met
