@@ -1,0 +1,175 @@
+"""Guests behind QMP sockets named by globs: a socket that appears is tried, one that vanishes is dropped."""
+
+import asyncio
+import contextlib
+import glob
+import stat
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from autoballoon.core.model import Guest
+from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
+from autoballoon.guests.qmp_session import Session, Terms
+
+OTHERS = {
+    "/run/qemu-server/": "Proxmox VE",
+    "/var/lib/libvirt/": "libvirt",
+    "/run/libvirt/": "libvirt",
+}
+"""Where other managers keep monitor sockets. A monitor serves one client: holding theirs would lock them out."""
+
+_GOLDEN = 0.6180339887
+ASK_S = 0.05
+
+
+def manager_of(path: str) -> str | None:
+    """Who else owns the socket at `path` (absolute, without symlinks); None when nobody is known to."""
+    return next((manager for folder, manager in OTHERS.items() if path.startswith(folder)), None)
+
+
+class QmpHypervisor(Hypervisor):
+    """The guests whose QMP sockets match `globs`.
+
+    `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None; `age_s(pid)` the
+    seconds since a process began. Every session has a task of its own; `read` only looks at what they have found.
+    """
+
+    def __init__(
+        self,
+        globs: Sequence[str],
+        *,
+        verify: Callable[[str, int | None], int | None],
+        age_s: Callable[[int], float | None] = lambda pid: None,
+        command_timeout_s: float = 2.0,
+        rescan_s: float = 1.0,
+        interval_s: float = 1.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._globs = tuple(globs)
+        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, clock)
+        self._rescan_s = rescan_s
+        self._sessions: dict[str, Session] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._asks: set[asyncio.Task[bool]] = set()
+        self._owned: list[Problem] = []
+        self._rescan: asyncio.Task[None] | None = None
+        self._wake: Wake = lambda text: None
+        self._count = 0
+
+    async def start(self, wake: Wake) -> None:
+        self._wake = wake
+        await self._scan()
+        first = [asyncio.create_task(session.tried.wait()) for session in self._sessions.values()]
+        if first:
+            _, late = await asyncio.wait(first, timeout=2 * self._terms.timeout_s)
+            for task in late:
+                task.cancel()
+        self._rescan = asyncio.create_task(self._rescan_forever())
+
+    async def read(self) -> list[Guest]:
+        now = self._terms.clock()
+        return [
+            session.known.as_guest(session.path, now)
+            for session in self._sessions.values()
+            if session.known is not None and self._twin(session) is None
+        ]
+
+    async def ask(self, keys: frozenset[str]) -> None:
+        # A slow answer still counts when it comes: nobody is cancelled when the wait is over.
+        tasks = {asyncio.create_task(self._sessions[key].ask()) for key in keys if key in self._sessions}
+        if tasks:
+            self._asks |= tasks
+            for task in tasks:
+                task.add_done_callback(self._asks.discard)
+            await asyncio.wait(tasks, timeout=ASK_S)
+
+    async def set_target(self, key: str, size: int) -> bool:
+        session = self._sessions.get(key)
+        return session is not None and await session.set_target(size)
+
+    async def suspend(self, key: str) -> bool:
+        session = self._sessions.get(key)
+        return session is not None and await session.suspend()
+
+    async def resume(self, key: str) -> bool:
+        session = self._sessions.get(key)
+        return session is not None and await session.resume()
+
+    def problems(self) -> list[Problem]:
+        found = list(self._owned)
+        for session in self._sessions.values():
+            twin = self._twin(session)
+            says = (
+                session.problems()
+                if twin is None
+                else [f"is the same guest as {twin}; name one of them only"]
+            )
+            found += [Problem(where=session.path, says=sentence) for sentence in says]
+        return found
+
+    async def close(self) -> None:
+        if self._rescan is not None:
+            self._rescan.cancel()
+        leaving = [asyncio.create_task(session.leave()) for session in self._sessions.values()]
+        if leaving:
+            await asyncio.wait(leaving, timeout=1.0)
+        await _end([*leaving, *self._asks, *self._tasks.values()])
+        self._sessions.clear()
+        self._tasks.clear()
+
+    def _twin(self, session: Session) -> str | None:
+        """The socket that shows the same QEMU and was found before this one."""
+        if session.known is None or session.known.pid is None:
+            return None
+        for other in self._sessions.values():
+            if other is session:
+                return None
+            if other.known is not None and other.known.pid == session.known.pid:
+                return other.path
+        return None
+
+    async def _rescan_forever(self) -> None:
+        while True:
+            await asyncio.sleep(self._rescan_s)
+            await self._scan()
+
+    async def _scan(self) -> None:
+        found = _sockets(self._globs)
+        self._owned = [
+            Problem(
+                where=path, says=f"belongs to {manager}; give the guest a second -qmp socket for autoballoon"
+            )
+            for path in found
+            if (manager := manager_of(path)) is not None
+        ]
+        for path, stem in found.items():
+            if path not in self._sessions and manager_of(path) is None:
+                self._count += 1
+                session = Session(path, stem, self._terms, self._wake, self._count * _GOLDEN % 1)
+                self._sessions[path] = session
+                self._tasks[path] = asyncio.create_task(session.run())
+        for path in self._sessions.keys() - found.keys():
+            session = self._sessions.pop(path)
+            await _end([self._tasks.pop(path)])
+            if session.known is not None:
+                self._wake(f"{session.known.name} is gone")
+
+
+async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _sockets(globs: Sequence[str]) -> dict[str, str]:
+    """The sockets that match, by their real path; the value is the stem of the name that matched."""
+    found: dict[str, str] = {}
+    for pattern in globs:
+        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
+            path = Path(match)
+            with contextlib.suppress(OSError, RuntimeError):
+                if stat.S_ISSOCK(path.stat().st_mode):
+                    found.setdefault(str(path.resolve()), path.stem)
+    return found

@@ -1,0 +1,120 @@
+"""What is known of one guest behind a QMP socket, and how each thing learnt changes it. No input or output."""
+
+from dataclasses import dataclass, field
+
+from autoballoon.core.model import Guest
+from autoballoon.guests.stats import Nonsense, Reading, check
+
+STALE_STATUS = frozenset(
+    {"SUSPEND", "SUSPEND_DISK", "WAKEUP", "SHUTDOWN", "POWERDOWN", "GUEST_PANICKED", "MIGRATION"}
+)
+"""Events after which `query-status` may say something else."""
+
+
+@dataclass(slots=True)
+class Known:
+    """One guest as known now. Times are of the monotonic clock; sizes are bytes."""
+
+    name: str
+    pid: int | None
+    max: int
+    actual: int
+    running: bool = True
+    incoming: bool = False
+    has_balloon: bool = True
+    driver: bool | None = None
+    deflates_itself: bool | None = None
+    born_at: float | None = None
+    """When QEMU started or the guest was last reset."""
+    reading: Reading | None = None
+    taken_at: float = 0.0
+    """Not later than when `reading` was taken in the guest, as far as it matters: see `learn_stats`."""
+    looked_at: float = 0.0
+    """When we last asked QEMU for its statistics."""
+    moved_at: float = 0.0
+    """When we last set a target."""
+    interval_was_off: bool = False
+    """We switched the statistics on, and switch them off again when we leave."""
+    nonsense: str | None = None
+    """Why the last statistics were dropped; None when they were not."""
+    dropped: int = 0
+    _raw: object = field(default=None, repr=False)
+    """QEMU's last answer, to tell whether the next one is another."""
+    _is_void: bool = False
+    """The guest was reset and QEMU still serves statistics of the time before."""
+
+    def learn_stats(self, raw: object, asked_at: float, *, is_fresh: bool = False) -> None:
+        """Take in QEMU's answer for guest-stats, asked for at `asked_at`; `is_fresh`: proven to be taken after that.
+
+        An answer that differs from the one before was taken somewhere between the two looks. It counts as taken now,
+        unless we moved the guest in that time: then as taken at the earlier look, before the move, so that nothing
+        is shrunk on a reading that may be older than the last move.
+        """
+        before, self.looked_at = self.looked_at, asked_at
+        was_void, self._is_void = self._is_void, False
+        if was_void and not is_fresh:
+            self._raw = raw
+            return
+        if raw == self._raw and not is_fresh:
+            return
+        # The first answer of all may be of any age: it counts only when it was asked for.
+        is_first, self._raw = self._raw is None, raw
+        try:
+            reading = check(raw, self.max)
+        except Nonsense as error:
+            self.nonsense, self.dropped = str(error), self.dropped + 1
+            return
+        self.nonsense = None
+        if not reading.last_update or (is_first and not is_fresh):
+            return
+        if self.reading is not None and not reading.counts_from_before(self.reading):
+            self.born_at = asked_at  # it was reset while we were not connected
+        self.reading = reading
+        self.taken_at = before if not is_fresh and before <= self.moved_at else asked_at
+
+    def learn_actual(self, actual: object) -> bool:
+        """Take in the balloon's size as QEMU tells it; whether it is another than before."""
+        if not isinstance(actual, int) or isinstance(actual, bool) or actual < 0:
+            return False
+        before, self.actual = self.actual, min(actual, self.max)
+        return self.actual != before
+
+    def learn_status(self, answer: object) -> None:
+        """Take in the answer of query-status."""
+        if isinstance(answer, dict):
+            self.running = answer.get("running") is True
+            self.incoming = answer.get("status") == "inmigrate"
+
+    def was_reset(self, now: float) -> None:
+        """The guest starts anew: QEMU keeps the old actual and the old statistics, and neither is true any more."""
+        self.born_at = now
+        self.reading = None
+        self._is_void = True
+        self.actual = self.max
+        self.deflates_itself = None
+        self.driver = None if self.driver is None else False
+
+    def as_guest(self, key: str, now: float) -> Guest:
+        """The guest in the one schema; the bounds and the host's view are for others to fill in."""
+        reading = self.reading or Reading(last_update=0)
+        return Guest(
+            key=key,
+            name=self.name,
+            max=self.max,
+            actual=self.actual,
+            pid=self.pid,
+            running=self.running,
+            managed=self.has_balloon,
+            age_s=None if self.reading is None else max(0.0, now - self.taken_at),
+            up_s=None if self.born_at is None else max(0.0, now - self.born_at),
+            driver=self.driver,
+            incoming=self.incoming,
+            deflates_itself=self.deflates_itself,
+            total=reading.total,
+            available=reading.available,
+            free=reading.free,
+            caches=reading.caches,
+            swap_in=reading.swap_in,
+            swap_out=reading.swap_out,
+            major_faults=reading.major_faults,
+        )

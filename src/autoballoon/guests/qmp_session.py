@@ -1,0 +1,359 @@
+"""One guest's QMP session: kept up, looked at once an interval, told what to do. It never delays another guest."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from autoballoon.core.units import PAGE, size_text
+from autoballoon.guests.hypervisor import Wake
+from autoballoon.guests.qmp_device import Device, find_device
+from autoballoon.guests.qmp_guest import STALE_STATUS, Known
+from autoballoon.guests.qmp_wire import Lost, NotThere, Refused, Unusable, Wire, WireError, open_wire
+
+BACKOFF_S = (0.2, 5.0)
+"""Seconds before the first and, doubling, before every later attempt to connect."""
+REVIEW_S = 15.0
+"""Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
+FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
+"""How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most."""
+ANSWER_S = (0.003, 0.5)
+"""The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
+the time after which it is left to the next regular look."""
+PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
+NAME_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all sessions share."""
+
+    verify: Callable[[str, int | None], int | None]
+    """(socket, pid of its listener) -> pid of the QEMU behind it, or None."""
+    age_s: Callable[[int], float | None]
+    """Seconds since a process began."""
+    timeout_s: float = 2.0
+    """For one command, and for connecting."""
+    interval_s: float = 1.0
+    """Between two regular looks at a guest's statistics."""
+    clock: Callable[[], float] = time.monotonic
+
+
+class Session:
+    """The guest behind one socket, as long as the socket exists."""
+
+    def __init__(self, path: str, stem: str, terms: Terms, wake: Wake, phase: float) -> None:
+        """`phase`, 0 to 1: where in the interval its looks fall, so that guests do not bunch."""
+        self.path = path
+        self.known: Known | None = None
+        self.tried = asyncio.Event()
+        """Set once the first attempt has ended well or badly."""
+        self._stem = stem
+        self._terms = terms
+        self._wake = wake
+        self._phase = phase
+        self._trouble: str | None = None
+        self._wire: Wire | None = None
+        self._device: Device | None = None
+        self._nudge = asyncio.Event()
+        self._ask_lock = asyncio.Lock()
+        self._status_is_stale = self._size_is_stale = self._look_now = False
+        self._follow_at = self._follow_until = 0.0
+        self._target: int | None = None
+        """Where the balloon being followed should arrive; None when it moves by itself."""
+        self._set_size: int | None = None
+        """The target that we set last: QEMU keeps it for a driver that is not up yet."""
+
+    # What the daemon asks for. Nothing here raises.
+
+    def problems(self) -> list[str]:
+        """What keeps this guest from being seen or balanced, each in one sentence."""
+        if self._trouble is not None:
+            kept = "; its last statistics are kept and age" if self.known is not None else ""
+            return [self._trouble + kept]
+        if self.known is None:
+            return []
+        found = []
+        if not self.known.has_balloon:
+            found.append("the guest has no balloon device; start QEMU with -device virtio-balloon-pci")
+        if self.known.pid is None:
+            found.append("its QEMU process could not be verified, so its host memory is unknown; run as root")
+        if self.known.nonsense is not None:
+            found.append(
+                f"{self.known.nonsense}; {self.known.dropped} such readings dropped, look at its driver"
+            )
+        return found
+
+    async def set_target(self, size: int) -> bool:
+        """Send `balloon`; False when QEMU did not take it."""
+        if self.known is None or self._device is None:
+            return False
+        self.known.moved_at = self._terms.clock()
+        if not await self._tell("balloon", value=size):
+            return False
+        self._set_size = min(size, self.known.max)
+        self._follow(self._set_size)
+        return True
+
+    async def suspend(self) -> bool:
+        """Send `stop`."""
+        return await self._tell("stop")
+
+    async def resume(self) -> bool:
+        """Send `cont`."""
+        return await self._tell("cont")
+
+    async def ask(self) -> bool:
+        """Have statistics taken now; whether they came. Asking costs five commands in two trips, 2 to 6 ms.
+
+        Polling set to 0 and back makes QEMU send a request at once. A guest that has not answered the last one is
+        not asked again.
+        """
+        async with self._ask_lock:
+            device, known = self._device, self.known
+            if device is None or known is None or self._wire is None:
+                return False
+            if known.driver is False or not known.running:
+                return False
+            try:
+                return await self._ask(self._wire, device, known)
+            except WireError:
+                return False
+
+    async def _ask(self, wire: Wire, device: Device, known: Known) -> bool:
+        clock, wait_s = self._terms.clock, ANSWER_S[0]
+        asked_at, born_at = clock(), known.born_at
+        (before, owes_one), _, _ = await wire.run_all(
+            device.mark(), device.set_interval(0), device.set_interval(device.seconds)
+        )
+        if owes_one:
+            return False
+        while clock() - asked_at < ANSWER_S[1]:
+            await asyncio.sleep(wait_s)
+            wait_s *= 2
+            (now, _), raw = await wire.run_all(device.mark(), device.stats())
+            if known.born_at != born_at:
+                return False
+            if now != before:
+                known.learn_stats(raw, asked_at, is_fresh=True)
+                return True
+        return False
+
+    async def _tell(self, command: str, **arguments: object) -> bool:
+        if self._wire is None:
+            return False
+        try:
+            await self._wire.run(command, **arguments)
+        except WireError:
+            return False
+        return True
+
+    async def leave(self) -> None:
+        """Give back what was switched on, as far as the guest answers."""
+        if self._device is not None and self.known is not None and self.known.interval_was_off:
+            with contextlib.suppress(WireError):
+                await self._device.set_interval(0)
+            self.known.interval_was_off = False
+
+    # The session's own task.
+
+    async def run(self) -> None:
+        """Connect, stay, connect again; until cancelled."""
+        delay_s = BACKOFF_S[0]
+        while True:
+            try:
+                await self._visit()
+            except NotThere:
+                self._trouble = None
+                if self.known is not None:
+                    name, self.known = self.known.name, None
+                    self._wake(f"{name} is gone")
+            except WireError as error:
+                if self._trouble is None and self.known is not None:
+                    delay_s = BACKOFF_S[0]
+                self._trouble = str(error)
+            self.tried.set()
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, BACKOFF_S[1])
+
+    async def _visit(self) -> None:
+        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event)
+        try:
+            wire.when_lost(self._nudge.set)
+            self.known = await self._meet(wire)
+            self._wire, self._trouble = wire, None
+            if self._device is not None:
+                await self.ask()
+            self._wake(f"{self.known.name} is seen")
+            self.tried.set()
+            await self._stay(wire, self.known)
+        finally:
+            self._wire = self._device = None
+            await wire.close()
+
+    async def _meet(self, wire: Wire) -> Known:
+        now = self._terms.clock()
+        pid = self._terms.verify(self.path, wire.peer_pid)
+        name, status, balloon, device, ram = await wire.run_all(
+            _unless_refused(wire, "query-name"),
+            wire.run("query-status"),
+            _unless_refused(wire, "query-balloon"),
+            find_device(wire),
+            _ram(wire),
+        )
+        known = self.known
+        if known is None or pid is None or known.pid != pid:
+            age_s = None if pid is None else self._terms.age_s(pid)
+            known = Known(
+                name=_printable(name, self._stem),
+                pid=pid,
+                max=ram,
+                actual=ram,
+                born_at=None if age_s is None else now - age_s,
+            )
+        known.max, known.has_balloon = ram, device is not None and isinstance(balloon, dict)
+        known.learn_status(status)
+        if device is not None and known.has_balloon:
+            known.learn_actual(balloon.get("actual"))
+            known.interval_was_off |= await device.switch_on()
+            known.driver, known.deflates_itself = await device.driver()
+            self._device = device
+        return known
+
+    async def _stay(self, wire: Wire, known: Known) -> None:
+        terms = self._terms
+        look_at = terms.clock() + self._phase * terms.interval_s
+        review_at = terms.clock() + REVIEW_S
+        while wire.is_open:
+            now = terms.clock()
+            if self._follow_until and now >= self._follow_at:
+                await self._follow_balloon(wire, known)
+            if self._look_now or now >= look_at:
+                self._look_now = False
+                look_at = max(look_at + terms.interval_s, now) if now >= look_at else look_at
+                await self._look(known)
+            if self._size_is_stale or now >= review_at:
+                self._size_is_stale, review_at = False, now + REVIEW_S
+                await self._review(wire, known)
+            if self._status_is_stale or self._device is None:
+                self._status_is_stale = False
+                known.learn_status(await wire.run("query-status"))
+            await self._rest(min(look_at, self._follow_at) if self._follow_until else look_at)
+        raise Lost("closed the connection; look whether its QEMU ended")
+
+    async def _rest(self, until: float) -> None:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, until - self._terms.clock())):
+                await self._nudge.wait()
+        self._nudge.clear()
+
+    async def _look(self, known: Known) -> None:
+        if self._device is None:
+            return
+        asked_at = self._terms.clock()
+        known.learn_stats(await self._device.stats(), asked_at)
+        if known.driver is False:
+            await self._read_driver(self._device, known)
+
+    async def _review(self, wire: Wire, known: Known) -> None:
+        known.max = await _ram(wire)
+        if self._device is None:
+            return
+        await self._read_driver(self._device, known)
+        if known.driver is not False and known.learn_actual(
+            (await wire.run_dict("query-balloon")).get("actual")
+        ):
+            self._follow()
+
+    async def _read_driver(self, device: Device, known: Known) -> None:
+        was_up = known.driver
+        known.driver, known.deflates_itself = await device.driver()
+        if known.driver and was_up is False:
+            self._follow(self._set_size)
+            self._wake(f"{known.name}: its balloon driver is up")
+
+    def _follow(self, target: int | None = None) -> None:
+        self._target = target
+        now = self._terms.clock()
+        self._follow_at, self._follow_until = now + FOLLOW_EVERY_S, now + FOLLOW_S
+        self._nudge.set()
+
+    async def _follow_balloon(self, wire: Wire, known: Known) -> None:
+        """See where the balloon is; when it has arrived or stands still, have statistics taken that belong to it."""
+        self._follow_at = self._terms.clock() + FOLLOW_EVERY_S
+        if self._device is not None and known.driver is False:
+            await self._read_driver(self._device, known)
+            if known.driver is False:
+                self._follow_until = 0.0  # nobody moves it yet
+                return
+        moved = known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
+        arrived = not moved if self._target is None else abs(known.actual - self._target) < PAGE
+        if arrived or self._terms.clock() >= self._follow_until:
+            self._follow_until = 0.0
+            await self.ask()
+            self._wake(f"{known.name} is at {size_text(known.actual)}")
+
+    def _on_event(self, event: str, data: dict[str, Any]) -> None:
+        known = self.known
+        if known is None:
+            return
+        if event == "BALLOON_CHANGE":
+            known.learn_actual(data.get("actual"))
+            if not self._follow_until:
+                self._follow()
+        elif event == "RESET":
+            known.was_reset(self._terms.clock())
+            self._follow_until, self._look_now = 0.0, True
+            self._wake(f"{known.name} was reset")
+        elif event in ("STOP", "RESUME"):
+            known.running = event == "RESUME"
+            self._status_is_stale = True
+            self._wake(f"{known.name} {'runs' if known.running else 'is stopped'}")
+        elif event in STALE_STATUS:
+            self._status_is_stale = True
+        elif event in PLUG_EVENTS:
+            self._size_is_stale = True
+        else:
+            return
+        self._nudge.set()
+
+
+async def _unless_refused(wire: Wire, command: str) -> Any:
+    try:
+        return await wire.run(command)
+    except Refused:
+        return None
+
+
+async def _ram(wire: Wire) -> int:
+    """What the balloon's arithmetic takes for the guest's RAM: without virtio-mem (get_current_ram_size in QEMU)."""
+    summary = await wire.run_dict("query-memory-size-summary")
+    base = summary.get("base-memory")
+    if not isinstance(base, int) or base <= 0:
+        raise Unusable("tells no size of its memory; look whether it is QEMU's")
+    if not summary.get("plugged-memory"):
+        return base
+    try:
+        devices = msgspec.convert(await wire.run("query-memory-devices"), list[_MemoryDevice])
+    except msgspec.ValidationError:
+        return base
+    return base + sum(device.data.size for device in devices if device.type in ("dimm", "nvdimm"))
+
+
+class _MemorySize(msgspec.Struct):
+    size: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _MemoryDevice(msgspec.Struct):
+    type: str
+    data: _MemorySize
+
+
+def _printable(answer: object, stem: str) -> str:
+    name = answer.get("name") if isinstance(answer, dict) else None
+    name = name if isinstance(name, str) and name else stem
+    return "".join(c if c.isprintable() else "?" for c in name)[:NAME_LENGTH]

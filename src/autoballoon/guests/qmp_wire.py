@@ -1,0 +1,193 @@
+"""One connection to a QMP server: commands with a deadline, events, and a teardown that cannot hang.
+
+WireError
+├── NotThere    nobody listens: the guest is gone
+├── Unusable    somebody listens, and it cannot be used; the text is a sentence for the operator
+├── Lost        the connection was good and is not any more
+└── Refused     QEMU answered the command with an error; the connection is fine
+"""
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from qemu.qmp import ConnectError, ExecuteError, Message, QMPClient, QMPError, Runstate
+
+MAX_LINE = 256 * 1024
+"""Bytes of one message: twenty times the largest answer to what we ask (a qom-list of a hundred devices)."""
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"""Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
+
+_SILENT = logging.Logger("qmp", level=logging.CRITICAL + 1)
+
+
+class WireError(Exception):
+    """Anything that can go wrong between a QMP server and us."""
+
+
+class NotThere(WireError):
+    """No process listens at the socket."""
+
+
+class Unusable(WireError):
+    """The socket cannot be used; the text says why and what to do."""
+
+
+class Lost(WireError):
+    """The connection broke, or an answer did not come in time."""
+
+
+class Refused(WireError):
+    """QEMU answered with an error; `kind` is its class, such as CommandNotFound."""
+
+    def __init__(self, kind: str, says: str) -> None:
+        super().__init__(says)
+        self.kind = kind
+
+
+class _Client(QMPClient):
+    """qemu.qmp's client without its log: it formats every message twice for it, most of a command's cost.
+
+    The same faults come to us as exceptions and reach the operator as one sentence.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(readbuflen=MAX_LINE)
+        self.logger = _SILENT
+
+    def _cb_outbound(self, msg: Message) -> Message:
+        return msg
+
+    def _cb_inbound(self, msg: Message) -> Message:
+        return msg
+
+
+class Wire:
+    """An open QMP session. Made by `open_wire`; every wire must be closed."""
+
+    def __init__(self, peer: socket.socket, client: _Client, timeout_s: float) -> None:
+        self._peer = peer
+        self._client = client
+        self._timeout_s = timeout_s
+        self._watch: asyncio.Task[None] | None = None
+        self.peer_pid = _peer_pid(peer)
+        """The process that called listen(), as the kernel says: QEMU itself, or who handed it the socket."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the peer has not hung up, as far as known."""
+        return self._client.runstate is Runstate.RUNNING
+
+    def when_lost(self, call: Callable[[], None]) -> None:
+        """Call `call` once when the connection ends."""
+
+        async def watch() -> None:
+            while self.is_open:
+                await self._client.runstate_changed()
+            call()
+
+        self._watch = asyncio.create_task(watch())
+
+    async def run(self, command: str, **arguments: object) -> Any:
+        """The answer to one QMP command. Lost when none comes in time, Refused when QEMU says no."""
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                return await self._client.execute(command, arguments or None)
+        except TimeoutError:
+            raise Lost(f"did not answer {command} within {self._timeout_s:g} s") from None
+        except ExecuteError as error:
+            raise Refused(error.error_class, str(error)) from None
+        except (QMPError, OSError, EOFError):
+            raise Lost("closed the connection") from None
+
+    async def run_dict(self, command: str, **arguments: object) -> dict[str, Any]:
+        """As `run`, for a command whose answer is an object. Lost when it is anything else."""
+        answer = await self.run(command, **arguments)
+        if not isinstance(answer, dict):
+            raise Lost(f"answers {command} as QEMU never does; take it out of [connect] qmp")
+        return answer
+
+    async def run_all(self, *commands: Coroutine[Any, Any, Any]) -> list[Any]:
+        """The answers to several commands sent at once: one trip instead of many; the first failure is raised."""
+        answers = await asyncio.gather(*commands, return_exceptions=True)
+        for answer in answers:
+            if isinstance(answer, BaseException):
+                raise answer
+        return answers
+
+    async def close(self) -> None:
+        """Let the socket go; never raises and never waits for the peer."""
+        if self._watch is not None:
+            self._watch.cancel()
+        # A peer that has stopped reading would keep disconnect() waiting for its output to drain.
+        with contextlib.suppress(OSError):
+            self._peer.shutdown(socket.SHUT_RDWR)
+        # After the peer hung up, disconnect() raises what ended the connection.
+        with contextlib.suppress(QMPError, OSError, EOFError, ValueError):
+            await self._client.disconnect()
+
+
+async def open_wire(path: str, timeout_s: float, on_event: OnEvent) -> Wire:
+    """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable."""
+    peer = _connect(path)
+    client = _Client()
+
+    def tap(event: Message) -> bool:
+        data = event.get("data")
+        on_event(str(event["event"]), data if isinstance(data, dict) else {})
+        return False  # the listener keeps all events that it accepts, for ever
+
+    client.events.event_filter = tap
+    try:
+        async with asyncio.timeout(timeout_s):
+            await client.connect(peer)
+        return Wire(peer, client, timeout_s)
+    except BaseException as error:
+        peer.close()
+        if isinstance(error, TimeoutError):
+            raise Unusable(
+                f"gave no greeting within {timeout_s:g} s: another client holds it or QEMU is stopped;"
+                " give the guest a -qmp socket of its own"
+            ) from None
+        if isinstance(error, ConnectError):
+            if isinstance(error.exc, EOFError | ConnectionError):
+                raise Unusable(
+                    "hung up before it greeted; look whether its QEMU is starting or ending"
+                ) from None
+            raise Unusable("does not speak QMP; take it out of [connect] qmp") from None
+        raise
+
+
+def _connect(path: str) -> socket.socket:
+    # asyncio takes EAGAIN from a full queue of a unix socket for a connection in progress, and reports it as made.
+    peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    peer.setblocking(False)
+    try:
+        peer.connect(path)
+    except OSError as error:
+        peer.close()
+        if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+            raise NotThere(path) from None
+        if error.errno in (errno.EACCES, errno.EPERM):
+            raise Unusable("permission denied; run autoballoon as root or as the socket's group") from None
+        if error.errno == errno.EAGAIN:
+            raise Unusable(
+                "has clients waiting already: another one holds it or QEMU is stopped;"
+                " give the guest a -qmp socket of its own"
+            ) from None
+        raise Unusable(f"cannot be connected to ({error.strerror or error}); look at its path") from None
+    return peer
+
+
+def _peer_pid(peer: socket.socket) -> int | None:
+    try:
+        pid, _, _ = struct.unpack("3i", peer.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    except OSError:
+        return None
+    return int(pid) or None
