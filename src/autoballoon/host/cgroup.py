@@ -32,20 +32,20 @@ class _Level:
     """One group on the way up, with its usage file kept open."""
 
     def __init__(self, path: Path, names: _Files) -> None:
-        self._path = path
+        self.path = path
         self._names = names
         self._usage = KeptFile(path / names.usage)
         self._reclaimable = 0
 
     def limit(self, machine_total: int) -> int | None:
         """The group's own limit, bytes; None when it has none that is below the machine's memory."""
-        texts = (read_if_there(self._path / name) for name in self._names.limits)
+        texts = (read_if_there(self.path / name) for name in self._names.limits)
         found = [int(text) for text in texts if text and text.strip().isdigit()]
         return min((limit for limit in found if limit < machine_total), default=None)
 
     def used(self) -> int:
         """Bytes the group holds that only swapping or killing would give back."""
-        stat = fields(read_if_there(self._path / "memory.stat") or b"")
+        stat = fields(read_if_there(self.path / "memory.stat") or b"")
         self._reclaimable = sum(stat.get(name, 0) for name in self._names.reclaimable)
         return self.used_now()
 
@@ -74,37 +74,31 @@ class Group:
             )
         self.path = path
         self.version = 2 if names is _V2 else 1
+        self._names = names
         self._shown = shown
-        self._levels: list[_Level] = []
-        while (path / names.usage).exists():
-            self._levels.append(_Level(path, names))
-            self.top = path
-            """The topmost memory group above it; in v1 the hierarchy's mount point."""
-            path = path.parent
-        self._tightest: tuple[int, _Level] | None = None
+        self._levels = self._open()
+        self._tightest = (0, self._levels[0])
+
+    @property
+    def top(self) -> Path:
+        """The topmost memory group above it; in v1 the hierarchy's mount point."""
+        return self._levels[-1].path
 
     def read(self, machine_total: int) -> tuple[int, int] | None:
         """The group's limit and the room left in it, bytes; None when nothing limits it.
 
-        A group that has been removed raises CouldNot.
+        A group that was removed and made again under its name, as systemd does with slices, is found again;
+        CouldNot while it is gone.
         """
-        limited = [
-            (limit, level) for level in self._levels if (limit := level.limit(machine_total)) is not None
-        ]
-        if not limited:
-            self._tightest = None
-            if not self.path.exists():
-                raise CouldNot(f"the control group {self._shown} is gone; make it again and restart")
-            return None
-        rooms = [(max(limit - level.used(), 0), limit, level) for limit, level in limited]
-        room, limit, level = min(rooms, key=lambda each: each[0])
-        self._tightest = (limit, level)
-        return min(limit for limit, _ in limited), room
+        try:
+            return self._measure(machine_total)
+        except CouldNot:
+            self.close()
+            self._levels = self._open()
+            return self._measure(machine_total)
 
-    def room_now(self) -> int | None:
-        """The room left at the level that was the tightest when last read; None when nothing limits it."""
-        if self._tightest is None:
-            return None
+    def room_now(self) -> int:
+        """The room left at the level that was the tightest when last read, by one read of one file."""
         limit, level = self._tightest
         return max(limit - level.used_now(), 0)
 
@@ -112,6 +106,28 @@ class Group:
         """Let the kept files go."""
         for level in self._levels:
             level.close()
+
+    def _open(self) -> list[_Level]:
+        """The group and its ancestors, as far up as memory is counted."""
+        levels = []
+        path = self.path
+        while (path / self._names.usage).exists():
+            levels.append(_Level(path, self._names))
+            path = path.parent
+        if not levels:
+            raise CouldNot(f"the control group {self._shown} is gone; make it again")
+        return levels
+
+    def _measure(self, machine_total: int) -> tuple[int, int] | None:
+        if not self.path.exists():
+            raise CouldNot(f"the control group {self._shown} is gone; make it again")
+        limits = [(level.limit(machine_total), level) for level in self._levels]
+        rooms = [(max(limit - level.used(), 0), limit, level) for limit, level in limits if limit is not None]
+        if not rooms:
+            return None
+        room, limit, level = min(rooms, key=lambda each: each[0])
+        self._tightest = (limit, level)
+        return min(limit for _, limit, _ in rooms), room
 
 
 def pressure_file(group: Group, root: Path) -> Path | None:

@@ -24,6 +24,8 @@ class HostReader:
         self._machine = Machine(root)
         self._fixed: int | None = None
         self._group: Group | None = None
+        self._group_binds = False
+        """When last read, the group had less left than the machine."""
         if isinstance(capacity, str) and capacity.startswith(_GROUP):
             self._group = self._limited_group(capacity.removeprefix(_GROUP))
         elif isinstance(capacity, int):
@@ -41,15 +43,17 @@ class HostReader:
         """The host now: capacity, what of it is available, swap traffic and pressure.
 
         Capacity is never more than MemTotal, available never more than the capacity nor than the machine has.
-        CouldNot when a file can no longer be read, as when the group was removed. A group that has lost its
-        limit counts as the whole machine.
+        CouldNot when a file can no longer be read, as while the group is gone. A group that has lost its limit
+        counts as the whole machine.
         """
         total, available = self._machine.read()
         capacity = total
         if self._group is not None:
             found = self._group.read(total)
+            self._group_binds = False
             if found is not None:
                 capacity, room = found
+                self._group_binds = room <= available
                 available = min(available, room)
         elif self._fixed is not None:
             capacity = min(self._fixed, total)
@@ -68,13 +72,12 @@ class HostReader:
     def free_now(self) -> int:
         """The available bytes by one read of one file, cheap enough for ten times a second.
 
-        For a group: its usage at the level that was tightest when last fully read, less the file cache seen
-        then. So it may differ from `read` by what the cache has grown, never by what guests have taken.
+        It is that of whatever was tightest when last fully read: the machine, or one level of the group, whose
+        usage is taken less the file cache of then. So it may differ from `read` by what the cache has grown
+        since, never by what guests have taken. CouldNot as for `read`.
         """
-        if self._group is not None:
-            room = self._group.room_now()
-            if room is not None:
-                return room
+        if self._group is not None and self._group_binds:
+            return self._group.room_now()
         return self._within_fixed(self._machine.available_now())
 
     def pressure_path(self) -> Path | None:
