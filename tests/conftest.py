@@ -16,7 +16,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     minutes = float(config.getoption("--soak-minutes"))
-    settings.register_profile("autoballoon", max_examples=max(100, int(200 * minutes)), deadline=None)
+    settings.register_profile("autoballoon", max_examples=max(50, int(200 * minutes)), deadline=None)
     settings.load_profile("autoballoon")
 
 
