@@ -91,7 +91,7 @@ class Group:
         """
         deadline = time.monotonic() + _GONE_S
         while (
-            inside := [pid for pid in self.pids() if _is_ours(pid, since)]
+            inside := [pid for pid in self.pids() if not _is_older(pid, since)]
         ) and time.monotonic() < deadline:
             for pid in inside:
                 with contextlib.suppress(ProcessLookupError):
@@ -114,8 +114,11 @@ class Group:
             control.write_text("+memory")
 
 
-def _is_ours(pid: int, since: Identity | None) -> bool:
+def _is_older(pid: int, since: Identity | None) -> bool:
+    """A process that is about to end (its first thread is gone, others still hold memory) is waited for."""
     found = identify(pid)
-    return found is not None and (
-        since is None or (found.boot == since.boot and found.started >= since.started)
+    return (
+        found is not None
+        and since is not None
+        and (found.boot != since.boot or found.started < since.started)
     )
