@@ -21,6 +21,10 @@ _GRID = {"gridcolor": "#eeeeee", "zerolinecolor": "#cccccc"}
 _COLUMNS = 4
 
 
+def _title(text: str) -> Figure:
+    return {"text": text, "font": {"size": 12}}
+
+
 def _mib(size: int | None) -> float:
     return round((size or 0) / MIB, 1)
 
@@ -39,6 +43,16 @@ def parts(guest: Guest) -> tuple[int, int, int]:
     used = min(held, max(0, guest.total - balloon - guest.free - cache))
     cache = min(cache, held - used)
     return used, cache, held - used - cache
+
+
+def _resident(sample: Sample) -> int:
+    return sum(guest.resident or 0 for guest in sample.snapshot.guests)
+
+
+def _top(sample: Sample) -> int:
+    """All that is held or swapped out, bytes."""
+    swapped = sum(guest.swapped or 0 for guest in sample.snapshot.guests)
+    return max(sample.usage, _resident(sample)) + swapped
 
 
 def _named(samples: Sequence[Sample]) -> list[str]:
@@ -88,17 +102,12 @@ def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: floa
             legend = f"{word} by guests" if number == 0 else None
             shade = SHADES[number % len(SHADES)][kind]
             data.append(_layer(x, [_mib(one[kind]) for one in split], shade, f"{name} {word}", legend))
-    overhead = [_mib(sum(guest.overhead or 0 for guest in sample.snapshot.guests)) for sample in samples]
-    data.append(_layer(x, overhead, GREY, "QEMU itself", "QEMU itself"))
-    with_swapped = [
-        _mib(sum((g.resident or 0) + (g.overhead or 0) + (g.swapped or 0) for g in sample.snapshot.guests))
-        for sample in samples
-    ]
-    data.append(
-        _line(
-            x, with_swapped, AMBER, "held and swapped out", line={"color": AMBER, "width": 1.5, "dash": "dot"}
-        )
-    )
+    # What the group is charged beyond guest memory: QEMU's own, and what the host's view of a guest runs behind.
+    rest = [_mib(max(sample.usage - _resident(sample), 0)) for sample in samples]
+    data.append(_layer(x, rest, GREY, "QEMU itself", "QEMU itself"))
+    with_swapped = [_mib(_top(sample)) for sample in samples]
+    dotted = {"color": AMBER, "width": 1.5, "dash": "dot"}
+    data.append(_line(x, with_swapped, AMBER, "held and swapped out", line=dotted))
     limit = next((sample.limit for sample in samples if sample.limit is not None), None)
     if limit is not None:
         data.append(_line([0, until_s], [_mib(limit)] * 2, RED, "limit"))
@@ -112,9 +121,10 @@ def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: floa
         "layout": {
             "height": 430, "margin": {"l": 64, "r": 16, "t": 8, "b": 44}, "font": _FONT, "hovermode": "closest",
             "paper_bgcolor": "#ffffff", "plot_bgcolor": "#ffffff",
-            "xaxis": {"title": {"text": "seconds since the first boot"}, "range": [0, until_s], "anchor": "y2"},
-            "yaxis": {**_GRID, "title": {"text": "host memory, MiB"}, "range": [0, ceiling_mib], "domain": [0.3, 1]},
-            "yaxis2": {**_GRID, "title": {"text": "swap, MiB/s"}, "range": [0, traffic_mib], "domain": [0, 0.22]},
+            "xaxis": {"title": _title("seconds since the first boot"), "range": [0, until_s],
+                      "anchor": "y2", "gridcolor": "#f3f3f3"},
+            "yaxis": {**_GRID, "title": _title("host memory, MiB"), "range": [0, ceiling_mib], "domain": [0.3, 1]},
+            "yaxis2": {**_GRID, "title": _title("swap, MiB/s"), "range": [0, traffic_mib], "domain": [0, 0.22]},
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "traceorder": "normal"},
         },
     }  # fmt: skip
@@ -122,12 +132,7 @@ def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: floa
 
 def held_at_most(samples: Sequence[Sample]) -> float:
     """MiB of the highest point that any picture of these samples needs."""
-    tops = [sample.limit or 0 for sample in samples]
-    tops += [
-        sum((g.resident or 0) + (g.overhead or 0) + (g.swapped or 0) for g in sample.snapshot.guests)
-        for sample in samples
-    ]
-    return _mib(max(tops, default=0)) * 1.05
+    return _mib(max((max(sample.limit or 0, _top(sample)) for sample in samples), default=0)) * 1.05
 
 
 def traffic_at_most(samples: Sequence[Sample]) -> float:
@@ -163,7 +168,7 @@ def targets(samples: Sequence[Sample], told: Sequence[Told]) -> Figure:
         place = {"xaxis": f"x{axis}", "yaxis": f"y{axis}", "showlegend": number == 0}
         guests = [_guest(sample, name) for sample in samples]
         need = [
-            _mib(g.total - g.available) - (_mib(g.max - g.actual) if g.deflates_itself else 0)
+            _mib(max(g.total - g.available - (g.max - g.actual if g.deflates_itself else 0), 0))
             if g and g.total is not None and g.available is not None
             else None
             for g in guests
@@ -183,7 +188,7 @@ def targets(samples: Sequence[Sample], told: Sequence[Told]) -> Figure:
         layout[f"xaxis{axis}"] = {"range": [0, until], "ticksuffix": " s", "nticks": 4, "showgrid": False}
         layout[f"yaxis{axis}"] = {"range": [0, top], "nticks": 4, "gridcolor": "#eeeeee"}
         if number % _COLUMNS == 0:
-            layout[f"yaxis{axis}"]["title"] = {"text": "MiB"}
+            layout[f"yaxis{axis}"]["title"] = _title("MiB")
         layout["annotations"].append(
             {"text": f"<b>{name}</b>", "xref": f"x{axis} domain", "yref": f"y{axis} domain", "x": 0, "y": 1.02,
              "xanchor": "left", "yanchor": "bottom", "showarrow": False}
