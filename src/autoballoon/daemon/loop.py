@@ -26,6 +26,8 @@ from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books,
 
 log = logging.getLogger("autoballoon")
 
+REGULAR = "interval"
+"""Why a tick came that nothing called for."""
 LEAST_GAP_S = 0.1
 """Between two ticks: a guest that causes early ticks as fast as it can costs ten of them a second."""
 ASK_EVERY_S = 0.2
@@ -131,8 +133,8 @@ class Daemon:
                 await self._reload()
             begun = now()
             late_s = 0.0
-            if begun >= due:
-                late_s = begun - due
+            if why == REGULAR or begun >= due:
+                late_s = max(0.0, begun - due)
                 interval = self._parts.config.interval_s
                 due += interval * (1 + late_s // interval)  # ticks that were missed are not made up for
             self._next_tick = due
@@ -148,7 +150,7 @@ class Daemon:
                 if not self._stopping.is_set():
                     await asyncio.sleep(self._quiet_until - now())
         except TimeoutError:
-            why = "interval"
+            why = REGULAR
         else:
             why = self._early_why
         self._early.clear()

@@ -67,15 +67,8 @@ class Senses:
         """Every guest (or those whose key is in `only`) with the host's view and the operator's bounds."""
         found: dict[str, Guest] = {}
         problems: list[Problem] = []
-        by_pid: dict[int, str] = {}
         for hypervisor in self.hypervisors:
             for guest in await hypervisor.read():
-                if guest.pid is not None and by_pid.setdefault(guest.pid, guest.key) != guest.key:
-                    says = (
-                        f"is the same QEMU as {by_pid[guest.pid]}; let only one of them match [connect] qmp"
-                    )
-                    problems.append(Problem(where=guest.key, says=says))
-                    continue
                 self._owner[guest.key] = hypervisor
                 if only is None or guest.key in only:
                     found[guest.key] = self._complete(guest, problems)

@@ -1,0 +1,394 @@
+"""The daemon's life on virtual time: fake guests on a fake host, the real engine and the real control socket."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from autoballoon.core.engine import Engine, Rules
+from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.core.model import Host
+from autoballoon.core.units import MIB
+from autoballoon.daemon.config import Config
+from autoballoon.daemon.loop import Daemon
+from autoballoon.daemon.parts import Parts
+from autoballoon.guests.fake import FakeGuest, FakeHypervisor
+from autoballoon.guests.hypervisor import Wake
+from autoballoon.policies import policy_named
+from autoballoon.views.status import Status, decode
+
+Run = Callable[[Coroutine[Any, Any, Any]], Any]
+
+
+class Held(msgspec.Struct, frozen=True):
+    resident: int
+    swapped: int = 0
+    overhead: int = 30 * MIB
+
+
+class World:
+    """A host with guests in it, and a daemon that balances them; `config` is what the daemon will load."""
+
+    def __init__(self, folder: Path, capacity_mib: int, *guests: FakeGuest) -> None:
+        self.capacity = capacity_mib * MIB
+        self.other = 50 * MIB
+        self.broken: Exception | None = None
+        self.config = Config(socket=str(folder / "control.sock"))
+        self.hypervisor = FakeHypervisor(asyncio.get_running_loop().time, guests)
+        now = asyncio.get_running_loop().time()
+        for number, guest in enumerate(guests):
+            guest.pid = 100 + number
+            guest.born_at = guest._moved_until = now - 100
+        self.reads = 0
+        self.assembled: list[Parts] = []
+        self.daemon = Daemon(lambda: self.config, self.assemble)
+
+    def assemble(self, config: Config, wake: Wake, old: Parts | None) -> Parts:
+        engine = Engine(Rules(reserve=config.reserve, dry_run=config.dry_run), policy_named(config.policy))
+        parts = Parts(config, engine, self, self, (self.hypervisor,))
+        self.assembled.append(parts)
+        return parts
+
+    @property
+    def guests(self) -> dict[str, FakeGuest]:
+        return {guest.name: guest for guest in self.hypervisor.guests.values()}
+
+    # What the senses look at.
+
+    def read(self, pid: int = 0, ram: int = 0) -> Any:
+        if pid:
+            guest = next(guest for guest in self.hypervisor.guests.values() if guest.pid == pid)
+            guest.advance(asyncio.get_running_loop().time())
+            return Held(guest.actual)
+        self.reads += 1
+        if self.broken is not None:
+            raise self.broken
+        return Host(capacity=self.capacity, available=self.free_now())
+
+    def free_now(self) -> int:
+        now = asyncio.get_running_loop().time()
+        for guest in self.guests.values():
+            guest.advance(now)
+        held = sum(guest.actual + 30 * MIB for guest in self.guests.values())
+        return max(0, self.capacity - self.other - held)
+
+    def close(self) -> None:
+        pass
+
+    # What a test does with it.
+
+    async def __aenter__(self) -> "World":
+        self.running = asyncio.create_task(self.daemon.run())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self.daemon.stop()
+        if not self.running.done():
+            await self.running
+
+    async def status(self) -> Status:
+        reader, writer = await asyncio.open_unix_connection(self.config.socket)
+        writer.write(b'{"v":1,"id":1,"do":"status"}\n')
+        reply = msgspec.json.decode(await reader.readline())
+        writer.close()
+        assert reply["ok"], reply
+        return decode(msgspec.json.encode(reply["data"]))
+
+
+def test_a_squeezed_host_takes_what_guests_do_not_need(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4))) as world:
+            await asyncio.sleep(30)
+            status = await world.status()
+            assert status.daemon.account.guarantee
+            assert world.free_now() >= status.daemon.account.reserve
+            for guest in world.guests.values():
+                assert guest.need < guest.actual < guest.max
+
+    virtually(main())
+
+
+def test_ticks_keep_to_the_grid_of_the_interval(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        began = asyncio.get_running_loop().time()
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(600.5)
+            status = await world.status()
+            assert status.daemon.tick.number == 601
+            assert status.daemon.tick.why == "interval"
+            assert status.daemon.tick.late_s < 0.001
+            assert status.daemon.up_s == pytest.approx(asyncio.get_running_loop().time() - began, abs=1)
+
+    virtually(main())
+
+
+def test_a_stalled_machine_skips_the_ticks_it_missed(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(3.5)
+            asyncio.get_running_loop()._now += 7.25  # type: ignore[attr-defined]  # nothing ran meanwhile
+            await asyncio.sleep(0.01)
+            assert (await world.status()).daemon.tick.late_s == pytest.approx(6.75, abs=0.02)
+            ticks = world.reads
+            await asyncio.sleep(5)
+            assert world.reads - ticks == 5
+
+    virtually(main())
+
+
+def test_an_event_brings_a_tick_at_once_and_a_flood_of_them_ten_a_second(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(5.5)
+            before = world.reads
+            world.hypervisor.happened("web-0 was reset")
+            await asyncio.sleep(0.01)
+            assert world.reads == before + 1
+            assert (await world.status()).daemon.tick.why == "web-0 was reset"
+            before = world.reads
+            for _ in range(1000):
+                world.hypervisor.happened("flood")
+                await asyncio.sleep(0.01)
+            assert 90 <= world.reads - before <= 115
+
+    virtually(main())
+
+
+def test_falling_free_memory_brings_a_tick_before_the_reserve_is_touched(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 4000) as world:
+            await asyncio.sleep(5.05)
+            for _ in range(8):  # 400 MiB a tenth of a second: gone before the next tick
+                world.other += 400 * MIB
+                await asyncio.sleep(0.1)
+                if (await world.status()).daemon.tick.why.startswith("free memory"):
+                    break
+            assert (await world.status()).daemon.tick.why == "free memory falls towards the reserve"
+            assert world.free_now() > 200 * MIB
+
+    virtually(main())
+
+
+def test_a_guest_that_nears_its_edge_is_heard_between_ticks(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4))) as world:
+            await asyncio.sleep(30.1)
+            world.guests["web-0"].need = 250 * MIB
+            began = asyncio.get_running_loop().time()
+            while world.guests["web-0"].target < 250 * MIB:  # noqa: ASYNC110 - virtual time costs nothing
+                await asyncio.sleep(0.05)
+            assert asyncio.get_running_loop().time() - began <= 1.0
+            await asyncio.sleep(20)
+            assert world.guests["web-0"].actual > 250 * MIB
+
+    virtually(main())
+
+
+def test_leaving_hands_back_what_the_pool_allows(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        async with world:
+            await asyncio.sleep(30)
+            world.capacity = 4000 * MIB  # the host has become larger, and the daemon has not seen it yet
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5
+        assert all(guest.target == guest.max for guest in world.guests.values())
+        assert world.hypervisor.is_closed
+
+    virtually(main())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leaving_is_bounded_when_a_guest_takes_no_orders(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+
+        async def jam(*_: object) -> bool:
+            await asyncio.sleep(3600)
+            return True
+
+        async with world:
+            await asyncio.sleep(30)
+            world.capacity = 4000 * MIB
+            monkeypatch.setattr(world.hypervisor, "set_target", jam)
+            monkeypatch.setattr(world.hypervisor, "close", jam)
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5
+
+    virtually(main())
+
+
+def test_a_guest_that_takes_no_orders_delays_no_other_and_gets_the_newest(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        really = world.hypervisor.set_target
+        jammed = asyncio.Event()
+        asked: list[int] = []
+
+        async def slow(key: str, size: int) -> bool:
+            if key.endswith("web-0"):
+                asked.append(size)
+                await jammed.wait()
+            return await really(key, size)
+
+        monkeypatch.setattr(world.hypervisor, "set_target", slow)
+        async with world:
+            await asyncio.sleep(20)
+            assert len(asked) == 1
+            assert all(world.guests[f"web-{n}"].actual < 512 * MIB for n in (1, 2, 3))
+            assert (await world.status()).daemon.tick.number >= 20
+            jammed.set()
+            await asyncio.sleep(0.1)
+            assert len(asked) <= 2
+            assert world.guests["web-0"].target == asked[-1]
+
+    virtually(main())
+
+
+def test_a_dry_run_decides_and_moves_nothing(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        world.config = msgspec.structs.replace(world.config, dry_run=True)
+        world.daemon = Daemon(lambda: world.config, world.assemble)
+        async with world:
+            await asyncio.sleep(10)
+            status = await world.status()
+            assert status.daemon.dry_run
+            assert any(told.kind == "set-target" for told in status.decisions)
+        assert world.hypervisor.targets == []
+
+    caplog.set_level(logging.INFO)
+    virtually(main())
+    assert any(record.message.startswith("DRY RUN: web-0: 512 -> ") for record in caplog.records)
+
+
+def test_a_good_reload_takes_effect_and_keeps_what_was_learnt(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4))) as world:
+            await asyncio.sleep(30)
+            learnt = world.daemon._state.tracks["/fake/web-0"].ours
+            world.config = msgspec.structs.replace(world.config, interval_s=0.5)
+            world.daemon.reload()
+            await asyncio.sleep(0.3)
+            assert learnt
+            assert world.daemon._state.tracks["/fake/web-0"].ours
+            assert (await world.status()).daemon.interval_s == 0.5
+            assert not world.hypervisor.is_closed
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("fault", ["file", "socket"])
+def test_a_bad_reload_is_refused_whole(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(3)
+
+            def load() -> Config:
+                if fault == "file":
+                    raise BadInput("here.toml: [host] has no key 'reserv'")
+                return Config(socket=str(tmp_path / "another.sock"), interval_s=0.5)
+
+            world.daemon._load = load
+            world.daemon.reload()
+            await asyncio.sleep(3)
+            assert (await world.status()).daemon.interval_s == 1.0
+            assert len(world.assembled) == 1
+
+    virtually(main())
+    refusals = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert len(refusals) == 1
+    assert "the old one stays" in refusals[0]
+
+
+def test_a_tick_that_fails_holds_everything_and_the_next_goes_on(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(3.5)
+            world.broken = CouldNot("/proc/meminfo: cannot be read")
+            await asyncio.sleep(9)
+            world.broken = None
+            await asyncio.sleep(1)
+            assert (await world.status()).daemon.tick.number == 14
+
+    virtually(main())
+    failures = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert failures == ["this tick failed and everything stays as it is: /proc/meminfo: cannot be read"] * 9
+
+
+def test_ten_failures_in_a_row_end_the_daemon(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 8000)
+        world.broken = None
+        async with world:
+            await asyncio.sleep(3.5)
+            world.broken = ZeroDivisionError("a mistake of ours")
+            with pytest.raises(CouldNot, match=r"10 ticks in a row failed, .*a mistake of ours"):
+                await world.running
+
+    virtually(main())
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_second_daemon_is_refused_and_the_first_goes_on(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as first:
+            await asyncio.sleep(3)
+            second = World(tmp_path, 8000)
+            with pytest.raises(CouldNot, match="another autoballoon daemon"):
+                await second.daemon.run()
+            await asyncio.sleep(3.5)
+            assert (await first.status()).daemon.tick.number == 7
+
+    virtually(main())
+
+
+def test_stopping_while_hypervisors_are_still_being_tried_is_quick(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 8000)
+
+        async def forever(_: Wake) -> None:
+            await asyncio.sleep(3600)
+
+        monkeypatch.setattr(world.hypervisor, "start", forever)
+        async with world:
+            await asyncio.sleep(1)
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5
+
+    virtually(main())
+
+
+def test_guests_of_one_name_are_told_apart_and_bounds_come_from_the_file(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 8000, FakeGuest("web"), FakeGuest("db"))
+        twin = FakeGuest("web", pid=102, born_at=900.0)
+        world.hypervisor.guests["/fake/twin"] = twin
+        async with world:
+            await asyncio.sleep(2.5)
+            names = {guest.key: guest.name for guest in (await world.status()).snapshot.guests}
+            assert names == {"/fake/web": "web@/fake/web", "/fake/db": "db", "/fake/twin": "web@/fake/twin"}
+
+    virtually(main())
