@@ -13,7 +13,8 @@ class PressureTrigger:
     """Calls `on_pressure` when tasks have waited `stall_s` for memory within `window_s`, at most once a window.
 
     `path` is /proc/pressure/memory or a control group's memory.pressure. The kernel wants windows of 0.5 to
-    10 s, and from a process without CAP_SYS_RESOURCE whole multiples of 2 s (Documentation/accounting/psi.rst).
+    10 s, and looks ten times in each. From a process without CAP_SYS_RESOURCE it wants whole multiples of 2 s,
+    and looks every 2 s (Documentation/accounting/psi.rst, kernel/sched/psi.c).
     One trigger belongs to one open file and lasts as long as it. The call comes from the event loop.
     """
 
@@ -41,7 +42,7 @@ class PressureTrigger:
             self.close()
             raise CouldNot(
                 f"{self._path} takes no pressure trigger ({self._terms!r}: {error.strerror});"
-                " run as root on Linux 5.2 or newer with PSI on"
+                " run as root with CAP_SYS_RESOURCE on Linux 5.2 or newer with PSI on"
             ) from error
         # asyncio watches for reading only; an epoll is readable when something it watches has happened
         self._loop = asyncio.get_running_loop()
