@@ -6,7 +6,7 @@ They look through the guests' second QMP socket and never steer. What they cost 
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Self
 
@@ -18,6 +18,7 @@ from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
+from autoballoon.lab.beside import beside
 from autoballoon.lab.group import Group
 from autoballoon.views.lab_results import Sample
 
@@ -44,7 +45,7 @@ class SwapCounters(msgspec.Struct, frozen=True):
 
 
 class Instruments:
-    """`async with Instruments(...)`: one Sample per second goes to `sink` until the end of the block."""
+    """One Sample per second goes to `sink` inside `looking()`; time and swap count from when this is made."""
 
     def __init__(
         self, *, arm: str, round_: int, run: Path, group: Group, limit: int | None,
@@ -57,7 +58,6 @@ class Instruments:
         # Without a limit the group has no capacity of its own: the host's is what counts.
         host = HostReader("auto" if limit is None else f"cgroup:{group.path}")
         self._senses = Senses(host, processes, [self._eye], lambda _: Bounds())
-        self._task: asyncio.Task[None] | None = None
         self.began = time.monotonic()
         self.before = SwapCounters.read()
         self.last: Sample | None = None
@@ -72,17 +72,15 @@ class Instruments:
         """Seconds since then."""
         return time.monotonic() - self.began
 
-    async def __aenter__(self) -> Self:
+    @contextlib.asynccontextmanager
+    async def looking(self) -> AsyncIterator[None]:
+        """Look as long as the block runs; what keeps them from it (CouldNot: a full disk) ends the block."""
         await self._eye.start(lambda _: None)
-        self._task = asyncio.create_task(self._look())
-        return self
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await self._task
-        await self._eye.close()
+        try:
+            async with beside(self._look()):
+                yield
+        finally:
+            await self._eye.close()
 
     async def _look(self) -> None:
         due = time.monotonic()

@@ -7,12 +7,12 @@ import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
+from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
 from autoballoon.lab.controller import Controller
 from autoballoon.lab.experiments import Arm, Experiment, HostLoad
@@ -61,14 +61,14 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         )
         lab_cpu = time.process_time()
         controller: Controller | None = None
-        async with eye, contextlib.AsyncExitStack() as stack:
+        async with eye.looking(), contextlib.AsyncExitStack() as stack:
             if arm.controller:
                 controller = Controller(
                     capacity=f"cgroup:{host.group.path}", run=host.run, policy=setting.policy,
                     keep=setting.folder, label=f"{arm.name}-{round_}",
                 )  # fmt: skip
                 await stack.enter_async_context(controller)
-                await stack.enter_async_context(_background(_listen(controller, eye, told, arm.name, round_)))
+                await stack.enter_async_context(beside(_listen(controller, eye, told, arm.name, round_)))
             work = _Work(setting, arm, host, eye)
             await work.through()
             wall_s, swapped = eye.at_s, eye.swapped
@@ -96,18 +96,6 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
     )
 
 
-@contextlib.asynccontextmanager
-async def _background(work: Any) -> AsyncIterator[None]:
-    """Run a coroutine beside the block, and end it with the block."""
-    task = asyncio.ensure_future(work)
-    try:
-        yield
-    finally:
-        task.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
-
-
 async def _listen(controller: Controller, eye: Instruments, told: Lines, arm: str, round_: int) -> None:
     async for data in controller.ticks():
         told.add(Told(arm=arm, round=round_, at_s=round(eye.at_s, 3), data=data))
@@ -125,7 +113,7 @@ class _Work:
 
     async def through(self) -> None:
         """Boot, fill, go, work: until every guest is done or the time is up."""
-        async with _background(self._report()):
+        async with beside(self._report()):
             await self._boot()
             await self._each(
                 self._experiment.fill_limit_s - self._eye.at_s, "filled", "was not ready for the go"
@@ -220,5 +208,5 @@ async def _host_load(load: HostLoad | None, procs: Sequence[Path]) -> AsyncItera
                 hog.kill()
             await hog.wait()
 
-    async with _background(take()):
+    async with beside(take()):
         yield

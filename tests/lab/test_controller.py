@@ -1,0 +1,46 @@
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.daemon import config
+from autoballoon.lab.controller import Controller, config_text, cost_of
+from autoballoon.lab.instruments import SwapCounters
+
+
+def test_the_controllers_config_is_one_that_the_product_takes() -> None:
+    text = config_text(capacity="12GiB", run=Path('/run/a "lab"'), policy="ladder")
+    assert tomllib.loads(text)["connect"]["qmp"] == ['/run/a "lab"/ctl/*.qmp']
+    assert config.parse(text)
+
+
+def test_what_the_controller_costs_is_read_past_any_name(tmp_path: Path) -> None:
+    folder = tmp_path / "proc/7"
+    folder.mkdir(parents=True)
+    counters = " ".join(str(number) for number in range(4, 53))
+    folder.joinpath("stat").write_text(f"7 (a ) b) S {counters}\n")
+    folder.joinpath("status").write_text("Name:\ta\nVmPeak:\t 99 kB\nVmHWM:\t    2048 kB\n")
+    cost = cost_of(7, tmp_path)
+    assert cost is not None
+    assert (cost.cpu_s, cost.rss) == (0.29, 2 << 20)  # fields 14 and 15, in ticks of 10 ms
+    assert cost_of(8, tmp_path) is None
+
+
+async def test_a_controller_that_ends_at_once_is_told_in_its_own_words(tmp_path: Path) -> None:
+    controller = Controller(
+        capacity="cgroup:/nowhere", run=tmp_path, policy="ladder", keep=tmp_path, label="on-1"
+    )
+    with pytest.raises(CouldNot, match=r"the controller ended at once: .*nowhere"):
+        async with controller:
+            raise AssertionError("it is not up")
+    assert controller.cost is None
+
+
+def test_swap_counts_zswap_too_and_lacks_nothing_where_there_is_none(tmp_path: Path) -> None:
+    (tmp_path / "proc").mkdir()
+    vmstat = tmp_path / "proc/vmstat"
+    vmstat.write_text("pgpgin 1\npswpin 10\npswpout 20\n")
+    before = SwapCounters.read(tmp_path)
+    vmstat.write_text("pswpin 11\npswpout 22\nzswpin 100\nzswpout 200\n")
+    assert SwapCounters.read(tmp_path).since(before) == SwapCounters(101, 202)
