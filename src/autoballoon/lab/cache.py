@@ -7,11 +7,11 @@ the sizes of its files, noted in it when it was made.
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.lab.processes import identify
 
 Say = Callable[[str], None]
 """Tells the user what is going on, one sentence at a time."""
@@ -43,11 +43,12 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str) -> 
         say(f"{folder} is damaged; making it again")
         shutil.rmtree(folder)
     say(making)
-    aside = Path(tempfile.mkdtemp(prefix=f".{name}.", dir=folder.parent))
+    _sweep(folder.parent)
+    aside = folder.parent / f".{name}.{_me()}"
     try:
+        aside.mkdir()
         make(aside)
         (aside / _SIZES).write_text(json.dumps(_sizes(aside)))
-        aside.chmod(0o755)
         _publish(aside, folder)
     except OSError as error:
         raise CouldNot(
@@ -56,6 +57,22 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str) -> 
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     return folder
+
+
+def _me() -> str:
+    own = identify(os.getpid())
+    assert own is not None
+    return f"{own.pid}-{own.started}"
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what processes that were killed while they made an entry have left."""
+    for aside in folder.glob(".*"):
+        pid, _, started = aside.suffix[1:].partition("-")
+        if pid.isdigit() and started.isdigit():
+            maker = identify(int(pid))
+            if maker is None or str(maker.started) != started:
+                shutil.rmtree(aside, ignore_errors=True)
 
 
 def _publish(aside: Path, folder: Path) -> None:

@@ -90,22 +90,23 @@ class Group:
         A process older than `since` is not the lab's, whoever put it there: it is spared. CouldNot when one stays.
         """
         deadline = time.monotonic() + _GONE_S
-        while (
-            inside := [pid for pid in self.pids() if not _is_older(pid, since)]
-        ) and time.monotonic() < deadline:
-            for pid in inside:
+        while not self._try_remove(since):
+            if time.monotonic() > deadline:
+                raise CouldNot(
+                    f"{self.path} still holds the processes {self.pids()}; end them and run: rmdir {self.path}"
+                )
+            time.sleep(0.02)
+
+    def _try_remove(self, since: Identity | None) -> bool:
+        """Whether nothing is left. A killed process stays in the group until its last thread has ended."""
+        for pid in self.pids():
+            if not _is_older(pid, since):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-            time.sleep(0.02)
         for folder in self._folders:
-            try:
+            with contextlib.suppress(OSError):
                 folder.rmdir()
-            except FileNotFoundError:
-                continue
-            except OSError as error:
-                raise CouldNot(
-                    f"{folder} still holds the processes {self.pids()}; end them and run: rmdir {folder}"
-                ) from error
+        return not self.exists()
 
     def _enable_memory(self) -> None:
         """Have the root hand the controller down; only a root may hold processes beside groups (cgroup-v2.rst)."""

@@ -12,8 +12,6 @@ from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
 
-_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
-
 
 class LabHost:
     """`async with LabHost(limit=..., swap=..., say=print) as host: vm = await host.start_vm(spec)`.
@@ -42,7 +40,9 @@ class LabHost:
             raise
         task, loop = asyncio.current_task(), asyncio.get_running_loop()
         assert task is not None
-        for ending in _ENDINGS:
+        # A signal that is ignored stays so: nohup.
+        self._endings = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
+        for ending in self._endings:
             loop.add_signal_handler(ending, task.cancel)
         return self
 
@@ -50,13 +50,13 @@ class LabHost:
         # Nothing here may be interrupted: first all that needs no waiting for the event loop.
         said = self._note.remove_all()
         loop = asyncio.get_running_loop()
-        for ending in _ENDINGS:
+        for ending in self._endings:
             loop.remove_signal_handler(ending)
         self._say("; ".join(said))
         await asyncio.gather(*(vm.kill() for vm in self._vms))
 
     async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109
-        """Boot a guest in the group until it is ready; one retry, then CouldNot. It ends with this host at the latest."""
+        """Boot a guest in the group until it is ready; one retry, then CouldNot."""
         for last in (False, True):
             vm = await Vm.start(spec, self.run, self.group.procs)
             self._vms.append(vm)

@@ -185,14 +185,19 @@ class Vm:
     async def _read(self) -> None:
         assert self._process.stdout is not None and self._process.stderr is not None
         try:
-            async for line in self._process.stdout:
-                if line.startswith(_MARK):
-                    await self._hear(line.removeprefix(_MARK))
-            self._errors = await self._process.stderr.read()
+            # Both at once: a QEMU that cannot write a warning stands still.
+            _, self._errors = await asyncio.gather(
+                self._listen(self._process.stdout), self._process.stderr.read()
+            )
             await self._process.wait()
         finally:
             async with self._news:
                 self._news.notify_all()
+
+    async def _listen(self, console: asyncio.StreamReader) -> None:
+        async for line in console:
+            if line.startswith(_MARK):
+                await self._hear(line.removeprefix(_MARK))
 
     async def _hear(self, line: bytes) -> None:
         with contextlib.suppress(msgspec.DecodeError):
