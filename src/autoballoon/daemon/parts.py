@@ -96,7 +96,9 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     if old is not None and old.config.qmp == config.qmp:
         return Parts(config, engine, host, old.processes, old.hypervisors, trigger)
     processes = ProcessReader()
-    hypervisor = QmpHypervisor(config.qmp, verify=qemu_behind, age_s=processes.age_s)
+    hypervisor = QmpHypervisor(
+        config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket
+    )
     return Parts(config, engine, host, processes, (hypervisor,), trigger)
 
 

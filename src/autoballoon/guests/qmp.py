@@ -13,27 +13,19 @@ from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
 from autoballoon.guests.qmp_session import Session, Terms
 
-OTHERS = {
-    "/run/qemu-server/": "Proxmox VE",
-    "/var/lib/libvirt/": "libvirt",
-    "/run/libvirt/": "libvirt",
-}
-"""Where other managers keep monitor sockets. A monitor serves one client: holding theirs would lock them out."""
+ASK_S = 0.05
+"""Seconds that `ask` waits for the guests to answer."""
 
 _GOLDEN = 0.6180339887
-ASK_S = 0.05
-
-
-def manager_of(path: str) -> str | None:
-    """Who else owns the socket at `path` (absolute, without symlinks); None when nobody is known to."""
-    return next((manager for folder, manager in OTHERS.items() if path.startswith(folder)), None)
+"""Multiples of it modulo 1 lie evenly, however many there are."""
 
 
 class QmpHypervisor(Hypervisor):
     """The guests whose QMP sockets match `globs`.
 
     `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None; `age_s(pid)` the
-    seconds since a process began. Every session has a task of its own; `read` only looks at what they have found.
+    seconds since a process began; `refuse(socket)` says in a sentence why a socket must not be touched, or None. Every
+    session has a task of its own; `read` only looks at what they have found.
     """
 
     def __init__(
@@ -42,6 +34,7 @@ class QmpHypervisor(Hypervisor):
         *,
         verify: Callable[[str, int | None], int | None],
         age_s: Callable[[int], float | None] = lambda pid: None,
+        refuse: Callable[[str], str | None] = lambda path: None,
         command_timeout_s: float = 2.0,
         rescan_s: float = 1.0,
         interval_s: float = 1.0,
@@ -49,11 +42,12 @@ class QmpHypervisor(Hypervisor):
     ) -> None:
         self._globs = tuple(globs)
         self._terms = Terms(verify, age_s, command_timeout_s, interval_s, clock)
+        self._refuse = refuse
         self._rescan_s = rescan_s
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asks: set[asyncio.Task[bool]] = set()
-        self._owned: list[Problem] = []
+        self._refused: dict[str, str] = {}
         self._rescan: asyncio.Task[None] | None = None
         self._wake: Wake = lambda text: None
         self._count = 0
@@ -73,7 +67,7 @@ class QmpHypervisor(Hypervisor):
         return [
             session.known.as_guest(session.path, now)
             for session in self._sessions.values()
-            if session.known is not None and self._twin(session) is None
+            if session.known is not None
         ]
 
     async def ask(self, keys: frozenset[str]) -> None:
@@ -98,16 +92,14 @@ class QmpHypervisor(Hypervisor):
         return session is not None and await session.resume()
 
     def problems(self) -> list[Problem]:
-        found = list(self._owned)
-        for session in self._sessions.values():
-            twin = self._twin(session)
-            says = (
-                session.problems()
-                if twin is None
-                else [f"is the same guest as {twin}; name one of them only"]
-            )
-            found += [Problem(where=session.path, says=sentence) for sentence in says]
-        return found
+        return [
+            *(Problem(where=path, says=says) for path, says in self._refused.items()),
+            *(
+                Problem(where=session.path, says=says)
+                for session in self._sessions.values()
+                for says in session.problems()
+            ),
+        ]
 
     async def close(self) -> None:
         if self._rescan is not None:
@@ -119,17 +111,6 @@ class QmpHypervisor(Hypervisor):
         self._sessions.clear()
         self._tasks.clear()
 
-    def _twin(self, session: Session) -> str | None:
-        """The socket that shows the same QEMU and was found before this one."""
-        if session.known is None or session.known.pid is None:
-            return None
-        for other in self._sessions.values():
-            if other is session:
-                return None
-            if other.known is not None and other.known.pid == session.known.pid:
-                return other.path
-        return None
-
     async def _rescan_forever(self) -> None:
         while True:
             await asyncio.sleep(self._rescan_s)
@@ -137,15 +118,9 @@ class QmpHypervisor(Hypervisor):
 
     async def _scan(self) -> None:
         found = _sockets(self._globs)
-        self._owned = [
-            Problem(
-                where=path, says=f"belongs to {manager}; give the guest a second -qmp socket for autoballoon"
-            )
-            for path in found
-            if (manager := manager_of(path)) is not None
-        ]
+        self._refused = {path: says for path in found if (says := self._refuse(path)) is not None}
         for path, stem in found.items():
-            if path not in self._sessions and manager_of(path) is None:
+            if path not in self._sessions and path not in self._refused:
                 self._count += 1
                 session = Session(path, stem, self._terms, self._wake, self._count * _GOLDEN % 1)
                 self._sessions[path] = session

@@ -1,0 +1,121 @@
+"""What every hypervisor must do, as one body of tests; each adapter's tests give it a rig of their own."""
+
+from collections.abc import AsyncIterator, Callable
+from typing import Protocol
+
+import pytest
+
+from autoballoon.core.model import Guest
+from autoballoon.core.units import MIB
+from autoballoon.guests.hypervisor import Hypervisor
+
+
+class Rig(Protocol):
+    """A started hypervisor with one guest of 512 MiB that has booted, and a hand on that guest."""
+
+    settles_s: float
+    """A reading that was asked for is not older than this when the answer is there."""
+    old_s: float
+    """Without a new one, a reading becomes older than this."""
+
+    @property
+    def hypervisor(self) -> Hypervisor: ...
+
+    async def until(self, seen: Callable[[Guest], bool]) -> Guest:
+        """Let time pass until the guest looks like that; fails the test when it never does."""
+
+    async def until_gone(self) -> None:
+        """Let time pass until no guest is seen."""
+
+    async def wait(self, seconds: float) -> None:
+        """Let so much time pass."""
+
+    async def reset(self) -> None:
+        """Reset the guest; its driver comes up again."""
+
+    async def silence(self) -> None:
+        """Make it send no statistics any more."""
+
+    async def vanish(self) -> None:
+        """End it."""
+
+
+class HypervisorContract:
+    """Subclasses give the fixture `rig`."""
+
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[Rig]:
+        raise NotImplementedError
+        yield
+
+    async def test_a_guest_is_seen_with_what_is_known_of_it(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: guest.available is not None)
+        assert guest.max == 512 * MIB == guest.actual
+        assert guest.running and guest.managed and guest.driver and not guest.incoming
+        assert guest.deflates_itself is True
+        assert guest.total is not None and guest.available is not None and guest.free is not None
+        assert guest.caches is not None
+        assert 0 < guest.available <= guest.total <= guest.max
+        assert guest.free <= guest.total and guest.caches <= guest.total
+        assert guest.swap_in == guest.swap_out == 0
+        assert guest.age_s is not None and 0 <= guest.age_s < 3
+        assert rig.hypervisor.problems() == []
+
+    async def test_a_target_is_reached_and_statistics_follow_it(self, rig: Rig) -> None:
+        before = await rig.until(lambda guest: guest.available is not None)
+        assert await rig.hypervisor.set_target(before.key, 300 * MIB)
+        shrunk = await rig.until(
+            lambda guest: (
+                guest.actual == 300 * MIB and guest.available is not None and guest.available < 300 * MIB
+            )
+        )
+        assert await rig.hypervisor.set_target(shrunk.key, 512 * MIB)
+        await rig.until(lambda guest: guest.actual == 512 * MIB)
+
+    async def test_asking_gives_a_reading_of_this_moment(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: guest.available is not None)
+        for _ in range(5):
+            await rig.wait(rig.settles_s * 2)
+            await rig.hypervisor.ask(frozenset({guest.key, "another"}))
+            (asked,) = await rig.hypervisor.read()
+            assert asked.age_s is not None and asked.age_s <= rig.settles_s
+
+    async def test_a_silent_guest_is_kept_and_its_reading_ages(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: guest.age_s is not None)
+        await rig.silence()
+        await rig.hypervisor.ask(frozenset({guest.key}))
+        aged = await rig.until(lambda guest: guest.age_s is not None and guest.age_s > rig.old_s)
+        assert aged.available is not None
+
+    async def test_a_stopped_guest_is_told_and_runs_again(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: guest.running)
+        assert await rig.hypervisor.suspend(guest.key)
+        await rig.until(lambda guest: not guest.running)
+        assert await rig.hypervisor.resume(guest.key)
+        await rig.until(lambda guest: guest.running)
+
+    async def test_after_a_reset_nothing_old_is_believed(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: guest.available is not None)
+        await rig.hypervisor.set_target(guest.key, 300 * MIB)
+        await rig.until(lambda guest: guest.actual == 300 * MIB)
+        await rig.wait(1.5)
+        await rig.reset()
+        fresh = await rig.until(lambda guest: guest.age_s is None)
+        assert fresh.actual == fresh.max and fresh.available is None and fresh.driver is False
+        assert fresh.up_s is not None and fresh.up_s < 1
+        booted = await rig.until(lambda guest: guest.available is not None and guest.driver is True)
+        assert booted.age_s is not None and booted.up_s is not None and booted.age_s <= booted.up_s
+
+    async def test_a_guest_that_ends_is_gone(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: True)
+        await rig.vanish()
+        await rig.until_gone()
+        assert not await rig.hypervisor.set_target(guest.key, 300 * MIB)
+        assert not await rig.hypervisor.suspend(guest.key)
+        assert not await rig.hypervisor.resume(guest.key)
+        await rig.hypervisor.ask(frozenset({guest.key}))
+
+    async def test_a_size_that_no_guest_can_have_is_refused(self, rig: Rig) -> None:
+        guest = await rig.until(lambda guest: True)
+        assert not await rig.hypervisor.set_target(guest.key, 0)
+        assert not await rig.hypervisor.set_target("another", 300 * MIB)

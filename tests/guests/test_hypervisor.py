@@ -1,0 +1,123 @@
+"""The contract, kept by the fake and by the QMP adapter against a fake server."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.model import Guest
+from autoballoon.guests.fake import FakeGuest, FakeHypervisor
+from autoballoon.guests.qmp import QmpHypervisor
+from tests.guests.contract import HypervisorContract, Rig
+from tests.guests.fake_qmp import FakeQemu
+
+SPEED = 20
+"""How much faster than real time the fake server's guest lives: a second between its statistics is 50 ms."""
+
+
+class FakeRig:
+    """FakeHypervisor on a clock that only the test moves."""
+
+    settles_s = 0.0
+    old_s = 2.5
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.guest = FakeGuest("one", born_at=100.0)
+        self.hypervisor = FakeHypervisor(lambda: self.now, [self.guest])
+
+    async def until(self, seen: Callable[[Guest], bool]) -> Guest:
+        for _ in range(100):
+            (guest,) = await self.hypervisor.read()
+            if seen(guest):
+                return guest
+            if self.guest.driver is False:
+                self.guest.driver = True
+            self.now += 0.1
+        pytest.fail("the guest never came to look like that")
+
+    async def until_gone(self) -> None:
+        assert await self.hypervisor.read() == []
+
+    async def wait(self, seconds: float) -> None:
+        self.now += seconds
+
+    async def reset(self) -> None:
+        self.guest.reset(self.now)
+
+    async def silence(self) -> None:
+        self.guest.silent = True
+
+    async def vanish(self) -> None:
+        self.hypervisor.guests.clear()
+
+
+class QmpRig:
+    """QmpHypervisor against a fake server whose guest lives SPEED times as fast."""
+
+    settles_s = 0.05
+    old_s = 0.2
+
+    def __init__(self, folder: Path) -> None:
+        self.qemu = FakeQemu(folder / "one.qmp", FakeGuest("one", born_at=self.now()), self.now)
+        self.hypervisor = QmpHypervisor(
+            [str(folder / "*.qmp")],
+            verify=lambda path, pid: pid,
+            age_s=lambda pid: 10.0,
+            rescan_s=0.02,
+            interval_s=0.02,
+        )
+
+    @staticmethod
+    def now() -> float:
+        return time.monotonic() * SPEED
+
+    async def until(self, seen: Callable[[Guest], bool]) -> Guest:
+        for _ in range(500):
+            guests = await self.hypervisor.read()
+            if guests and seen(guests[0]):
+                return guests[0]
+            await asyncio.sleep(0.005)
+            if self.qemu.guest.driver is False and self.now() - self.qemu.guest.born_at > 2:
+                self.qemu.guest.driver = True
+        pytest.fail(f"the guest never came to look like that: {await self.hypervisor.read()}")
+
+    async def until_gone(self) -> None:
+        for _ in range(500):
+            if not await self.hypervisor.read():
+                return
+            await asyncio.sleep(0.005)
+        pytest.fail("the guest is still seen")
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds / SPEED)
+
+    async def reset(self) -> None:
+        self.qemu.reset()
+
+    async def silence(self) -> None:
+        self.qemu.guest.silent = True
+
+    async def vanish(self) -> None:
+        await self.qemu.quit()
+
+
+class TestFakeHypervisor(HypervisorContract):
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[Rig]:
+        rig = FakeRig()
+        await rig.hypervisor.start(lambda text: None)
+        yield rig
+        await rig.hypervisor.close()
+
+
+class TestQmpHypervisor(HypervisorContract):
+    @pytest.fixture
+    async def rig(self, tmp_path: Path) -> AsyncIterator[Rig]:
+        rig = QmpRig(tmp_path)
+        async with rig.qemu:
+            await rig.hypervisor.start(lambda text: None)
+            yield rig
+            await rig.hypervisor.close()
