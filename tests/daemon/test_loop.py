@@ -37,6 +37,7 @@ class World:
         self.capacity = capacity_mib * MIB
         self.other = 50 * MIB
         self.broken: Exception | None = None
+        self.ran_s = 0.0
         self.config = Config(socket=str(folder / "control.sock"))
         self.hypervisor = FakeHypervisor(asyncio.get_running_loop().time, guests)
         now = asyncio.get_running_loop().time()
@@ -68,6 +69,9 @@ class World:
         if self.broken is not None:
             raise self.broken
         return Host(capacity=self.capacity, available=self.free_now())
+
+    def cpu_s(self, pid: int) -> float:
+        return self.ran_s
 
     def free_now(self) -> int:
         now = asyncio.get_running_loop().time()

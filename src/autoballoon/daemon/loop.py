@@ -238,11 +238,12 @@ class Daemon:
 
     async def _look_at_edges(self) -> None:
         engine, senses = self._parts.engine, self._parts.senses
-        curious = engine.curious(self._state)
-        if not curious:
+        now = asyncio.get_running_loop().time()
+        wanted = engine.curious(self._state) | senses.busy(engine.suspects(self._state), now)
+        if not wanted:
             return
-        await senses.ask(curious)
-        for guest in await senses.guests(curious):
+        await senses.ask(wanted)
+        for guest in await senses.guests(wanted):
             if engine.near_edge(self._state, guest):
                 self.wake(f"{guest.name} nears its edge")
                 return
