@@ -3,7 +3,6 @@
 import os
 import re
 from pathlib import Path
-from typing import Self
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
@@ -14,8 +13,8 @@ _LONGEST = 1 << 16
 class KeptFile:
     """A kernel file kept open and read from its beginning each time: the kernel makes its text anew at offset 0.
 
-    A third of the cost of opening it each time, and it cannot silently become another file under the same
-    name. CouldNot when it cannot be opened or, later, read (its control group was removed).
+    Cheaper than opening it each time, and it cannot silently become another file under the same name.
+    CouldNot when it cannot be opened or, later, read (its control group was removed).
     """
 
     def __init__(self, path: Path) -> None:
@@ -40,12 +39,6 @@ class KeptFile:
         if self._fd >= 0:
             os.close(self._fd)
             self._fd = -1
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def __del__(self) -> None:
         self.close()
