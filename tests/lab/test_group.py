@@ -1,0 +1,41 @@
+"""Where control groups do not allow a lab: one sentence, nothing left."""
+
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab.group import Group
+
+
+@pytest.mark.parametrize("parent", ["", "memory"])
+def test_without_a_memory_controller_nothing_is_made(tmp_path: Path, parent: str) -> None:
+    (tmp_path / parent).mkdir(exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(CouldNot, match="cannot make its memory group"):
+        Group("lab", tree=tmp_path).make()
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_version_2_hands_the_controller_down_from_the_root(tmp_path: Path) -> None:
+    (tmp_path / "cgroup.subtree_control").write_text("cpu io")
+    with pytest.raises(CouldNot):  # a plain folder gets no memory.current
+        Group("lab", tree=tmp_path).make()
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+memory"
+
+
+def test_the_files_of_either_version(tmp_path: Path) -> None:
+    two = Group("lab", tree=tmp_path)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "memory.current").write_text("4096\n")
+    two.limit(1 << 20)
+    assert (two.version, two.usage(), (tmp_path / "lab" / "memory.max").read_text()) == (2, 4096, "1048576")
+    two.limit(None)
+    assert (tmp_path / "lab" / "memory.max").read_text() == "max"
+    assert two.procs == (tmp_path / "lab" / "cgroup.procs",)
+
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "unified").mkdir()
+    one = Group("lab", tree=tmp_path)
+    assert (one.version, one.path) == (1, tmp_path / "memory" / "lab")
+    assert one.procs == (tmp_path / "memory/lab/cgroup.procs", tmp_path / "unified/lab/cgroup.procs")

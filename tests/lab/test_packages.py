@@ -1,0 +1,77 @@
+"""Fetching packages, against a fake apt on the PATH."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab import packages
+
+APT_CACHE = """
+[ -e "$WORLD/lists" ] || { echo "E: No packages found" >&2; exit 100; }
+case "$4" in
+  linux-image-cloud-amd64) echo "Version: 1:2"; echo "Depends: linux-image-9.9-cloud-amd64 (= 1:2)";;
+  *) echo "Package: $4"; echo "Version: 1:2";;
+esac
+"""
+APT_GET = """
+case "$1" in
+  update) echo update >> "$WORLD/log"; [ -e "$WORLD/offline" ] && { echo "E: no network" >&2; exit 100; }; touch "$WORLD/lists";;
+  download) echo "download $3" >> "$WORLD/log"; echo archive > "$3.deb";;
+esac
+"""
+DPKG = """
+[ -e "$WORLD/broken" ] && { echo "dpkg-deb: error: '$2' is not a Debian format archive" >&2; exit 2; }
+mkdir "$3/boot" && echo kernel > "$3/boot/vmlinuz"
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder that holds what the fake apt knows: the files lists, offline, broken; and its log."""
+    for name, body in {"apt-cache": APT_CACHE, "apt-get": APT_GET, "dpkg": DPKG}.items():
+        tool = tmp_path / "bin" / name
+        tool.parent.mkdir(exist_ok=True)
+        tool.write_text(f"#!/bin/sh\n{body}")
+        tool.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setenv("WORLD", str(tmp_path))
+    monkeypatch.setenv("AUTOBALLOON_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def log(world: Path) -> list[str]:
+    return (world / "log").read_text().splitlines()
+
+
+def test_the_newest_kernel_is_unpacked_under_its_version(world: Path) -> None:
+    (world / "lists").touch()
+    for _ in range(2):
+        version, tree = packages.kernel_tree(print)
+    assert version == "9.9-cloud-amd64"
+    assert tree == world / "cache" / "deb-linux-image-9.9-cloud-amd64_1%3a2"
+    assert (tree / "boot" / "vmlinuz").exists()
+    assert not list(tree.glob("*.deb"))
+    assert log(world) == ["download linux-image-9.9-cloud-amd64"]
+
+
+def test_a_machine_without_lists_gets_them_once(world: Path) -> None:
+    packages.unpacked("busybox-static", print)
+    assert log(world) == ["update", "download busybox-static"]
+
+
+def test_without_network_it_is_one_sentence(world: Path) -> None:
+    (world / "offline").touch()
+    with pytest.raises(CouldNot, match="`apt-get update -q` failed: E: no network"):
+        packages.unpacked("busybox-static", print)
+
+
+def test_a_broken_package_is_one_sentence_and_not_kept(world: Path) -> None:
+    (world / "lists").touch()
+    (world / "broken").touch()
+    with pytest.raises(CouldNot, match="is not a Debian format archive"):
+        packages.unpacked("busybox-static", print)
+    assert list((world / "cache").iterdir()) == []
+    (world / "broken").unlink()
+    assert (packages.unpacked("busybox-static", print) / "boot").is_dir()
