@@ -116,13 +116,19 @@ class _Work:
         async with beside(self._report()):
             await self._boot()
             await self._each(
-                self._experiment.fill_limit_s - self._eye.at_s, "filled", "was not ready for the go"
+                self._experiment.fill_limit_s - self._eye.at_s,
+                "filled",
+                f"was not ready for the go within {self._experiment.fill_limit_s:.0f} s",
             )
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
             async with _host_load(self._experiment.hostload, self._host.group.procs):
-                await self._each(self._experiment.work_limit_s, "done", "did not finish")
+                await self._each(
+                    self._experiment.work_limit_s,
+                    "done",
+                    f"did not finish within {self._experiment.work_limit_s:.0f} s",
+                )
 
     async def _boot(self) -> None:
         await asyncio.gather(*(self._boot_one(number) for number in range(self._experiment.guests)))
@@ -158,7 +164,7 @@ class _Work:
             try:
                 await vm.expect(event, "oom", "failed", timeout=max(within_s, 0.0))
             except CouldNot as error:
-                self.notes.append(f"{vm.name} {otherwise}: {error}")
+                self.notes.append(f"{vm.name} {otherwise}" + ("" if vm.is_alive else f": {error}"))
 
         await asyncio.gather(*(one(vm) for vm in self._vms))
 

@@ -1,7 +1,9 @@
 """One call of `lab run`: every round, every arm, and what is written down about them."""
 
 import datetime
+import functools
 import os
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import msgspec
@@ -65,8 +67,9 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     try:
         for round_ in range(1, wish.rounds + 1):
             for arm in wish.arms:
-                for run in await _runs_of(setting, arm, round_, room.says):
-                    runs[arm.name].append(run)
+                runs[arm.name] += await repeated_when_noisy(
+                    arm, functools.partial(_told_run, setting, arm, round_, room.says)
+                )
                 results = _results(wish, setting, runs)
                 kept.write(folder, results)
     finally:
@@ -84,20 +87,24 @@ def with_guests(experiment: Experiment, guests: int) -> Experiment:
     )
 
 
-async def _runs_of(setting: Setting, arm: Arm, round_: int, room: str | None) -> list[Run]:
-    """The arm's run of this round; two when the first was a noisy yardstick."""
+async def repeated_when_noisy(arm: Arm, once: Callable[[], Awaitable[Run]]) -> list[Run]:
+    """The arm's runs of one round: one, or two when the first was a yardstick that swapped, which marks it noisy."""
     done: list[Run] = []
     while len(done) < 2:
-        run = await run_once(setting, arm, round_)
-        if room:
-            run.extra["notes"].insert(0, room)
+        run = await once()
         noisy = not arm.limited and run.swap_in_pages + run.swap_out_pages > NOISY_PAGES
         done.append(msgspec.structs.replace(run, noisy=noisy))
-        setting.say(_summary(arm, run))
         if not noisy:
             break
-        setting.say(f"{arm.name}, round {round_}: the machine swapped by itself; this run is marked noisy")
     return done
+
+
+async def _told_run(setting: Setting, arm: Arm, round_: int, room: str | None) -> Run:
+    run = await run_once(setting, arm, round_)
+    if room:
+        run.extra["notes"].insert(0, room)
+    setting.say(_summary(arm, run))
+    return run
 
 
 def _summary(arm: Arm, run: Run) -> str:

@@ -94,7 +94,11 @@ def notes(results: Results) -> list[str]:
     said = ["One round of each arm: an example, not a measurement."] if len(rounds) == 1 else []
     for arm in results.arms:
         for run in arm.runs:
-            said.extend(f"{arm.name}, round {run.round}: {note}" for note in run.extra.get("notes", []))
+            said.extend(f"{arm.name}, round {run.round}: {note}." for note in run.extra.get("notes", []))
+            if run.noisy:
+                said.append(
+                    f"{arm.name}, round {run.round}: the machine swapped by itself, so the run was repeated."
+                )
     return said
 
 
