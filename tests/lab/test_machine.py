@@ -212,7 +212,7 @@ def test_a_lab_that_is_ended_removes_everything(how: signal.Signals, image: Gues
     lab, guest = start_lab()
     assert left_behind(lab.pid)
     lab.send_signal(how)
-    lab.communicate(timeout=20)
+    lab.communicate(timeout=60)
     assert left_behind(lab.pid) == []
     assert not Path(f"/proc/{guest}").exists()
 
@@ -220,7 +220,7 @@ def test_a_lab_that_is_ended_removes_everything(how: signal.Signals, image: Gues
 def test_the_next_start_removes_what_a_killed_lab_left(image: GuestImage) -> None:
     lab, guest = start_lab()
     lab.kill()
-    lab.communicate(timeout=20)
+    lab.communicate(timeout=60)
     assert left_behind(lab.pid)
     said = tidy.sweep()
     assert left_behind(lab.pid) == []

@@ -10,14 +10,17 @@ from autoballoon.lab import packages
 
 APT_CACHE = """
 [ -e "$WORLD/lists" ] || { echo "E: No packages found" >&2; exit 100; }
-case "$4" in
+case "$3" in
   linux-image-cloud-amd64) echo "Version: 1:2"; echo "Depends: linux-image-9.9-cloud-amd64 (= 1:2)";;
-  *) echo "Package: $4"; echo "Version: 1:2";;
+  *) echo "Version: 1:2";;
 esac
 """
 APT_GET = """
 case "$1" in
-  update) echo update >> "$WORLD/log"; [ -e "$WORLD/offline" ] && { echo "E: no network" >&2; exit 100; }; touch "$WORLD/lists";;
+  update)
+    echo update >> "$WORLD/log"
+    [ -e "$WORLD/offline" ] && { echo "E: no network" >&2; exit 100; }
+    touch "$WORLD/lists";;
   download) echo "download $3" >> "$WORLD/log"; echo archive > "$3.deb";;
 esac
 """
