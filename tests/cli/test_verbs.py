@@ -1,0 +1,158 @@
+"""The verbs as people use them: their words, their exit codes."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from autoballoon import __version__
+from autoballoon.cli import main
+
+
+def call(*words: str | Path) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words], prog_name="autoballoon")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "autoballoon.toml"
+    file.write_text(
+        f'[connect]\nqmp = ["{tmp_path}/*.qmp"]\n[guests."db-*"]\nmanage = false\n'
+        f'[control]\nsocket = "{tmp_path}/control.sock"\n'
+    )
+    return file
+
+
+def test_version() -> None:
+    assert call("version").output == f"autoballoon {__version__}\n"
+
+
+def test_an_unknown_verb_is_bad_input() -> None:
+    assert call("dance").exit_code == 2
+
+
+def test_help_names_every_verb() -> None:
+    output = call("--help").output
+    assert all(verb in output for verb in ("run", "check", "status", "version", "lab"))
+
+
+def test_check_says_what_would_run(config: Path) -> None:
+    result = call("check", config)
+    assert result.exit_code == 0
+    assert f"{config} can be used" in result.output
+    assert "guests db-*: left alone" in result.output
+    assert "*.qmp: 0 there now" in result.output
+
+
+def test_check_as_json(config: Path) -> None:
+    data = json.loads(call("check", "--json", config).output)
+    assert data["config"]["socket"].endswith("control.sock")
+    assert data["host"]["capacity"] > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("[host]\nreserv = '5%'", "[host] has no key 'reserv'"),
+        ("[connect]\nqmp = ['/run/qemu-server/*.qmp']", "Proxmox"),
+        ("[connect]\nqmp = ['/var/lib/libvirt/qemu/*/monitor.sock']", "libvirt"),
+        ("[host]\ncapacity = 'cgroup:/sys/fs/cgroup/memory/no-such-group-here'", "no-such-group-here"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_in_one_sentence(config: Path, text: str, says: str) -> None:
+    config.write_text(text)
+    for words in (("check", config), ("run", "--config", config)):
+        result = call(*words)
+        assert result.exit_code == 2
+        assert result.output.startswith("autoballoon: ")
+        assert says in result.output
+        assert result.output.count("\n") == 1
+
+
+def test_status_without_a_daemon_is_one_sentence(tmp_path: Path) -> None:
+    for path in (tmp_path / "none.sock", tmp_path, Path("/" + "x" * 200)):
+        result = call("status", "--socket", path)
+        assert result.exit_code == 3
+        assert result.output.startswith(f"autoballoon: no daemon answers at {path}")
+        assert result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("answer", [b"", b"hello\n", b'{"ok":true,"data":{}}\n', b'{"ok":"maybe"}\n'])
+def test_status_from_something_else_is_one_sentence(tmp_path: Path, answer: bytes) -> None:
+    path = tmp_path / "other.sock"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            peer.recv(1000)
+            peer.sendall(answer)
+            peer.close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = call("status", "--socket", path)
+        thread.join()
+    assert result.exit_code == 3
+    assert result.output.startswith("autoballoon: ")
+    assert result.output.count("\n") == 1
+
+
+@pytest.fixture
+def daemon(config: Path) -> Iterator[subprocess.Popen[str]]:
+    """A real daemon without guests, in a process of its own."""
+    command = [sys.executable, "-m", "autoballoon", "run", "--config", str(config)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    try:
+        deadline = time.monotonic() + 10
+        while call("status", "--socket", config.with_name("control.sock")).exit_code != 0:
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_a_daemons_life(config: Path, daemon: subprocess.Popen[str]) -> None:
+    control = config.with_name("control.sock")
+    assert "no guests" in call("status", "--socket", control).output
+    status = json.loads(call("status", "--json", "--socket", control).output)
+    assert status.keys() == {"daemon", "snapshot", "decisions"}
+    assert status["daemon"]["pid"] == daemon.pid
+
+    second = call("run", "--config", config)
+    assert second.exit_code == 3
+    assert "another autoballoon daemon holds" in second.output
+
+    config.write_text("[host]\nreserv = '5%'")
+    os.kill(daemon.pid, signal.SIGHUP)
+    os.kill(daemon.pid, signal.SIGTERM)
+    began = time.monotonic()
+    _, log = daemon.communicate(timeout=10)
+    assert time.monotonic() - began < 5
+    assert daemon.returncode == 0
+    assert "Traceback" not in log
+    assert list(config.parent.iterdir()) == [config]
+
+
+def test_a_killed_daemon_is_followed_by_another(config: Path, daemon: subprocess.Popen[str]) -> None:
+    daemon.kill()
+    daemon.wait()
+    command = [sys.executable, "-m", "autoballoon", "run", "--config", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as second:
+        assert second.stderr is not None
+        assert __version__ in second.stderr.readline()
+        second.send_signal(signal.SIGINT)
+        assert second.wait(10) == 0
