@@ -70,6 +70,9 @@ class World:
             raise self.broken
         return Host(capacity=self.capacity, available=self.free_now())
 
+    def split_holed(self, pid: int) -> int | None:
+        return 0
+
     def cpu_s(self, pid: int) -> float:
         return self.ran_s
 

@@ -34,6 +34,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             since=now - (guest.up_s or 0.0),
             up_s=guest.up_s or 0.0,
             adopted=track.adopted,
+            changed_at=now,
         )
     if not track.ours:
         track = msgspec.structs.replace(track, target=guest.actual, before=guest.actual)
@@ -48,6 +49,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         track,
         actual=guest.actual,
         changed_at=now if changed else track.changed_at,
+        fell_at=now if guest.actual < track.actual else track.fell_at,
         up_s=guest.up_s or 0.0,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
@@ -94,7 +96,10 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     if last is not None:
         elapsed = taken_at - last.taken_at
         need = guest.actual - available
-        growth = (need - max(0, last.actual - last.available)) / elapsed
+        if (
+            track.fell_at < last.taken_at
+        ):  # while a balloon inflates, sizes and statistics do not belong together
+            growth = (need - max(0, last.actual - last.available)) / elapsed
         swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
         if guest.swap_in is not None and last.swap_in is not None:
             swapping += max(0, guest.swap_in - last.swap_in)

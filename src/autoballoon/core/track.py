@@ -68,6 +68,8 @@ class Track(msgspec.Struct, frozen=True):
     set_at: float = -1e9
     changed_at: float = -1e9
     """When its actual size was last seen to change."""
+    fell_at: float = -1e9
+    """When it was last seen to have become smaller."""
     since: float = 0.0
     """When this life of it (since start or reset) was first seen."""
     up_s: float = 0.0

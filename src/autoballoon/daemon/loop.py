@@ -18,6 +18,7 @@ from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.control import Board, ControlServer
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
+from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.guests.hypervisor import Wake
@@ -51,6 +52,7 @@ class Daemon:
         self._state: State = self._parts.engine.start()
         self._board = Board()
         self._hands = Hands()
+        self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._free = FreeWatch()
         self._stopping = asyncio.Event()
         self._reload_asked = False
@@ -182,6 +184,8 @@ class Daemon:
         )
         self._free.ticked(snapshot.host.available)
         await self._act(decisions, ACT_PATIENCE_S)
+        if not self._parts.config.dry_run:
+            self._holes.look(snapshot.guests)
         return decisions
 
     async def _act(self, decisions: Sequence[Decision], patience_s: float) -> None:
@@ -227,6 +231,9 @@ class Daemon:
                 await look()
             except Exception:
                 log.debug("a look between ticks failed", exc_info=True)
+
+    def _split_holed(self, pid: int) -> int | None:
+        return self._parts.processes.split_holed(pid)
 
     async def _look_at_free(self) -> None:
         if self._state.account is None:
@@ -275,6 +282,7 @@ class Daemon:
                 farewell = self._parts.engine.farewell(self._state, snapshot, now)
                 await self._act(farewell, FAREWELL_S)
                 await self._hands.close()
+                await self._holes.close()
         except Exception as error:
             log.error("memory was not handed back to all guests: %s", _in_a_sentence(error))
         try:

@@ -46,6 +46,8 @@ class ProcessSense(Protocol):
 
     def cpu_s(self, pid: int) -> float | None: ...
 
+    def split_holed(self, pid: int) -> int | None: ...
+
 
 class Senses:
     """Everything that is looked at in a tick."""

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from autoballoon.host.files import kib_fields, read_if_there
+from autoballoon.host.files import fields, kib_fields, read_if_there
+from autoballoon.host.huge import split_holed
 from autoballoon.host.smaps import Split, split
 
 _SOONEST_S, _LATEST_S = 2.0, 60.0
@@ -81,6 +82,23 @@ class ProcessReader:
         """
         fields = self._stat(pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
+
+    def split_holed(self, pid: int) -> int | None:
+        """Make the kernel free what huge pages with holes hold of the guest's RAM; how many were split meanwhile.
+
+        None when that was refused, or nothing is known of the process. Blocks: see `host.huge`.
+        """
+        known = self._known.get(pid)
+        if known is None:
+            return None
+        before = self._huge_splits()
+        if not split_holed(pid, known.parts.ranges):
+            return None
+        return self._huge_splits() - before
+
+    def _huge_splits(self) -> int:
+        """Huge pages split since boot, the whole machine's."""
+        return fields(read_if_there(self._proc / "vmstat") or b"").get(b"thp_split_page", 0)
 
     def age_s(self, pid: int) -> float | None:
         """Seconds since the process started; None when it is gone."""

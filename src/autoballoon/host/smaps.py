@@ -23,11 +23,14 @@ class Split(msgspec.Struct, frozen=True):
     """What merging saves of a private mapping (Rss less Pss): its pages are another process's too."""
     anonymous_swap: int = 0
     shared_swap: int = 0
+    ranges: tuple[tuple[int, int], ...] = ()
+    """Where private guest RAM lies in the process: addresses and sizes."""
 
 
 class _Block(msgspec.Struct, frozen=True):
     """One mapping that holds (a part of) a RAM block of QEMU."""
 
+    start: int
     private: bool
     """What the guest writes becomes anonymous memory; never so in hugetlbfs, which has its own counters."""
     sizes: dict[bytes, int]
@@ -36,7 +39,7 @@ class _Block(msgspec.Struct, frozen=True):
         return self.sizes.get(name, 0)
 
 
-_HEADER = re.compile(rb"^[0-9a-f]+-[0-9a-f]+ ..(.)([ps]) ", re.MULTILINE)
+_HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ..(.)([ps]) ", re.MULTILINE)
 # Beginning with plain text instead of ^ makes these ten times faster in a quarter of a megabyte.
 _KEPT_FROM_FORK = re.compile(rb"\nVmFlags:[a-z0-9 ]* dc\b.*")
 _ANONYMOUS = re.compile(rb"\nAnonymous: +([1-9]\d*) kB")
@@ -69,6 +72,7 @@ def split(smaps: bytes, ram: int) -> Split | None:
         merged=max(sum(block[b"Rss"] - block[b"Pss"] for block in private), 0),
         anonymous_swap=sum(block[b"Swap"] for block in private),
         shared_swap=sum(block[b"Swap"] for block in guest if not block.private),
+        ranges=tuple((block.start, block[b"Size"]) for block in private),
     )
 
 
@@ -78,9 +82,9 @@ def _ram_blocks(smaps: bytes) -> list[_Block]:
     for flags in _KEPT_FROM_FORK.finditer(smaps):
         begin = max(smaps.rfind(b"VmFlags:", 0, flags.start()), 0)
         header = _HEADER.search(smaps, begin)
-        if header is not None and header[1] != b"x":
-            private = header[2] == b"p" and b" ht" not in flags[0]
-            found.append(_Block(private, kib_fields(smaps[begin : flags.start()])))
+        if header is not None and header[2] != b"x":
+            private = header[3] == b"p" and b" ht" not in flags[0]
+            found.append(_Block(int(header[1], 16), private, kib_fields(smaps[begin : flags.start()])))
     return found
 
 

@@ -17,6 +17,8 @@ from autoballoon.core.units import KIB
 _LINE = 4 * 1024 * KIB
 _UP_WITHIN_S = 15.0
 _GONE_WITHIN_S = 8.0
+FLOOR = "12%"
+"""Of a lab guest's 512 MiB: less than its kernel needs, so that need decides, and not a bound of ours."""
 _HZ = os.sysconf("SC_CLK_TCK")
 
 
@@ -39,7 +41,8 @@ def config_text(*, capacity: str, run: Path, policy: str) -> str:
     )}  # fmt: skip
     return (
         f"[host]\ncapacity = {quoted['capacity']}\n\n[connect]\nqmp = [{quoted['qmp']}]\n\n"
-        f"[control]\nsocket = {quoted['socket']}\n\n[policy]\nname = {quoted['policy']}\n"
+        f'[defaults]\nfloor = "{FLOOR}"\n\n[control]\nsocket = {quoted["socket"]}\n\n'
+        f"[policy]\nname = {quoted['policy']}\n"
     )
 
 

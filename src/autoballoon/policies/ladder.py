@@ -189,15 +189,16 @@ def learn(memory: Memory, sight: Sight, now: float) -> Memory:
         habits[guest.key] = _learn_guest(memory.habits.get(guest.key), reading)
         if now - reading.taken_at < 1.5:
             growth += max(0.0, reading.growth)
-    elapsed = now - memory.at
-    other = memory.other
-    at = memory.at
-    if other is None or elapsed >= 1.0:
-        if other is not None:
-            growth += max(0.0, (sight.account.other - other) / elapsed)
-        other, at = sight.account.other, now
-    faded = memory.joint * 0.5 ** (max(0.0, elapsed) / PEAK_HALF_S) if at == now else memory.joint
-    return Memory(habits=habits, joint=max(faded, growth), other=other, at=at)
+    if now - memory.at < 1.0:
+        return Memory(habits=habits, joint=max(memory.joint, growth), other=memory.other, at=memory.at)
+    # What a guest that boots or has just been found takes is no growth of the host's own.
+    settled = len(habits) == len(sight.snapshot.guests) == len(memory.habits)
+    if memory.other is not None and settled:
+        growth += max(0.0, (sight.account.other - memory.other) / (now - memory.at))
+    faded = memory.joint * 0.5 ** ((now - memory.at) / PEAK_HALF_S)
+    return Memory(
+        habits=habits, joint=max(faded, growth), other=sight.account.other if settled else None, at=now
+    )
 
 
 def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
