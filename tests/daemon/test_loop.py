@@ -70,7 +70,7 @@ class World:
             raise self.broken
         return Host(capacity=self.capacity, available=self.free_now())
 
-    def split_holed(self, pid: int) -> int | None:
+    async def split_holed(self, pid: int) -> int | None:
         return 0
 
     def cpu_s(self, pid: int) -> float:

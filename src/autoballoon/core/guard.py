@@ -20,7 +20,7 @@ FRESH_WAIT_S = 1.0
 STUCK_S = 3.0
 """A shrink that has not moved for so long is not going to (Linux retries every 200 ms)."""
 STUCK_COOL_S = 30.0
-DEFLATED_COOL_S = 5.0
+DEFLATED_COOL_S = 1.0
 
 
 def bounds(guest: Guest, track: Track) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Huge pages with holes: after a guest's balloon has grown, have the host free what it gave up."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
@@ -15,9 +15,9 @@ NOTHING_S = 20.0
 
 
 class Holes:
-    """Watches guests become smaller; splits in a thread, one guest at a time."""
+    """Watches guests become smaller; splits for one guest at a time."""
 
-    def __init__(self, split: Callable[[int], int | None], clock: Callable[[], float]) -> None:
+    def __init__(self, split: Callable[[int], Awaitable[int | None]], clock: Callable[[], float]) -> None:
         """`split(pid)` does it and says how many huge pages there were, or None (host.process.ProcessReader)."""
         self._split = split
         self._clock = clock
@@ -45,13 +45,13 @@ class Holes:
     async def _split_one(self, guest: Guest) -> None:
         assert guest.pid is not None
         began = self._clock()
-        found = await asyncio.to_thread(self._split, guest.pid)
+        found = await self._split(guest.pid)
         ended = self._clock()
         wait_s = COST * (ended - began) if found else NOTHING_S
         self._again_at[guest.key] = ended + wait_s
         self._largest[guest.key] = guest.actual
 
     async def close(self) -> None:
-        """Wait for the thread that is under way, if there is one."""
+        """Wait for what is under way."""
         if self._task is not None:
             await asyncio.gather(self._task, return_exceptions=True)

@@ -53,6 +53,8 @@ class Daemon:
         self._board = Board()
         self._hands = Hands()
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
+        self._asked: dict[str, asyncio.Task[None]] = {}
+        """Guests that are being asked for fresh statistics."""
         self._free = FreeWatch()
         self._stopping = asyncio.Event()
         self._reload_asked = False
@@ -98,7 +100,7 @@ class Daemon:
             ]
             await self._tick_until_stopped()
         finally:
-            for watch in watches:
+            for watch in (*watches, *self._asked.values()):
                 watch.cancel()
             await self._leave()
             await server.close()
@@ -232,8 +234,8 @@ class Daemon:
             except Exception:
                 log.debug("a look between ticks failed", exc_info=True)
 
-    def _split_holed(self, pid: int) -> int | None:
-        return self._parts.processes.split_holed(pid)
+    async def _split_holed(self, pid: int) -> int | None:
+        return await self._parts.processes.split_holed(pid)
 
     async def _look_at_free(self) -> None:
         if self._state.account is None:
@@ -247,13 +249,22 @@ class Daemon:
         engine, senses = self._parts.engine, self._parts.senses
         now = asyncio.get_running_loop().time()
         wanted = engine.curious(self._state) | senses.busy(engine.suspects(self._state), now)
-        if not wanted:
-            return
-        await senses.ask(wanted)
-        for guest in await senses.guests(wanted):
-            if engine.near_edge(self._state, guest):
-                self.wake(f"{guest.name} nears its edge")
-                return
+        for key in (
+            wanted - self._asked.keys()
+        ):  # one that is slow to answer is not asked again, and delays no other
+            self._asked[key] = asyncio.create_task(self._ask(key))
+
+    async def _ask(self, key: str) -> None:
+        only = frozenset((key,))
+        try:
+            await self._parts.senses.ask(only)
+            for guest in await self._parts.senses.guests(only):
+                if self._parts.engine.near_edge(self._state, guest):
+                    self.wake(f"{guest.name} nears its edge")
+        except Exception:
+            log.debug("asking %s failed", key, exc_info=True)
+        finally:
+            del self._asked[key]
 
     async def _reload(self) -> None:
         """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""

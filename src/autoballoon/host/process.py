@@ -1,5 +1,6 @@
 """The host's own view of a QEMU process: what it holds of the guest's memory, and what it takes beyond it."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -83,16 +84,16 @@ class ProcessReader:
         fields = self._stat(pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
 
-    def split_holed(self, pid: int) -> int | None:
+    async def split_holed(self, pid: int) -> int | None:
         """Make the kernel free what huge pages with holes hold of the guest's RAM; how many were split meanwhile.
 
-        None when that was refused, or nothing is known of the process. Blocks: see `host.huge`.
+        None when that was refused, or nothing is known of the process. Works in a thread: see `host.huge`.
         """
         known = self._known.get(pid)
         if known is None:
             return None
         before = self._huge_splits()
-        if not split_holed(pid, known.parts.ranges):
+        if not await asyncio.to_thread(split_holed, pid, known.parts.ranges):
             return None
         return self._huge_splits() - before
 

@@ -28,7 +28,7 @@ PEAK_HALF_S = 30.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
 """Cache read in within about this time is taken to be in use."""
-CUSHION_MIN, CUSHION_MAX = 0.05, 0.20
+CUSHION_MIN, CUSHION_MAX = 0.05, 0.10
 """Bounds of the cushion, as parts of the pool."""
 
 
