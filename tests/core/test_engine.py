@@ -56,7 +56,7 @@ def test_with_room_for_all_everybody_gets_everything() -> None:
 
 def test_under_constant_load_targets_come_to_rest() -> None:
     world = World([Tame(f"g{i}", steady(60 + 40 * i)) for i in range(4)], 1000 * MIB)
-    world.run(200)
+    world.run(300)
     moves = [len(guest.moves) for guest in world.guests]
     world.run(120)
     assert [len(guest.moves) for guest in world.guests] == moves

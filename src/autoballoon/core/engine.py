@@ -98,7 +98,7 @@ class Engine:
                 continue
             if (
                 track.asked_since is not None
-                or not track.fresh()
+                or not (track.fresh() or track.shrinking)
                 or reading.growth > CALM_GROWTH
                 or reading.available < 3 * edges.get(key, 0) // 2
             ):
@@ -192,6 +192,9 @@ class _Turn:
                 self._stay(guest, track, Reason.SETTLED)
             else:
                 low, high = guard.bounds(guest, track)
+                if track.shrinking and wish.need <= track.target:
+                    self._stay(guest, track, Reason.WAIT_MOVE, wish)
+                    continue
                 size = min(max(page_floor(wish.size), low), high)
                 if size > track.target:
                     growers.append((guest, track, wish, size))
@@ -271,7 +274,8 @@ class _Turn:
                 self._stay(guest, track, Reason.SMALL, wish)
                 continue
             got = page_floor(track.target + more)
-            least = min(GRANT_MIN, size - track.target) if urgent else pace.dead_band(guest, short=False)
+            starves = track.target < wish.need + pace.dead_band(guest, short=False)
+            least = min(GRANT_MIN, size - track.target) if starves else pace.dead_band(guest, short=False)
             if got - track.target < (0 if self.raw else least) or got <= track.target:
                 self._stay(guest, track, Reason.WAIT_ROOM, wish)
                 continue

@@ -96,9 +96,7 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     if last is not None:
         elapsed = taken_at - last.taken_at
         need = guest.actual - available
-        if (
-            track.fell_at < last.taken_at
-        ):  # while a balloon inflates, sizes and statistics do not belong together
+        if track.fell_at < last.taken_at:
             growth = (need - max(0, last.actual - last.available)) / elapsed
         swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
         if guest.swap_in is not None and last.swap_in is not None:
@@ -111,5 +109,6 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         caches=min(guest.caches if guest.caches is not None else available, available),
         swap_in=guest.swap_in,
         growth=growth,
+        settled_since=track.fell_at,
         swapping=swapping,
     )

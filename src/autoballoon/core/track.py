@@ -38,6 +38,8 @@ class Reading(msgspec.Struct, frozen=True):
     swap_in: int | None
     growth: float = 0.0
     """How fast its need has risen since the reading before, bytes a second; negative when it fell."""
+    settled_since: float = -1e9
+    """When it last became smaller: while a balloon inflates, sizes and statistics do not belong together."""
     swapping: int = 0
     """Bytes swapped in lately (halved every SWAP_FADE_S): memory it misses although it shows some free."""
 

@@ -24,6 +24,8 @@ HOST_REACT_S = 0.7
 """From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
 READING_S = 1.0
 """Between two regular readings: QEMU polls statistics in whole seconds."""
+RATE_S = 0.5
+"""Growth is measured over at least this time: sizes and statistics are not of quite the same moment."""
 PEAK_HALF_S = 30.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
@@ -36,7 +38,10 @@ class Habit(msgspec.Struct, frozen=True):
     """What was learnt of one guest."""
 
     peak: float = 0.0
-    """Its fastest recent growth, bytes a second."""
+    """Its fastest recent growth over RATE_S, bytes a second."""
+    need: int = 0
+    """What it needed at `since`, where its growth is measured from."""
+    since: float = 0.0
     cold: int = 0
     """Cache that has been there for long, bytes: a slowly following low-water mark."""
     taken_at: float = 0.0
@@ -203,15 +208,22 @@ def learn(memory: Memory, sight: Sight, now: float) -> Memory:
 
 def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
     if habit is None:
-        return Habit(cold=0, taken_at=reading.taken_at)
+        return Habit(cold=0, taken_at=reading.taken_at, need=reading.need, since=reading.taken_at)
     elapsed = reading.taken_at - habit.taken_at
     if elapsed <= 0:
         return habit
     fade = 0.5 ** (elapsed / PEAK_HALF_S)
     # Cache becomes cold with time; cache that went away is not cold any more.
     cold = round(reading.caches - (reading.caches - habit.cold) * 0.5 ** (elapsed / WARM_S))
+    peak, need, since = habit.peak * fade, habit.need, habit.since
+    if reading.taken_at - since >= RATE_S:
+        if reading.settled_since <= since:
+            peak = max(peak, (reading.need - need) / (reading.taken_at - since))
+        need, since = reading.need, reading.taken_at
     return Habit(
-        peak=max(habit.peak * fade, reading.growth),
-        cold=min(cold, reading.caches) if habit.cold <= reading.caches else reading.caches,
+        peak=peak,
+        need=need,
+        since=since,
+        cold=min(cold, reading.caches),
         taken_at=reading.taken_at,
     )
