@@ -38,7 +38,7 @@ def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
     if not track.ours or track.health is not Health.OK:
         return None
     if track.shrinking:
-        if track.reached:
+        if track.reached or track.rose_at > track.set_at:
             return Reason.DEFLATED
         if now - max(track.moved_at, track.ok_since) > STUCK_S:
             return Reason.STUCK

@@ -42,14 +42,16 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     # Readings first: one that came together with a change of size belongs to neither size.
     reading = _reading(track, guest, now)
     below = 0
-    if track.ours and guest.actual < min(track.target, track.before) - SLACK:
+    fell_at = now if guest.actual < track.actual else track.fell_at
+    if track.ours and fell_at > track.set_at and guest.actual < min(track.target, track.before) - SLACK:
         below = track.below + (reading is not track.reading and reading is not None)
     health = health_of(guest, reading, now, track.since)
     return msgspec.structs.replace(
         track,
         actual=guest.actual,
         changed_at=now if changed else track.changed_at,
-        fell_at=now if guest.actual < track.actual else track.fell_at,
+        fell_at=fell_at,
+        rose_at=now if guest.actual > track.actual else track.rose_at,
         up_s=guest.up_s or 0.0,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,

@@ -72,6 +72,8 @@ class Track(msgspec.Struct, frozen=True):
     """When its actual size was last seen to change."""
     fell_at: float = -1e9
     """When it was last seen to have become smaller."""
+    rose_at: float = -1e9
+    """When it was last seen to have become larger."""
     since: float = 0.0
     """When this life of it (since start or reset) was first seen."""
     up_s: float = 0.0
@@ -81,7 +83,7 @@ class Track(msgspec.Struct, frozen=True):
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
     below: int = 0
-    """Readings in a row in which it was smaller than anything we asked for."""
+    """Readings in a row in which it had become smaller than anything we asked for."""
     ok_since: float = -1e9
     """When it last became OK: a driver that has just come up is not stuck yet."""
     asked_since: float | None = None
