@@ -8,25 +8,20 @@ EVERY_S = 5.0
 """While the host is not short a guest shrinks at most once in this time."""
 PART = 0.25
 """... and then by this part of the way at most (Xen's self-balloon took an eighth a second)."""
+SHORT_DEAD_BAND = 4 * MIB
+"""While the host is short, what is not more than this is not worth taking."""
 
 
-def dead_band(guest: Guest, short: bool) -> int:
+def dead_band(guest: Guest) -> int:
     """Differences up to this size (bytes) are not worth a move."""
-    if short:
-        return 4 * MIB
     return max(8 * MIB, guest.max // 50)
 
 
-def paced_shrink(
-    guest: Guest, track: Track, size: int, *, short: bool, now: float
-) -> tuple[int, Reason | None]:
+def paced_shrink(guest: Guest, track: Track, size: int, *, now: float) -> tuple[int, Reason | None]:
     """How far towards `size` (below the target) the guest may go now; a Reason when it may not go at all."""
     gap = track.target - size
-    if gap <= dead_band(guest, short):
+    if gap <= dead_band(guest):
         return track.target, Reason.SMALL
-    if short:
-        return size, None
     if now - track.paced_at < EVERY_S:
         return track.target, Reason.PACED
-    step = max(round(gap * PART), min(gap, 2 * dead_band(guest, short)))
-    return track.target - step, None
+    return track.target - max(round(gap * PART), min(gap, 2 * dead_band(guest))), None

@@ -22,6 +22,8 @@ GUEST_REACT_S = 0.35
 """From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
 HOST_REACT_S = 0.7
 """From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
+RUN_S = 0.7
+"""A guest that is growing gets room for so long: fewer and larger moves."""
 READING_S = 1.0
 """Between two regular readings: QEMU polls statistics in whole seconds."""
 RATE_S = 0.5
@@ -39,6 +41,8 @@ class Habit(msgspec.Struct, frozen=True):
 
     peak: float = 0.0
     """Its fastest recent growth over RATE_S, bytes a second."""
+    rate: float = 0.0
+    """How fast it grows now, bytes a second."""
     need: int = 0
     """What it needed at `since`, where its growth is measured from."""
     since: float = 0.0
@@ -165,7 +169,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     floor = min(guest.floor, top)
     base = base_headroom(guest)
-    headroom = max(base, round(habit.peak * GUEST_REACT_S))
+    headroom = max(base, round(habit.peak * GUEST_REACT_S), round(habit.rate * RUN_S))
     needed = reading.need
     if reading.available < base // 2:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
@@ -215,13 +219,16 @@ def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
     fade = 0.5 ** (elapsed / PEAK_HALF_S)
     # Cache becomes cold with time; cache that went away is not cold any more.
     cold = round(reading.caches - (reading.caches - habit.cold) * 0.5 ** (elapsed / WARM_S))
-    peak, need, since = habit.peak * fade, habit.need, habit.since
+    peak, rate, need, since = habit.peak * fade, habit.rate, habit.need, habit.since
     if reading.taken_at - since >= RATE_S:
-        if reading.settled_since <= since:
-            peak = max(peak, (reading.need - need) / (reading.taken_at - since))
+        rate = max(0.0, (reading.need - need) / (reading.taken_at - since))
+        if reading.settled_since > since:
+            rate = 0.0
+        peak = max(peak, rate)
         need, since = reading.need, reading.taken_at
     return Habit(
         peak=peak,
+        rate=rate,
         need=need,
         since=since,
         cold=min(cold, reading.caches),

@@ -1,0 +1,266 @@
+"""One turn: wishes made into decisions, first who must follow, then who shrinks, then what is granted.
+
+While the host is short, only what is missing is taken, and from where it hurts least: a guest's surplus before
+anybody's cold cache, that before warm cache, need last. What is already on its way back is counted.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import msgspec
+
+from autoballoon.core import guard, pace
+from autoballoon.core.model import Guest, Reason, SetTarget, Snapshot, Stay
+from autoballoon.core.policy import Wish, Wishes
+from autoballoon.core.pool import Account, charge_of, overhead_of
+from autoballoon.core.share import water_fill
+from autoballoon.core.track import Health, Track
+from autoballoon.core.units import MIB, page_floor
+
+Move = SetTarget | Stay
+
+_KEPT = {
+    Health.UNMANAGED: Reason.UNMANAGED,
+    Health.INCOMING: Reason.INCOMING,
+    Health.STOPPED: Reason.STOPPED,
+    Health.SILENT: Reason.SILENT,
+    Health.NO_DRIVER: Reason.NO_DRIVER,
+    Health.BOOTING: Reason.BOOTING,
+}
+_HURTS = {
+    reason: degree
+    for degree, reason in enumerate(
+        (
+            Reason.TAKE_SURPLUS,
+            Reason.TAKE_COLD_CACHE,
+            Reason.TAKE_WARM_CACHE,
+            Reason.TAKE_HEADROOM,
+            Reason.TAKE_NEED,
+        )
+    )
+}
+GRANT_MIN = 4 * MIB
+"""Smaller grants wait until there is more to give: every move costs the guest an interrupt."""
+STEP_MIN = 16 * MIB
+"""A shrink is worth at least this, where there is so much to take."""
+
+
+class Case(msgspec.Struct, frozen=True):
+    """One guest whose size is to change."""
+
+    guest: Guest
+    track: Track
+    wish: Wish
+    size: int
+    """The wish within the guest's bounds."""
+
+    @property
+    def base(self) -> int:
+        """What it is charged for anyway: a target up to its actual size costs nothing."""
+        return max(self.track.target, min(page_floor(self.guest.actual), self.size))
+
+
+class Turn:
+    """One step's decisions."""
+
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        tracks: Mapping[str, Track],
+        account: Account,
+        wishes: Wishes,
+        now: float,
+        *,
+        raw: bool,
+    ) -> None:
+        self.snapshot = snapshot
+        self.tracks = tracks
+        self.account = account
+        self.wishes = wishes
+        self.now = now
+        self.raw = raw
+        self.moved: dict[str, Track] = {}
+        """The tracks that change when the decisions are carried out."""
+        self._decisions: dict[str, Move] = {}
+        self._missing = self._short_of()
+
+    def decide(self) -> tuple[Move, ...]:
+        """Exactly one decision for each guest, in the snapshot's order. Call once."""
+        growers: list[Case] = []
+        shrinkers: list[Case] = []
+        for guest in self.snapshot.guests:
+            case = self._settle(guest)
+            if case is not None:
+                (growers if case.size > case.track.target else shrinkers).append(case)
+        self._shrink_all(shrinkers)
+        self._grow_all(growers)
+        return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
+
+    def _short_of(self) -> int | None:
+        """Bytes that the host is short of, beyond what is on its way back; None when it is not short."""
+        tracks, wishes = self.tracks, self.wishes.wishes
+        urgent = sum(max(0, wish.urgent - tracks[key].target) for key, wish in wishes.items())
+        if not self.account.short and urgent <= self.account.room:
+            return None
+        coming = sum(
+            max(track.actual, guest.resident or 0) - track.target
+            for guest in self.snapshot.guests
+            if (track := tracks[guest.key]).health is Health.OK and track.shrinking
+        )
+        return max(self.account.cushion, urgent) - self.account.room - coming
+
+    def _settle(self, guest: Guest) -> Case | None:
+        """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""
+        track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
+        follow = guard.must_follow(guest, track, self.now)
+        if follow is not None:
+            self._follow(guest, track, follow)
+        elif track.health is Health.BOOTING and not track.ours:
+            self._boot(guest, track)
+        elif track.health is not Health.OK:
+            self._stay(guest, track, _KEPT[track.health])
+        elif wish is None:
+            self._stay(guest, track, Reason.SETTLED)
+        elif track.shrinking and wish.need <= track.target and not self.raw:
+            self._stay(guest, track, Reason.WAIT_MOVE, wish)
+        else:
+            low, high = guard.bounds(guest, track)
+            size = min(max(page_floor(wish.size), low), high)
+            if size != track.target:
+                return Case(guest, track, wish, size)
+            self._stay(guest, track, Reason.SETTLED, wish)
+        return None
+
+    def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
+        cool = {Reason.STUCK: guard.STUCK_COOL_S, Reason.DEFLATED: guard.DEFLATED_COOL_S}.get(reason, 0.0)
+        adopted = guest.actual if reason is Reason.MANUAL else track.adopted
+        self._set(
+            guest,
+            track,
+            guest.actual,
+            reason,
+            {"asked": track.target},
+            cool_until=self.now + cool,
+            adopted=adopted,
+        )
+
+    def _boot(self, guest: Guest, track: Track) -> None:
+        """I3: one target before the driver is up: its fair share of the pool, at least its floor."""
+        size = self._fair_share(guest)
+        if size >= guest.actual:
+            self._stay(guest, track, Reason.BOOTING)
+        else:
+            self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
+
+    def _fair_share(self, newcomer: Guest) -> int:
+        """The newcomer's part when the pool, less the cushion and those who cannot move, is shared out."""
+        sharing, pool = [], self.account.pool - self.account.cushion
+        for guest in self.snapshot.guests:
+            track = self.tracks[guest.key]
+            if track.health in (Health.OK, Health.BOOTING):
+                sharing.append(guest)
+                pool -= overhead_of(guest)
+            else:
+                pool -= charge_of(guest, track)
+        claims = [guard.bounds(g, self.tracks[g.key])[1] for g in sharing]
+        shares = water_fill(pool, claims, [g.shares for g in sharing])
+        low, high = guard.bounds(newcomer, self.tracks[newcomer.key])
+        return min(max(page_floor(shares[sharing.index(newcomer)]), low), high)
+
+    def _shrink_all(self, cases: list[Case]) -> None:
+        if self.raw:
+            for case in cases:
+                self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
+            return
+        if self._missing is None:
+            for case in cases:
+                size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
+                self._shrink(case, size, bar or guard.bars_shrink(case.track, self.now), paced_at=self.now)
+            return
+        missing = self._missing
+        for case in sorted(cases, key=_least_hurt):
+            gap = case.track.target - case.size
+            bar = guard.bars_shrink(case.track, self.now)
+            if missing <= 0 or gap <= pace.SHORT_DEAD_BAND:
+                bar = Reason.SMALL
+            taken = min(gap, max(missing, STEP_MIN))
+            # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
+            if bar in (None, Reason.WAIT_READING):
+                missing -= taken
+            self._shrink(case, case.track.target - taken, bar)
+
+    def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
+        track = case.track
+        if bar is None:
+            numbers = case.wish.numbers | {"room": self.account.room, "cushion": self.account.cushion}
+            self._set(case.guest, track, page_floor(size), case.wish.reason, numbers, **changes)
+            return
+        if bar is Reason.WAIT_READING:
+            asked = self.now if track.asked_since is None else track.asked_since
+            self.moved[case.guest.key] = msgspec.structs.replace(track, asked_since=asked)
+        self._stay(case.guest, track, bar, case.wish)
+
+    def _grow_all(self, cases: list[Case]) -> None:
+        if self.raw:
+            granted: Iterable[int] = [case.size - case.base for case in cases]
+        else:
+            grows = [
+                guard.Grow(case.base, case.wish.need, case.wish.urgent, case.size, case.guest.shares)
+                for case in cases
+            ]
+            granted = guard.grants(grows, self.account.room, self.account.cushion, self.wishes.excess)
+        for case, more in zip(cases, granted, strict=True):
+            gain = page_floor(case.base + more) - case.track.target
+            bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
+            if bar is not None:
+                self._stay(case.guest, case.track, bar, case.wish)
+                continue
+            numbers = case.wish.numbers | {"room": self.account.room}
+            self._set(case.guest, case.track, case.track.target + gain, case.wish.reason, numbers)
+
+    @staticmethod
+    def _bars_grow(case: Case, gain: int) -> Reason | None:
+        """Why a growth of `gain` bytes is not worth a move now, if it is not."""
+        wanted, worth = case.size - case.track.target, pace.dead_band(case.guest)
+        starves = case.track.target < case.wish.need + worth
+        if wanted <= worth and case.track.target >= min(case.wish.urgent, case.size):
+            return Reason.SMALL
+        least = min(GRANT_MIN if starves else worth, wanted)
+        return Reason.WAIT_ROOM if gain < least else None
+
+    def _set(
+        self,
+        guest: Guest,
+        track: Track,
+        size: int,
+        reason: Reason,
+        numbers: dict[str, int | float],
+        **changes: Any,
+    ) -> None:
+        self._decisions[guest.key] = SetTarget(
+            guest.key, guest.name, reason, numbers, before=track.target, size=size
+        )
+        self.moved[guest.key] = msgspec.structs.replace(
+            track,
+            target=size,
+            before=track.target,
+            ours=True,
+            set_at=self.now,
+            reached=guest.actual <= size,
+            below=0,
+            asked_since=None,
+            **changes,
+        )
+
+    def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:
+        numbers: dict[str, int | float] = {}
+        if wish is not None:
+            numbers = wish.numbers | {"wish": wish.size}
+        self._decisions[guest.key] = Stay(guest.key, guest.name, reason, numbers, size=track.target)
+        if track.asked_since is not None and reason is not Reason.WAIT_READING:
+            self.moved[guest.key] = msgspec.structs.replace(track, asked_since=None)
+
+
+def _least_hurt(case: Case) -> tuple[int, int]:
+    """Sorts by what would be taken, then by how much there is to take."""
+    return _HURTS.get(case.wish.reason, 0), case.size - case.track.target
