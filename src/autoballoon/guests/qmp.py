@@ -38,10 +38,11 @@ class QmpHypervisor(Hypervisor):
         command_timeout_s: float = 2.0,
         rescan_s: float = 1.0,
         interval_s: float = 1.0,
+        backoff_s: tuple[float, float] = (0.2, 5.0),
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._globs = tuple(globs)
-        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, clock)
+        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, backoff_s, clock)
         self._refuse = refuse
         self._rescan_s = rescan_s
         self._sessions: dict[str, Session] = {}
@@ -103,7 +104,7 @@ class QmpHypervisor(Hypervisor):
 
     async def close(self) -> None:
         if self._rescan is not None:
-            self._rescan.cancel()
+            await _end([self._rescan])
         leaving = [asyncio.create_task(session.leave()) for session in self._sessions.values()]
         if leaving:
             await asyncio.wait(leaving, timeout=1.0)

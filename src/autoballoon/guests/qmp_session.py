@@ -15,8 +15,6 @@ from autoballoon.guests.qmp_device import Device, find_device
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_wire import Lost, NotThere, Refused, Unusable, Wire, WireError, open_wire
 
-BACKOFF_S = (0.2, 5.0)
-"""Seconds before the first and, doubling, before every later attempt to connect."""
 REVIEW_S = 15.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
 FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
@@ -40,6 +38,8 @@ class Terms:
     """For one command, and for connecting."""
     interval_s: float = 1.0
     """Between two regular looks at a guest's statistics."""
+    backoff_s: tuple[float, float] = (0.2, 5.0)
+    """Before the first attempt to connect again, and at most before a later one: it doubles."""
     clock: Callable[[], float] = time.monotonic
 
 
@@ -163,7 +163,8 @@ class Session:
 
     async def run(self) -> None:
         """Connect, stay, connect again; until cancelled."""
-        delay_s = BACKOFF_S[0]
+        first_s, last_s = self._terms.backoff_s
+        delay_s = first_s
         while True:
             try:
                 await self._visit()
@@ -173,12 +174,12 @@ class Session:
                     name, self.known = self.known.name, None
                     self._wake(f"{name} is gone")
             except WireError as error:
-                if self._trouble is None and self.known is not None:
-                    delay_s = BACKOFF_S[0]
+                if self._trouble is None:
+                    delay_s = first_s
                 self._trouble = str(error)
             self.tried.set()
             await asyncio.sleep(delay_s)
-            delay_s = min(2 * delay_s, BACKOFF_S[1])
+            delay_s = min(2 * delay_s, last_s)
 
     async def _visit(self) -> None:
         wire = await open_wire(self.path, self._terms.timeout_s, self._on_event)

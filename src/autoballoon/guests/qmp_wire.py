@@ -128,6 +128,10 @@ class Wire:
         # A peer that has stopped reading would keep disconnect() waiting for its output to drain.
         with contextlib.suppress(OSError):
             self._peer.shutdown(socket.SHUT_RDWR)
+        # A disconnect() that is cancelled leaves its library with exceptions that nobody takes.
+        await asyncio.shield(asyncio.create_task(self._disconnect()))
+
+    async def _disconnect(self) -> None:
         # After the peer hung up, disconnect() raises what ended the connection.
         with contextlib.suppress(QMPError, OSError, EOFError, ValueError):
             await self._client.disconnect()
