@@ -16,7 +16,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     minutes = float(config.getoption("--soak-minutes"))
-    settings.register_profile("autoballoon", max_examples=max(50, int(200 * minutes)), deadline=None)
+    settings.register_profile(
+        "autoballoon",
+        max_examples=max(50, int(200 * minutes)),
+        deadline=None,
+        derandomize=not minutes,  # an ordinary run gives the same verdict twice; looking for more is a soak's work
+    )
     settings.load_profile("autoballoon")
 
 
