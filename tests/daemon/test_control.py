@@ -69,8 +69,8 @@ def test_the_status_is_what_was_put_last(tmp_path: Path, virtually: Run) -> None
         async with served(tmp_path) as here:
             client = await here.client()
             assert (await client.ask("status"))["error"]["code"] == "not-yet"
-            here.board.put(b'{"tick":1}')
-            here.board.put(b'{"tick":2}')
+            here.board.put(lambda: b'{"tick":1}')
+            here.board.put(lambda: b'{"tick":2}')
             assert await client.ask("status") == {"v": 1, "id": 7, "ok": True, "data": {"tick": 2}}
             assert (await client.ask("ping", id="a"))["id"] == "a"
             assert "version" in (await client.ask("version"))["data"]
@@ -85,7 +85,7 @@ def test_a_watch_gets_one_status_per_tick(tmp_path: Path, virtually: Run) -> Non
             client.send({"v": 1, "id": 3, "do": "watch"})
             for tick in range(5):
                 await asyncio.sleep(1)
-                here.board.put(b"%d" % tick)
+                here.board.put(lambda tick=tick: b"%d" % tick)
                 assert await client.hear() == {"v": 1, "id": 3, "ok": True, "data": tick}
             # The connection still answers, and refuses a second watch.
             assert (await client.ask("ping"))["ok"]
@@ -104,12 +104,12 @@ def test_a_slow_watcher_loses_ticks_and_delays_nobody(tmp_path: Path, virtually:
             await asyncio.sleep(1)
             padding = b"x" * 100_000
             for tick in range(100):
-                here.board.put(b'{"tick":%d,"padding":"%b"}' % (tick, padding))
+                here.board.put(lambda tick=tick: b'{"tick":%d,"padding":"%b"}' % (tick, padding))
                 assert (await quick.hear())["data"]["tick"] == tick
             slow.reader._limit = 1 << 20  # type: ignore[attr-defined]  # only now it begins to read
             heard = [(await slow.hear())["data"]["tick"]]
             while heard[-1] < 99:
-                here.board.put(b'{"tick":99}')
+                here.board.put(lambda: b'{"tick":99}')
                 heard.append((await slow.hear())["data"]["tick"])
             assert heard == sorted(heard)
             assert len(heard) < 50
@@ -182,7 +182,7 @@ def test_a_crowd_is_turned_away_and_makes_room_when_it_leaves(tmp_path: Path, vi
 def test_who_takes_no_reply_is_let_go(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with served(tmp_path) as here:
-            here.board.put(b'"%b"' % (b"x" * 1_000_000))
+            here.board.put(lambda: b'"%b"' % (b"x" * 1_000_000))
             deaf = await here.client(limit=1)
             for _ in range(20):
                 deaf.send({"v": 1, "id": 1, "do": "status"})

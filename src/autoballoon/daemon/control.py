@@ -6,6 +6,7 @@ answered with an error, and no client can delay the loop or another client.
 
 import asyncio
 import socket
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -40,22 +41,25 @@ class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Board:
-    """The latest status, encoded once and handed to everybody who asks or watches."""
+    """The latest status, encoded once and only when somebody asks or watches."""
 
     def __init__(self) -> None:
-        self._latest: msgspec.Raw | None = None
+        self._latest: Callable[[], bytes] | None = None
+        self._encoded: msgspec.Raw | None = None
         self._changed = asyncio.Event()
 
-    def put(self, document: bytes) -> None:
+    def put(self, document: Callable[[], bytes]) -> None:
         """Show a new status to all; those who are still busy with an older one lose what came between."""
-        self._latest = msgspec.Raw(document)
+        self._latest, self._encoded = document, None
         changed, self._changed = self._changed, asyncio.Event()
         changed.set()
 
     def latest(self) -> msgspec.Raw:
         if self._latest is None:
             raise Refused("not-yet", "the daemon has not finished its first tick; ask again in a second")
-        return self._latest
+        if self._encoded is None:
+            self._encoded = msgspec.Raw(self._latest())
+        return self._encoded
 
     async def next(self) -> msgspec.Raw:
         """The first status that is put after this moment, or a later one."""

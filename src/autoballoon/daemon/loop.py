@@ -29,8 +29,8 @@ log = logging.getLogger("autoballoon")
 
 REGULAR = "interval"
 """Why a tick came that nothing called for."""
-LEAST_GAP_S = 0.1
-"""Between two ticks: a guest that causes early ticks as fast as it can costs ten of them a second."""
+LEAST_GAP_S = 0.15
+"""Between two ticks: a guest that causes early ticks as fast as it can costs seven of them a second."""
 ASK_EVERY_S = 0.2
 """How often guests near their edge are asked for fresh statistics."""
 MOST_FAILURES = 10
@@ -216,7 +216,7 @@ class Daemon:
             account=books(account),
             problems=problems,
         )
-        self._board.put(encode(Status(daemon, snapshot, tell(decisions))))
+        self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
 
     def _complain(self, problems: Sequence[Trouble]) -> None:
         """Say each problem once, when it begins."""

@@ -19,7 +19,7 @@ REVIEW_S = 15.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
 FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
 """How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most."""
-ANSWER_S = (0.003, 0.5)
+ANSWER_S = (0.006, 0.5)
 """The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
 the time after which it is left to the next regular look."""
 PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
@@ -96,7 +96,8 @@ class Session:
         if not await self._tell("balloon", value=size):
             return False
         self._set_size = min(size, self.known.max)
-        self._follow(self._set_size)
+        if self._set_size < self.known.actual:
+            self._follow(self._set_size)  # others may be waiting for what it gives up
         return True
 
     async def suspend(self) -> bool:
@@ -135,9 +136,12 @@ class Session:
         while clock() - asked_at < ANSWER_S[1]:
             await asyncio.sleep(wait_s)
             wait_s *= 2
-            (now, _), raw = await wire.run_all(device.mark(), device.stats())
+            (now, _), raw, balloon = await wire.run_all(
+                device.mark(), device.stats(), wire.run_dict("query-balloon")
+            )
             if known.born_at != born_at:
                 return False
+            known.learn_actual(balloon.get("actual"))
             if now != before:
                 known.learn_stats(raw, asked_at, is_fresh=True)
                 return True
@@ -303,9 +307,12 @@ class Session:
         if known is None:
             return
         if event == "BALLOON_CHANGE":
+            before = known.actual
             known.learn_actual(data.get("actual"))
-            if not self._follow_until:
+            if known.actual < before and not self._follow_until:
                 self._follow()
+            elif known.actual > before and known.actual > (self._set_size or 0):
+                self._wake(f"{known.name} takes memory back by itself")
         elif event == "RESET":
             known.was_reset(self._terms.clock())
             self._follow_until, self._look_now = 0.0, True

@@ -60,12 +60,24 @@ class _Client(QMPClient):
     def __init__(self) -> None:
         super().__init__(readbuflen=MAX_LINE)
         self.logger = _SILENT
+        self._unsent: list[bytes] = []
 
     def _cb_outbound(self, msg: Message) -> Message:
         return msg
 
     def _cb_inbound(self, msg: Message) -> Message:
         return msg
+
+    def _do_send(self, msg: Message) -> None:
+        # What is sent in one pass of the event loop leaves in one system call, and wakes QEMU once.
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self._flush)
+        self._unsent.append(bytes(msg))
+
+    def _flush(self) -> None:
+        unsent, self._unsent = b"".join(self._unsent), []
+        if self._writer is not None:
+            self._writer.write(unsent)
 
 
 class Wire:
