@@ -32,7 +32,7 @@ def test_without_samples_the_page_still_tells_the_result(results: Results) -> No
 
 
 def test_the_layers_add_up_to_what_the_host_holds(samples: list[Sample]) -> None:
-    figure = host_memory(samples[:5], 3000.0, 10.0, 5.0)
+    figure = host_memory(samples[:5], 3000.0, 10.0)
     layers = [trace for trace in figure["data"] if trace.get("stackgroup")]
     assert sum(layer["y"][0] for layer in layers) == pytest.approx(samples[0].usage / MIB)
     assert len([layer for layer in layers if layer["showlegend"]]) == 4

@@ -1,7 +1,8 @@
 """The lab's table in text: arm by arm, run by run, beside the numbers of 2013, and what had to be reached."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from statistics import fmean
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_results import ArmResult, Results, Run
@@ -74,18 +75,30 @@ def _cost_rows(results: Results) -> Iterable[str]:
 
 
 def headline(results: Results) -> str:
-    """One sentence: what the controller changed."""
+    """One sentence: what the controller changed, as means over the rounds in which both arms ran."""
     pairs = list(results.pairs("on", "off"))
     if not pairs:
         return f"{results.experiment}: {', '.join(arm.name for arm in results.arms)} measured."
-    off_in = sum(off.swap_in_pages for _, off in pairs)
-    on_in = sum(on.swap_in_pages for on, _ in pairs)
-    off_out = sum(off.swap_out_pages for _, off in pairs)
-    on_out = sum(on.swap_out_pages for on, _ in pairs)
+    on, off = ([pair[side] for pair in pairs] for side in (0, 1))
+    ideal = results.arm("yardstick")
+    endless = f", and {_mean_time(ideal.counted)} if memory were endless" if ideal else ""
+    into, out = _mean(lambda run: run.swap_in_pages), _mean(lambda run: run.swap_out_pages)
     return (
-        f"With autoballoon the host swapped in {factor_text(off_in, on_in)} ({off_in:,} -> {on_in:,} pages) "
-        f"and out {factor_text(off_out, on_out)} ({off_out:,} -> {on_out:,} pages)."
+        f"With autoballoon the host swapped in {into(on)} pages instead of {into(off)} and out {out(on)} instead of "
+        f"{out(off)}; its guests were busy for {_mean_time(on)} instead of {_mean_time(off)}{endless}."
     )
+
+
+def _mean(pages: Callable[[Run], int]) -> Callable[[Sequence[Run]], str]:
+    return lambda runs: f"{fmean(map(pages, runs)):,.0f}"
+
+
+def _mean_time(runs: Sequence[Run]) -> str:
+    times = [run.time_s for run in runs if run.time_s is not None]
+    if not times:
+        return "an unknown time"
+    bound = "" if all(run.is_complete for run in runs) else "more than "
+    return f"{bound}{fmean(times):.1f} s"
 
 
 def notes(results: Results) -> list[str]:

@@ -118,12 +118,11 @@ def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told])
         return
     ceiling = max(figures.held_at_most(some) for some in seen.values())
     traffic = max(figures.traffic_at_most(some) for some in seen.values() if some)
-    until = max(sample.at_s for some in seen.values() for sample in some)
     number = 0
     for arm, run in shown:
         if not seen[arm.name]:
             continue
-        body = _draw(number, figures.host_memory(seen[arm.name], ceiling, traffic, until))
+        body = _draw(number, figures.host_memory(seen[arm.name], ceiling, traffic))
         number += 1
         heard = [tick for tick in told if (tick.arm, tick.round) == (arm.name, run.round)]
         if heard:

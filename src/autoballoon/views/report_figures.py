@@ -88,12 +88,13 @@ def _traffic(samples: Sequence[Sample]) -> tuple[list[float], list[float]]:
     return into, out
 
 
-def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: float, until_s: float) -> Figure:
+def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: float) -> Figure:
     """What the host holds, guest by guest, with the limit; below it the swap traffic on the same time axis.
 
-    The ranges are given so that the pictures of all arms can be compared at sight.
+    The heights are given so that the pictures of all arms can be compared at sight; each has its own time.
     """
     x = [sample.at_s for sample in samples]
+    until_s = x[-1]
     data: list[Figure] = []
     for number, name in enumerate(_named(samples)):
         guests = [_guest(sample, name) for sample in samples]
