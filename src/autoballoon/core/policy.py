@@ -31,6 +31,8 @@ class Wish(msgspec.Struct, frozen=True):
     """The size below which it would have to swap, or starve."""
     urgent: int = 0
     """The size up to which it may be granted memory out of the cushion: need and headroom."""
+    used: int = 0
+    """The size up to which memory is in use: need, headroom and warm cache. Others give up what is idle for it."""
     numbers: dict[str, int | float] = {}
 
 

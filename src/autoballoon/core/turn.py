@@ -97,17 +97,24 @@ class Turn:
         return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
 
     def _short_of(self) -> int | None:
-        """Bytes that the host is short of, beyond what is on its way back; None when it is not short."""
+        """Bytes that the host is short of, beyond what is on its way back; None when it is not short.
+
+        Short is a host whose cushion is not whole, or where a guest lacks memory for what it uses.
+        """
         tracks, wishes = self.tracks, self.wishes.wishes
-        urgent = sum(max(0, wish.urgent - tracks[key].target) for key, wish in wishes.items())
-        if not self.account.short and urgent <= self.account.room:
+        lacking = sum(
+            lack
+            for key, wish in wishes.items()
+            if (lack := wish.used - tracks[key].target) > pace.SHORT_DEAD_BAND
+        )
+        if not self.account.short and lacking == 0:
             return None
         coming = sum(
             max(track.actual, guest.resident or 0) - track.target
             for guest in self.snapshot.guests
             if (track := tracks[guest.key]).health is Health.OK and track.shrinking
         )
-        return max(self.account.cushion, urgent) - self.account.room - coming
+        return self.account.cushion + lacking - self.account.room - coming
 
     def _settle(self, guest: Guest) -> Case | None:
         """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""

@@ -17,8 +17,9 @@ from autoballoon.guests.qmp_wire import Lost, NotThere, Refused, Unusable, Wire,
 
 REVIEW_S = 15.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
-FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
-"""How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most."""
+FOLLOW_S, FOLLOW_DOWN_S, FOLLOW_UP_S = 3.0, 0.1, 0.5
+"""How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most. Others may
+be waiting for what a guest gives up; nobody waits for one to take what is its own already."""
 ANSWER_S = (0.006, 0.5)
 """The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
 the time after which it is left to the next regular look."""
@@ -63,6 +64,8 @@ class Session:
         self._ask_lock = asyncio.Lock()
         self._status_is_stale = self._size_is_stale = self._look_now = False
         self._follow_at = self._follow_until = 0.0
+        self._grows = False
+        """The balloon being followed deflates."""
         self._target: int | None = None
         """Where the balloon being followed should arrive; None when it moves by itself."""
         self._set_size: int | None = None
@@ -96,8 +99,7 @@ class Session:
         if not await self._tell("balloon", value=size):
             return False
         self._set_size = min(size, self.known.max)
-        if self._set_size < self.known.actual:
-            self._follow(self._set_size)  # others may be waiting for what it gives up
+        self._follow(self._set_size)
         return True
 
     async def suspend(self) -> bool:
@@ -284,12 +286,14 @@ class Session:
     def _follow(self, target: int | None = None) -> None:
         self._target = target
         now = self._terms.clock()
-        self._follow_at, self._follow_until = now + FOLLOW_EVERY_S, now + FOLLOW_S
+        self._grows = target is not None and self.known is not None and target > self.known.actual
+        self._follow_at = now + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
+        self._follow_until = now + FOLLOW_S
         self._nudge.set()
 
     async def _follow_balloon(self, wire: Wire, known: Known) -> None:
         """See where the balloon is; when it has arrived or stands still, have statistics taken that belong to it."""
-        self._follow_at = self._terms.clock() + FOLLOW_EVERY_S
+        self._follow_at = self._terms.clock() + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
         if self._device is not None and known.driver is False:
             await self._read_driver(self._device, known)
             if known.driver is False:
@@ -299,8 +303,9 @@ class Session:
         arrived = not moved if self._target is None else abs(known.actual - self._target) < PAGE
         if arrived or self._terms.clock() >= self._follow_until:
             self._follow_until = 0.0
-            await self.ask()
-            self._wake(f"{known.name} is at {size_text(known.actual)}")
+            if not self._grows:
+                await self.ask()
+                self._wake(f"{known.name} is at {size_text(known.actual)}")
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:
         known = self.known

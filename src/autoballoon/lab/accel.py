@@ -18,7 +18,7 @@ __all__ = ["KVM", "TCG", "Accel", "Wanted", "choose_accel"]
 
 Wanted = Literal["auto", "kvm", "tcg"]
 
-TCG = Accel(name="tcg", option="tcg,tb-size=32", why="")
+TCG = Accel(name="tcg", option="tcg,tb-size=16", why="")
 """The translation buffer counts as memory of the host; 64 MiB bounds it, and costs the workloads nothing that shows."""
 KVM = Accel(name="kvm", option="kvm", why="the guests run with KVM: a probe guest booted")
 

@@ -115,6 +115,7 @@ class Ladder:
                 size=size,
                 need=rung.need,
                 urgent=min(size, rung.headroom),
+                used=min(size, rung.warm),
                 reason=_why(rung, track, size),
                 numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
             )
