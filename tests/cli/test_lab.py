@@ -21,7 +21,7 @@ def test_list_names_every_experiment_with_its_arms() -> None:
         (["waves"], "there is no experiment 'waves'"),
         (["wave", "--limit", "2600"], "write it like"),
         (["wave", "--limit", "10MiB"], "too small for any guest"),
-        (["wave", "--arms", "none"], "has no arm 'none'"),
+        (["wave", "--arms", "none"], "there is no arm 'none'"),
         (["wave", "--policy", "luck"], "luck"),
     ],
 )

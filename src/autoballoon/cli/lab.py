@@ -52,7 +52,9 @@ def list_(as_json: bool) -> None:
 )
 @click.option("--limit", metavar="SIZE", help='What all guests together may hold, such as "2600MiB".')
 @click.option("--policy", default="ladder", show_default=True, help="The controller's policy.")
-@click.option("--arms", metavar="A,B", help="Only these arms.")
+@click.option(
+    "--arms", metavar="A,B", help="Only these, or all. Without it all, but for one round of wave three."
+)
 @click.option(
     "--rate",
     type=click.IntRange(1, 100_000),
@@ -106,7 +108,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     experiment = msgspec.structs.replace(experiment, wave=wave)
     return Wish(
         experiment=experiment,
-        arms=arms_named(experiment, flags["arms"]) if flags["arms"] is not None else experiment.arms,
+        arms=arms_named(experiment, flags["arms"], flags["rounds"]),
         rounds=flags["rounds"],
         policy=flags["policy"],
         accel=flags["accel"],

@@ -41,6 +41,8 @@ class Experiment(msgspec.Struct, frozen=True):
     name: str
     says: str
     arms: tuple[Arm, ...]
+    example: tuple[Arm, ...]
+    """The arms of a single round, which is shown rather than measured: few enough to be waited for."""
     limit: int
     """Bytes that all guests together may hold."""
     guests: int = 8
@@ -61,12 +63,14 @@ EXPERIMENTS = (
         name="wave",
         says="guests with full page caches take and free 250 MiB in turn on a host too small for all of them",
         arms=(YARDSTICK, OFF, REPORTING, ON, ON_REPORTING),
+        example=(YARDSTICK, OFF, ON),
         limit=2600 * MIB,
     ),
     Experiment(
         name="hostload",
         says="the same guests on a host whose own process takes 400 MiB within 5 s",
         arms=(OFF, ON),
+        example=(OFF, ON),
         limit=3000 * MIB,
         hostload=HostLoad(mib=400, over_s=5.0, after_go_s=8.0),
     ),
@@ -82,13 +86,20 @@ def experiment_named(name: str) -> Experiment:
     raise BadInput(f"there is no experiment {name[:40]!r}; the experiments are {known}")
 
 
-def arms_named(experiment: Experiment, names: str) -> tuple[Arm, ...]:
-    """The arms in a list such as "off,on", in the experiment's own order; BadInput names the known ones."""
+def arms_named(experiment: Experiment, names: str | None, rounds: int) -> tuple[Arm, ...]:
+    """The arms in a list such as "off,on" or "all", in the table's order; without one, those of so many rounds.
+
+    BadInput names the known arms.
+    """
+    if names is None:
+        return experiment.example if rounds == 1 else experiment.arms
     known = {arm.name: arm for arm in (YARDSTICK, OFF, REPORTING, ON, ON_REPORTING)}
     asked = [name.strip() for name in names.split(",") if name.strip()]
+    if asked == ["all"]:
+        return experiment.arms
     for name in asked:
         if name not in known:
-            raise BadInput(f"{experiment.name} has no arm {name[:40]!r}; the arms are {', '.join(known)}")
+            raise BadInput(f"there is no arm {name[:40]!r}; the arms are all, or some of {', '.join(known)}")
     if not asked:
-        raise BadInput(f"--arms names no arm; the arms are {', '.join(known)}")
+        raise BadInput(f"--arms names no arm; the arms are all, or some of {', '.join(known)}")
     return tuple(arm for name, arm in known.items() if name in asked)
