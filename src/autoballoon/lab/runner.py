@@ -56,7 +56,7 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     progress.guests = experiment.guests
     image = build_image(progress.say)
     accel = await choose_accel(wish.accel, image, progress.say)
-    progress.say(f"guests run with {accel.name.upper()}: {accel.why}")
+    progress.say(accel.why)
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     setting = Setting(
         experiment=experiment, image=image, accel=accel, policy=wish.policy, folder=folder,
