@@ -88,7 +88,10 @@ class Tame:
             driver=now >= self.boot_s,
             resident=self.touched,
             overhead=self.overhead,
-            **self.said,
+            total=self.said.get("total"),
+            available=self.said.get("available"),
+            free=self.said.get("free"),
+            caches=self.said.get("caches"),
         )
 
 

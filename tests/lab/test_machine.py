@@ -15,7 +15,7 @@ from qemu.qmp import QMPClient
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import tidy
-from autoballoon.lab.accel import Accel
+from autoballoon.lab.accel import Accel, choose_accel
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.vm import Vm, VmSpec
@@ -175,6 +175,22 @@ async def test_a_limited_host_swaps(image: GuestImage, accel: Accel) -> None:
         assert host.group.usage() <= 200 * MIB
         assert status_size(guest, "VmSwap") > 0
     assert left_behind(os.getpid()) == []
+
+
+async def test_where_swap_is_impossible_nothing_stays() -> None:
+    with pytest.raises(CouldNot, match="the swap file .* cannot be written"):
+        async with LabHost(limit=None, swap=1 << 55, say=print):
+            pass
+    assert left_behind(os.getpid()) == []
+
+
+async def test_kvm_asked_for_outright_is_refused_where_it_does_not_work(
+    image: GuestImage, accel: Accel
+) -> None:
+    if accel.name == "kvm":
+        pytest.skip("KVM works here")
+    with pytest.raises(CouldNot, match="KVM does not work here .* use --accel tcg"):
+        await choose_accel("kvm", image, print)
 
 
 LAB = """

@@ -1,0 +1,88 @@
+"""Who is relieved of huge pages with holes, and when."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from autoballoon.core.model import Guest
+from autoballoon.core.units import MIB
+from autoballoon.daemon.holes import NOTHING_S, Holes
+
+Virtually = Callable[[Coroutine[Any, Any, None]], None]
+
+
+def guest(name: str, size: int) -> Guest:
+    return Guest(key=name, name=name, max=512 * MIB, actual=size * MIB, pid=len(name))
+
+
+class Splitter:
+    """Counts what it is asked to split; each takes `took_s`."""
+
+    def __init__(self, found: int | None = 7, took_s: float = 0.03) -> None:
+        self.asked: list[int] = []
+        self.found = found
+        self.took_s = took_s
+
+    async def split(self, pid: int) -> int | None:
+        self.asked.append(pid)
+        await asyncio.sleep(self.took_s)
+        return self.found
+
+    def holes(self) -> Holes:
+        return Holes(self.split, lambda: asyncio.get_running_loop().time())
+
+
+def test_a_guest_that_became_smaller_is_relieved_once(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter()
+        holes = splitter.holes()
+        for size in (512, 300, 300, 300):
+            holes.look([guest("a", size)])
+            await asyncio.sleep(5)
+        assert splitter.asked == [1]
+
+    virtually(story())
+
+
+def test_growth_and_small_change_are_left_alone(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter()
+        holes = splitter.holes()
+        for size in (300, 400, 512, 510):
+            holes.look([guest("a", size)])
+            await asyncio.sleep(5)
+        assert splitter.asked == []
+
+    virtually(story())
+
+
+def test_the_guest_that_gave_up_most_comes_first_and_one_at_a_time(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter()
+        holes = splitter.holes()
+        holes.look([guest("a", 512), guest("bb", 512)])
+        holes.look([guest("a", 500), guest("bb", 200)])
+        holes.look([guest("a", 500), guest("bb", 200)])
+        await asyncio.sleep(1)
+        assert splitter.asked == [2]
+        holes.look([guest("a", 500), guest("bb", 200)])
+        await asyncio.sleep(1)
+        assert splitter.asked == [2, 1]
+
+    virtually(story())
+
+
+def test_what_finds_nothing_is_not_tried_again_soon(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter(found=0)
+        holes = splitter.holes()
+        for second in range(round(NOTHING_S) - 1):
+            holes.look([guest("a", 512 - 8 * second)])
+            await asyncio.sleep(1)
+        assert splitter.asked == [1]
+        await asyncio.sleep(2)
+        holes.look([guest("a", 300)])
+        await holes.close()
+        assert splitter.asked == [1, 1]
+
+    virtually(story())
