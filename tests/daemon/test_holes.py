@@ -80,7 +80,7 @@ def test_what_finds_nothing_is_not_tried_again_soon(virtually: Virtually) -> Non
             holes.look([guest("a", 512 - 8 * second)])
             await asyncio.sleep(1)
         assert splitter.asked == [1]
-        await asyncio.sleep(2)
+        await asyncio.sleep(3)
         holes.look([guest("a", 300)])
         await holes.close()
         assert splitter.asked == [1, 1]
