@@ -3,9 +3,8 @@
 import asyncio
 import contextlib
 import math
-import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -15,8 +14,9 @@ from autoballoon.core.units import MIB
 from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
 from autoballoon.lab.controller import Controller
-from autoballoon.lab.experiments import Arm, Experiment, HostLoad
+from autoballoon.lab.experiments import Arm, Experiment
 from autoballoon.lab.host import LabHost
+from autoballoon.lab.hostload import host_load
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.instruments import Instruments
 from autoballoon.lab.results import Lines
@@ -123,7 +123,7 @@ class _Work:
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
-            async with _host_load(self._experiment.hostload, self._host.group.procs):
+            async with host_load(self._experiment.hostload, self._host.group.procs, self.notes.append):
                 await self._each(
                     self._experiment.work_limit_s,
                     "done",
@@ -191,28 +191,3 @@ class _Work:
             [int(e.data["oom_kills"]) for e in vm.heard if "oom_kills" in e.data][-1:] for vm in self._vms
         ]
         return sum(max(kills[0], 0) for kills in last if kills)
-
-
-@contextlib.asynccontextmanager
-async def _host_load(load: HostLoad | None, procs: Sequence[Path]) -> AsyncIterator[None]:
-    """A process of the host that takes memory in the guests' group, some time into the block; killed with it."""
-    if load is None:
-        yield
-        return
-
-    async def take() -> None:
-        await asyncio.sleep(load.after_go_s)
-        hog = await asyncio.create_subprocess_exec(
-            "setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "autoballoon.lab.hog",
-            str(load.mib), str(load.over_s), *map(str, procs),
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
-        )  # fmt: skip
-        try:
-            await hog.wait()
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                hog.kill()
-            await hog.wait()
-
-    async with beside(take()):
-        yield

@@ -10,6 +10,7 @@ import msgspec
 
 from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import results as kept
+from autoballoon.lab import tidy
 from autoballoon.lab.accel import Wanted, choose_accel
 from autoballoon.lab.commands import run as run_tool
 from autoballoon.lab.experiments import Arm, Experiment
@@ -44,6 +45,8 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
 
     When it is interrupted, the runs that were finished stay in the folder.
     """
+    for sentence in tidy.sweep():
+        progress.say(sentence)
     room = preflight(
         guests=wish.experiment.guests,
         guest_size=wish.experiment.memory_mib * MIB + OVERHEAD,

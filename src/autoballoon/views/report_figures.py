@@ -103,9 +103,9 @@ def host_memory(samples: Sequence[Sample], ceiling_mib: float, traffic_mib: floa
             legend = f"{word} by guests" if number == 0 else None
             shade = SHADES[number % len(SHADES)][kind]
             data.append(_layer(x, [_mib(one[kind]) for one in split], shade, f"{name} {word}", legend))
-    # What the group is charged beyond guest memory: QEMU's own, and what the host's view of a guest runs behind.
+    # What the group is charged beyond guest memory: QEMU's own, any load of the host, and what a reading runs behind.
     rest = [_mib(max(sample.usage - _resident(sample), 0)) for sample in samples]
-    data.append(_layer(x, rest, GREY, "QEMU itself", "QEMU itself"))
+    data.append(_layer(x, rest, GREY, "QEMU and the rest", "QEMU and the rest"))
     with_swapped = [_mib(_top(sample)) for sample in samples]
     dotted = {"color": AMBER, "width": 1.5, "dash": "dot"}
     data.append(_line(x, with_swapped, AMBER, "held and swapped out", line=dotted))

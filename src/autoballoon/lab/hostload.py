@@ -1,0 +1,41 @@
+"""The host's own load: a process that takes memory in the guests' group while they work."""
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
+
+from autoballoon.lab.beside import beside
+from autoballoon.lab.experiments import HostLoad
+
+
+@contextlib.asynccontextmanager
+async def host_load(
+    load: HostLoad | None, procs: Sequence[Path], note: Callable[[str], None]
+) -> AsyncIterator[None]:
+    """Take the memory some time into the block and keep it until the block ends; without a load, nothing.
+
+    `note` is told when the process ended before it was ended: then the run did not measure what it says.
+    """
+    if load is None:
+        yield
+        return
+    async with beside(_take(load, procs, note)):
+        yield
+
+
+async def _take(load: HostLoad, procs: Sequence[Path], note: Callable[[str], None]) -> None:
+    await asyncio.sleep(load.after_go_s)
+    hog = await asyncio.create_subprocess_exec(
+        "setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "autoballoon.lab.hog",
+        str(load.mib), str(load.over_s), *map(str, procs),
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        await hog.wait()
+        note(f"the host's process that takes {load.mib} MiB ended before the guests did")
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            hog.kill()
+        await hog.wait()
