@@ -62,6 +62,15 @@ def bars_shrink(track: Track, now: float) -> Reason | None:
     return None
 
 
+def _whole(claims: Sequence[int], amount: int) -> list[int]:
+    """Each claim in turn, the largest first: what is merely nice to have comes in few whole moves."""
+    given = [0] * len(claims)
+    for i in sorted(range(len(claims)), key=lambda i: -claims[i]):
+        given[i] = max(0, min(claims[i], amount))
+        amount -= given[i]
+    return given
+
+
 class Grow:
     """One guest's growth asked for at this tick: what it needs, what it may need, what it may have."""
 
@@ -92,5 +101,5 @@ def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int) -> list[
     room -= sum(granted)
     headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
     room -= sum(headrooms)
-    rests = water_fill(room - cushion, [grow.rest for grow in grows], weights)
+    rests = _whole([grow.rest for grow in grows], room - cushion)
     return [need + headroom + rest for need, headroom, rest in zip(granted, headrooms, rests, strict=True)]

@@ -29,8 +29,8 @@ log = logging.getLogger("autoballoon")
 
 REGULAR = "interval"
 """Why a tick came that nothing called for."""
-LEAST_GAP_S = 0.15
-"""Between two ticks: a guest that causes early ticks as fast as it can costs seven of them a second."""
+LEAST_GAP_S = 0.2
+"""Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
 ASK_EVERY_S = 0.2
 """How often guests near their edge are asked for fresh statistics."""
 MOST_FAILURES = 10

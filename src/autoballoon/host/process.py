@@ -2,13 +2,16 @@
 
 import asyncio
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from autoballoon.host.files import fields, kib_fields, read_if_there
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import KIB
+from autoballoon.host.files import KeptFile, fields, read_if_there
 from autoballoon.host.huge import split_holed
 from autoballoon.host.smaps import Split, split
 
@@ -16,6 +19,7 @@ _SOONEST_S, _LATEST_S = 2.0, 60.0
 _COST = 100
 """Reading smaps takes at most one part in this many of the time: it walks page tables, and a large guest has many."""
 _FORGET_S = 600.0
+_HELD = re.compile(rb"^(RssAnon|RssShmem|VmSwap|VmPTE|HugetlbPages):\s+(\d+) kB$", re.MULTILINE)
 
 
 class ProcessMemory(msgspec.Struct, frozen=True):
@@ -59,6 +63,7 @@ class ProcessReader:
         self._proc = root / "proc"
         self._clock = clock
         self._known: dict[int, _Known] = {}
+        self._files: dict[int, dict[str, KeptFile]] = {}
 
     def read(self, pid: int, ram: int) -> ProcessMemory | None:
         """The process now, for a guest of `ram` bytes of RAM; None when it is gone.
@@ -66,10 +71,10 @@ class ProcessReader:
         A pid that has gone to another process starts anew, high-water mark and all. The swap of memfd and
         shared memory is as of the last smaps: VmSwap leaves it out.
         """
-        status = kib_fields(read_if_there(self._proc / str(pid) / "status") or b"")
+        status = {name: int(kib) * KIB for name, kib in _HELD.findall(self._file(pid, "status"))}
         started = self._started(pid)
         if started is None or b"RssAnon" not in status:  # a zombie has a status and no memory
-            self._known.pop(pid, None)
+            self._forget(pid)
             return None
         known = self._recall(pid, started, ram)
         if known.seen_at >= known.look_again_at:
@@ -114,20 +119,42 @@ class ProcessReader:
         fields = self._stat(pid)
         return int(fields[19]) if fields else None
 
+    def _file(self, pid: int, name: str) -> bytes:
+        """The text of /proc/PID/NAME; nothing when the process is gone.
+
+        Kept open: a file of a process that has ended never becomes the next one's of that number.
+        """
+        files = self._files.setdefault(pid, {})
+        try:
+            if name not in files:
+                files[name] = KeptFile(self._proc / str(pid) / name)
+            return files[name].read()
+        except CouldNot:
+            self._close(pid)
+            return b""
+
+    def _forget(self, pid: int) -> None:
+        self._known.pop(pid, None)
+        self._close(pid)
+
+    def _close(self, pid: int) -> None:
+        for file in self._files.pop(pid, {}).values():
+            file.close()
+
     def _stat(self, pid: int) -> list[bytes]:
         """The fields of stat from the third on; nothing when the process is gone.
 
         The name in field 2 may hold blanks and brackets, so fields are counted after its last bracket.
         """
-        stat = read_if_there(self._proc / str(pid) / "stat")
-        fields = stat.rpartition(b")")[2].split() if stat else []
+        fields = self._file(pid, "stat").rpartition(b")")[2].split()
         return fields if len(fields) > 19 else []
 
     def _recall(self, pid: int, started: int, ram: int) -> _Known:
         now = self._clock()
         known = self._known.get(pid)
         if known is None or known.started != started:
-            self._known = {p: k for p, k in self._known.items() if now - k.seen_at < _FORGET_S}
+            for old in [p for p, k in self._known.items() if now - k.seen_at >= _FORGET_S]:
+                self._forget(old)
             known = _Known(started, ram, born=now - (self.age_s(pid) or 0.0))
             self._known[pid] = known
         elif known.ram != ram:  # memory was plugged: the old split no longer holds

@@ -9,6 +9,7 @@ import msgspec
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB, MIB, size_text
 from autoballoon.lab.cache import cache_folder
+from autoballoon.lab.group import Group
 from autoballoon.lab.processes import running
 from autoballoon.lab.vm import QEMU
 
@@ -37,7 +38,8 @@ class Machine(msgspec.Struct, frozen=True):
 
 
 def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
-    """How many of the guests fit, at least 3. CouldNot: no root, no QEMU, other QEMUs running, no room.
+    """How many of the guests fit, at least 3. CouldNot: no root, no QEMU, other QEMUs running, no room, no
+    memory groups.
 
     `guest_size` is what one QEMU takes at most, `swap` what all guests' swap file takes, in bytes; `beside` allows
     other QEMU processes.
@@ -51,6 +53,9 @@ def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
             f"other QEMU processes run here (pid {', '.join(map(str, others))}) and would disturb the "
             "measurement and be disturbed by it; end them, or say --beside"
         )
+    trial = Group(f"autoballoon-lab-{os.getpid()}")
+    trial.make()
+    trial.remove()
     return room(
         Machine(memory=_available(), disk=_free_disk()), guests=guests, guest_size=guest_size, swap=swap
     )

@@ -32,7 +32,7 @@ PEAK_HALF_S = 30.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
 """Cache read in within about this time is taken to be in use."""
-CUSHION_MIN, CUSHION_MAX = 0.05, 0.10
+CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
 
 
@@ -175,12 +175,12 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     if reading.available < base // 2:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
-        headroom *= 2
     headroom = min(headroom, guest.max // 4)
     need = min(max(needed, floor), top)
     with_headroom = min(max(needed + headroom, floor), top)
-    warm = min(max(with_headroom, needed + base + reading.caches - habit.cold), top)
-    cold = min(max(warm, needed + base + reading.caches), top)
+    least = max(base, round(habit.peak * GUEST_REACT_S))
+    warm = min(max(with_headroom, needed + least + reading.caches - habit.cold), top)
+    cold = min(max(warm, needed + least + reading.caches), top)
     return Rungs(floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base)
 
 
