@@ -12,9 +12,11 @@ import msgspec
 import pytest
 
 from autoballoon.core.model import Guest
-from autoballoon.core.units import KIB, MIB
+from autoballoon.core.units import GIB, KIB, MIB
+from autoballoon.lab.accel import Accel
 from autoballoon.lab.host import LabHost
-from autoballoon.lab.vm import Vm
+from autoballoon.lab.image import GuestImage
+from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.views.status import Status
 
 from .conftest import StartGuest, qmp
@@ -279,17 +281,20 @@ async def test_a_frozen_qemu_is_left_alone_and_delays_nobody(
 
 
 async def test_eight_guests_that_boot_at_once_do_not_make_the_host_swap(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    image: GuestImage, accel: Accel, tmp_path: Path
 ) -> None:
-    lab_host.group.limit(2000 * MIB)
-    async with daemon_on(lab_host, tmp_path) as daemon:
-        names = [f"guest-{n}" for n in range(8)]
-        guests = await asyncio.gather(*(start_guest(name, workload="eat") for name in names))
+    async with (
+        LabHost(limit=2000 * MIB, swap=2 * GIB, say=print) as host,
+        daemon_on(host, tmp_path) as daemon,
+    ):
+        specs = [VmSpec(name=f"guest-{n}", image=image, accel=accel, workload="eat") for n in range(8)]
+        guests = await asyncio.gather(*(host.start_vm(spec) for spec in specs))
         for guest in guests:
             guest.send("read 250")  # 8 x 250 MiB of page cache, more than the host has
         for guest in guests:
             assert (await guest.expect("answer", timeout=120)).data["trouble"] == ""
-        await daemon.until("all statistics", is_seen(*names))
+        await daemon.until("all statistics", is_seen(*(guest.name for guest in guests)))
         status = await daemon.until("the guarantee", lambda status: status.daemon.account.guarantee)
         assert len(status.snapshot.guests) == 8
+        assert all(guest.is_alive for guest in guests)
         assert swapped(*guests) < 4 * MIB
