@@ -61,7 +61,7 @@ def list_(as_json: bool) -> None:
     metavar="MIB",
     help="How fast a guest takes memory, MiB/s (150).",
 )
-@click.option("--phases", type=click.IntRange(1, 1000), help="How often each guest takes memory (4).")
+@click.option("--phases", type=click.IntRange(1, 1000), help="How often each guest takes memory (3).")
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--beside", is_flag=True, help="Run although other QEMU processes are running.")
 @click.option(

@@ -49,7 +49,7 @@ class Experiment(msgspec.Struct, frozen=True):
     memory_mib: int = 512
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what is not named stays at its default there."""
-    period_ms: int = 15_000
+    period_ms: int = 20_000
     """One phase begins every so often in each guest; the guests are spread evenly over it."""
     fill_limit_s: float = 180.0
     """After this the go is given, ready or not."""

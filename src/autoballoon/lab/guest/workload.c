@@ -199,8 +199,8 @@ static double phase(long n, const struct shape *s)
 
 static void wave(FILE *console)
 {
-	long mib, phases = number("phases", 4);
-	struct shape s = {number("anon_mib", 250), number("rate_mib", 150), number("passes", 12),
+	long mib, phases = number("phases", 3);
+	struct shape s = {number("anon_mib", 250), number("rate_mib", 150), number("passes", 24),
 			  number("reread_mib", 100), 0};
 	double period = number("period_ms", 10000) / 1000.0, busy = 0;
 	char line[64];
