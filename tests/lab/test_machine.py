@@ -18,6 +18,7 @@ from autoballoon.lab import tidy
 from autoballoon.lab.accel import Accel, choose_accel
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import GuestImage
+from autoballoon.lab.processes import identify
 from autoballoon.lab.vm import Vm, VmSpec
 
 from .conftest import StartGuest, qmp
@@ -178,7 +179,7 @@ async def test_a_limited_host_swaps(image: GuestImage, accel: Accel) -> None:
 
 
 async def test_where_swap_is_impossible_nothing_stays() -> None:
-    with pytest.raises(CouldNot, match="the swap file .* cannot be written"):
+    with pytest.raises(CouldNot, match=r"the swap file .* cannot be written"):
         async with LabHost(limit=None, swap=1 << 55, say=print):
             pass
     assert left_behind(os.getpid()) == []
@@ -189,7 +190,7 @@ async def test_kvm_asked_for_outright_is_refused_where_it_does_not_work(
 ) -> None:
     if accel.name == "kvm":
         pytest.skip("KVM works here")
-    with pytest.raises(CouldNot, match="KVM does not work here .* use --accel tcg"):
+    with pytest.raises(CouldNot, match=r"KVM does not work here .* use --accel tcg"):
         await choose_accel("kvm", image, print)
 
 
@@ -199,6 +200,7 @@ from autoballoon.core.units import MIB
 from autoballoon.lab.accel import TCG
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import build_image
+from autoballoon.lab.processes import identify
 from autoballoon.lab.vm import VmSpec
 
 async def main():
@@ -223,6 +225,14 @@ def start_lab() -> tuple[subprocess.Popen[str], int]:
     raise AssertionError(lab.communicate()[1])
 
 
+def wait_until_gone(pid: int, within_s: float = 10.0) -> None:
+    """A killed process leaves its group a moment before it leaves /proc."""
+    deadline = time.monotonic() + within_s
+    while identify(pid) is not None:
+        assert time.monotonic() < deadline, f"process {pid} still runs"
+        time.sleep(0.05)
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
 def test_a_lab_that_is_ended_removes_everything(how: signal.Signals, image: GuestImage) -> None:
     lab, guest = start_lab()
@@ -230,7 +240,7 @@ def test_a_lab_that_is_ended_removes_everything(how: signal.Signals, image: Gues
     lab.send_signal(how)
     lab.communicate(timeout=60)
     assert left_behind(lab.pid) == []
-    assert not Path(f"/proc/{guest}").exists()
+    wait_until_gone(guest)
 
 
 def test_the_next_start_removes_what_a_killed_lab_left(image: GuestImage) -> None:
@@ -241,7 +251,7 @@ def test_the_next_start_removes_what_a_killed_lab_left(image: GuestImage) -> Non
     said = tidy.sweep()
     assert left_behind(lab.pid) == []
     assert any(f"swap-{lab.pid}" in sentence for sentence in said)
-    assert not Path(f"/proc/{guest}").exists()
+    wait_until_gone(guest)
 
 
 async def test_a_lab_that_runs_is_not_swept(lab_host: LabHost) -> None:
