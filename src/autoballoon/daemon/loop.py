@@ -32,7 +32,10 @@ REGULAR = "interval"
 LEAST_GAP_S = 0.2
 """Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
 ASK_EVERY_S = 0.2
-"""How often guests near their edge are asked for fresh statistics."""
+"""How often guests near their edge are asked for fresh statistics ..."""
+MOST_ASKS = 4
+"""... and how many of them at once, those first that have waited longest: asking one costs about 0.7 ms of our time,
+so that this bounds the watch to 1.4 % of a processor, however many guests grow."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
 FAREWELL_S, CLOSE_S = 3.0, 1.5
@@ -55,6 +58,7 @@ class Daemon:
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._asked: dict[str, asyncio.Task[None]] = {}
         """Guests that are being asked for fresh statistics."""
+        self._asked_at: dict[str, float] = {}
         self._free = FreeWatch()
         self._stopping = asyncio.Event()
         self._reload_asked = False
@@ -249,9 +253,11 @@ class Daemon:
         engine, senses = self._parts.engine, self._parts.senses
         now = asyncio.get_running_loop().time()
         wanted = engine.curious(self._state) | senses.busy(engine.suspects(self._state), now)
-        for key in (
-            wanted - self._asked.keys()
-        ):  # one that is slow to answer is not asked again, and delays no other
+        # One that is slow to answer is not asked again, and delays no other.
+        free = sorted(wanted - self._asked.keys(), key=lambda key: self._asked_at.get(key, 0.0))
+        self._asked_at = {key: at for key, at in self._asked_at.items() if key in self._state.tracks}
+        for key in free[:MOST_ASKS]:
+            self._asked_at[key] = now
             self._asked[key] = asyncio.create_task(self._ask(key))
 
     async def _ask(self, key: str) -> None:
