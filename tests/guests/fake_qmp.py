@@ -150,8 +150,9 @@ class FakeQemu:
             case "garbage":
                 writer.write(b'{"return": \xff\xfe\n[1, 2]\n')
             case "endless":
-                writer.write(b"[" * (10 << 20))
-                await writer.drain()
+                for _ in range(160):
+                    writer.write(b"[" * (64 << 10))
+                    await writer.drain()
             case "cuts":
                 writer.write(b'{"return": {"actu')
                 await writer.drain()

@@ -20,7 +20,7 @@ SPEED = 20
 class FakeRig:
     """FakeHypervisor on a clock that only the test moves."""
 
-    settles_s = 0.0
+    settles_s = 0.1
     old_s = 2.5
 
     def __init__(self) -> None:
@@ -44,6 +44,9 @@ class FakeRig:
     async def wait(self, seconds: float) -> None:
         self.now += seconds
 
+    async def slow_down(self) -> None:
+        pass
+
     async def reset(self) -> None:
         self.guest.reset(self.now)
 
@@ -57,7 +60,7 @@ class FakeRig:
 class QmpRig:
     """QmpHypervisor against a fake server whose guest lives SPEED times as fast."""
 
-    settles_s = 0.05
+    settles_s = 0.3
     old_s = 0.2
 
     def __init__(self, folder: Path) -> None:
@@ -68,6 +71,7 @@ class QmpRig:
             age_s=lambda pid: 10.0,
             rescan_s=0.02,
             interval_s=0.02,
+            ask_s=0.3,
         )
 
     @staticmethod
@@ -92,7 +96,11 @@ class QmpRig:
         pytest.fail("the guest is still seen")
 
     async def wait(self, seconds: float) -> None:
-        await asyncio.sleep(seconds / SPEED)
+        await asyncio.sleep(seconds)
+
+    async def slow_down(self) -> None:
+        since, real = self.now(), time.monotonic()
+        self.qemu.clock = lambda: since + time.monotonic() - real
 
     async def reset(self) -> None:
         self.qemu.reset()

@@ -13,9 +13,6 @@ from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
 from autoballoon.guests.qmp_session import Session, Terms
 
-ASK_S = 0.05
-"""Seconds that `ask` waits for the guests to answer."""
-
 _GOLDEN = 0.6180339887
 """Multiples of it modulo 1 lie evenly, however many there are."""
 
@@ -24,8 +21,9 @@ class QmpHypervisor(Hypervisor):
     """The guests whose QMP sockets match `globs`.
 
     `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None; `age_s(pid)` the
-    seconds since a process began; `refuse(socket)` says in a sentence why a socket must not be touched, or None. Every
-    session has a task of its own; `read` only looks at what they have found.
+    seconds since a process began; `refuse(socket)` says in a sentence why a socket must not be touched, or None.
+    `ask` waits `ask_s` for the guests to answer. Every session has a task of its own; `read` only looks at what they
+    have found.
     """
 
     def __init__(
@@ -39,12 +37,14 @@ class QmpHypervisor(Hypervisor):
         rescan_s: float = 1.0,
         interval_s: float = 1.0,
         backoff_s: tuple[float, float] = (0.2, 5.0),
+        ask_s: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._globs = tuple(globs)
         self._terms = Terms(verify, age_s, command_timeout_s, interval_s, backoff_s, clock)
         self._refuse = refuse
         self._rescan_s = rescan_s
+        self._ask_s = ask_s
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asks: set[asyncio.Task[bool]] = set()
@@ -78,7 +78,7 @@ class QmpHypervisor(Hypervisor):
             self._asks |= tasks
             for task in tasks:
                 task.add_done_callback(self._asks.discard)
-            await asyncio.wait(tasks, timeout=ASK_S)
+            await asyncio.wait(tasks, timeout=self._ask_s)
 
     async def set_target(self, key: str, size: int) -> bool:
         session = self._sessions.get(key)
