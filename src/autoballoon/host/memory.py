@@ -26,6 +26,7 @@ class HostReader:
         self._group: Group | None = None
         self._group_binds = False
         """When last read, the group had less left than the machine."""
+        self._pressure: Path | None = None
         if isinstance(capacity, str) and capacity.startswith(_GROUP):
             self._group = self._limited_group(capacity.removeprefix(_GROUP))
         elif isinstance(capacity, int):
@@ -59,7 +60,10 @@ class HostReader:
             capacity = min(self._fixed, total)
             available = self._within_fixed(available)
         swap_in, swap_out = self._machine.swapped()
-        some_s, full_s = pressure_seconds(self.pressure_path())
+        some_s, full_s = pressure_seconds(self._pressure)
+        if some_s is None:  # looking for the file costs four times as much as reading it
+            self._pressure = self.pressure_path()
+            some_s, full_s = pressure_seconds(self._pressure)
         return Host(
             capacity=capacity,
             available=available,
