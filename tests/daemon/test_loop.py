@@ -73,6 +73,9 @@ class World:
     async def split_holed(self, pid: int) -> int | None:
         return 0
 
+    def age_s(self, pid: int) -> float:
+        return 100.0
+
     def cpu_s(self, pid: int) -> float:
         return self.ran_s
 

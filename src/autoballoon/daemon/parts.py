@@ -93,9 +93,9 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     trigger = None
     if pressure is not None:
         trigger = PressureTrigger(pressure, STALL_S, WINDOW_S, lambda: wake("memory pressure in the host"))
+    processes = ProcessReader() if old is None else old.processes
     if old is not None and old.config.qmp == config.qmp:
-        return Parts(config, engine, host, old.processes, old.hypervisors, trigger)
-    processes = ProcessReader()
+        return Parts(config, engine, host, processes, old.hypervisors, trigger)
     hypervisor = QmpHypervisor(
         config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket
     )
