@@ -21,6 +21,8 @@ from autoballoon.core.track import Health, Track
 from autoballoon.core.turn import Move, Turn
 from autoballoon.core.units import MIB, Portion, page_floor
 
+CALM_S = 5.0
+"""Room has to be there for so long before it is given to those who would only keep cache or nothing in it."""
 CALM_GROWTH = 8 * MIB
 """Bytes a second; a guest that grows faster is worth asking again soon."""
 
@@ -43,6 +45,8 @@ class State(msgspec.Struct, frozen=True):
     account: Account | None = None
     wishes: Wishes | None = None
     wished_at: float = -1e9
+    roomy_since: float | None = None
+    """The host has had more room than its cushion since then."""
 
 
 class Engine:
@@ -70,11 +74,15 @@ class Engine:
             wishes, wished_at = self.policy.wish(state.memory, sight, now), now
         account = msgspec.structs.replace(account, cushion=wishes.cushion)
 
-        turn = Turn(snapshot, tracks, account, wishes, now, raw=self.policy.raw)
+        roomy_since = None
+        if account.room > account.cushion:
+            roomy_since = now if state.roomy_since is None else state.roomy_since
+        calm = roomy_since is not None and now - roomy_since >= CALM_S
+        turn = Turn(snapshot, tracks, account, wishes, now, raw=self.policy.raw, calm=calm)
         decisions = turn.decide()
         if not self.rules.dry_run:
             tracks.update(turn.moved)
-        return State(tracks, wishes.memory, account, wishes, wished_at), decisions
+        return State(tracks, wishes.memory, account, wishes, wished_at, roomy_since), decisions
 
     def curious(self, state: State) -> frozenset[str]:
         """Guests of whom a fresh reading is wanted soon: near their edge, growing, moving, or about to shrink."""

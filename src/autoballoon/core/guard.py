@@ -7,6 +7,7 @@ charges) is held by `grants`, which hands out only what is free.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.share import water_fill
@@ -74,13 +75,14 @@ def _whole(claims: Sequence[int], amount: int) -> list[int]:
 class Grow:
     """One guest's growth asked for at this tick: what it needs, what it may need, what it may have."""
 
-    __slots__ = ("headroom", "need", "rest", "shares")
+    __slots__ = ("headroom", "need", "rest", "shares", "warm")
 
-    def __init__(self, target: int, need: int, urgent: int, size: int, shares: int) -> None:
-        need, urgent = min(max(need, target), size), min(max(urgent, target), size)
-        self.need = need - target
-        self.headroom = max(0, urgent - need)
-        self.rest = size - max(urgent, need)
+    def __init__(self, base: int, levels: tuple[int, int, int, int], shares: int) -> None:
+        """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
+        steps = [base]
+        for level in levels:
+            steps.append(max(steps[-1], min(level, levels[-1])))
+        self.need, self.headroom, self.warm, self.rest = (b - a for a, b in pairwise(steps))
         self.shares = shares
 
     @property
@@ -89,11 +91,14 @@ class Grow:
         return self.need + self.headroom
 
 
-def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int) -> list[int]:
+def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm: bool) -> list[int]:
     """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
 
     In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
     the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
+
+    `calm`: the room has been there for a while; cold cache and surplus are given only then, or they would be taken
+    back from idle guests as soon as another grows.
     """
     weights = [grow.shares for grow in grows]
     needs = [grow.need for grow in grows]
@@ -101,5 +106,7 @@ def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int) -> list[
     room -= sum(granted)
     headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
     room -= sum(headrooms)
-    rests = _whole([grow.rest for grow in grows], room - cushion)
-    return [need + headroom + rest for need, headroom, rest in zip(granted, headrooms, rests, strict=True)]
+    warms = _whole([grow.warm for grow in grows], room - cushion)
+    room -= sum(warms)
+    rests = _whole([grow.rest for grow in grows], room - cushion if calm else 0)
+    return [sum(parts) for parts in zip(granted, headrooms, warms, rests, strict=True)]

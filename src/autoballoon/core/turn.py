@@ -59,6 +59,11 @@ class Case(msgspec.Struct, frozen=True):
         """What it is charged for anyway: a target up to its actual size costs nothing."""
         return max(self.track.target, min(page_floor(self.guest.actual), self.size))
 
+    @property
+    def levels(self) -> tuple[int, int, int, int]:
+        """The sizes up to which it needs memory, may need it soon, has it in use, and could have it."""
+        return self.wish.need, self.wish.urgent, self.wish.used, self.size
+
 
 class Turn:
     """One step's decisions."""
@@ -72,6 +77,7 @@ class Turn:
         now: float,
         *,
         raw: bool,
+        calm: bool,
     ) -> None:
         self.snapshot = snapshot
         self.tracks = tracks
@@ -79,6 +85,7 @@ class Turn:
         self.wishes = wishes
         self.now = now
         self.raw = raw
+        self.calm = calm
         self.moved: dict[str, Track] = {}
         """The tracks that change when the decisions are carried out."""
         self._decisions: dict[str, Move] = {}
@@ -96,25 +103,27 @@ class Turn:
         self._grow_all(growers)
         return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
 
-    def _short_of(self) -> int | None:
+    def _short_of(self) -> tuple[int, int] | None:
         """Bytes that the host is short of, beyond what is on its way back; None when it is not short.
 
-        Short is a host whose cushion is not whole, or where a guest lacks memory for what it uses.
+        Short is a host whose cushion is not whole, or where a guest lacks memory for what it uses. The first number
+        may be taken from whatever hurts least, the second, for others' warm cache, only from what lies idle.
         """
         tracks, wishes = self.tracks, self.wishes.wishes
-        lacking = sum(
-            lack
-            for key, wish in wishes.items()
-            if (lack := wish.used - tracks[key].target) > pace.SHORT_DEAD_BAND
-        )
-        if not self.account.short and lacking == 0:
+        lacking = cold = 0
+        for key, wish in wishes.items():
+            lacking += max(0, wish.urgent - tracks[key].target)
+            lack = wish.used - max(tracks[key].target, wish.urgent)
+            cold += lack if lack > pace.SHORT_DEAD_BAND else 0
+        if not self.account.short and lacking == 0 and cold == 0:
             return None
         coming = sum(
             max(track.actual, guest.resident or 0) - track.target
             for guest in self.snapshot.guests
             if (track := tracks[guest.key]).health is Health.OK and track.shrinking
         )
-        return self.account.cushion + lacking - self.account.room - coming
+        missing = self.account.cushion + lacking - self.account.room - coming
+        return missing, missing + cold
 
     def _settle(self, guest: Guest) -> Case | None:
         """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""
@@ -184,16 +193,17 @@ class Turn:
                 size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
                 self._shrink(case, size, bar or guard.bars_shrink(case.track, self.now), paced_at=self.now)
             return
-        missing = self._missing
+        missing, idle = self._missing
         for case in sorted(cases, key=_least_hurt):
             gap = case.track.target - case.size
             bar = guard.bars_shrink(case.track, self.now)
-            if missing <= 0 or gap <= pace.SHORT_DEAD_BAND:
+            wanted = idle if _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE] else missing
+            if wanted <= 0 or gap <= pace.SHORT_DEAD_BAND:
                 bar = Reason.SMALL
-            taken = min(gap, max(missing, STEP_MIN))
+            taken = min(gap, max(wanted, STEP_MIN))
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
             if bar in (None, Reason.WAIT_READING):
-                missing -= taken
+                missing, idle = missing - taken, idle - taken
             self._shrink(case, case.track.target - taken, bar)
 
     def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
@@ -211,11 +221,9 @@ class Turn:
         if self.raw:
             granted: Iterable[int] = [case.size - case.base for case in cases]
         else:
-            grows = [
-                guard.Grow(case.base, case.wish.need, case.wish.urgent, case.size, case.guest.shares)
-                for case in cases
-            ]
-            granted = guard.grants(grows, self.account.room, self.account.cushion, self.wishes.excess)
+            room, cushion = self.account.room, self.account.cushion
+            grows = [guard.Grow(case.base, case.levels, case.guest.shares) for case in cases]
+            granted = guard.grants(grows, room, cushion, self.wishes.excess, calm=self.calm)
         for case, more in zip(cases, granted, strict=True):
             gain = page_floor(case.base + more) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
