@@ -11,7 +11,8 @@ from typing import Any
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
-from autoballoon.guests.qmp_session import Session, Terms
+from autoballoon.guests.qmp_meet import Terms
+from autoballoon.guests.qmp_session import Session
 
 _GOLDEN = 0.6180339887
 """Multiples of it modulo 1 lie evenly, however many there are."""

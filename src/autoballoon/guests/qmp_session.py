@@ -2,18 +2,14 @@
 
 import asyncio
 import contextlib
-import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Annotated, Any
-
-import msgspec
+from typing import Any
 
 from autoballoon.core.units import PAGE, size_text
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.guests.qmp_device import Device, find_device
+from autoballoon.guests.qmp_device import Device
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
-from autoballoon.guests.qmp_wire import Lost, NotThere, Refused, Unusable, Wire, WireError, open_wire
+from autoballoon.guests.qmp_meet import Terms, meet, ram
+from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
 
 REVIEW_S = 15.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
@@ -24,24 +20,6 @@ ANSWER_S = (0.006, 0.5)
 """The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
 the time after which it is left to the next regular look."""
 PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
-NAME_LENGTH = 64
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What all sessions share."""
-
-    verify: Callable[[str, int | None], int | None]
-    """(socket, pid of its listener) -> pid of the QEMU behind it, or None."""
-    age_s: Callable[[int], float | None]
-    """Seconds since a process began."""
-    timeout_s: float = 2.0
-    """For one command, and for connecting."""
-    interval_s: float = 1.0
-    """Between two regular looks at a guest's statistics."""
-    backoff_s: tuple[float, float] = (0.2, 5.0)
-    """Before the first attempt to connect again, and at most before a later one: it doubles."""
-    clock: Callable[[], float] = time.monotonic
 
 
 class Session:
@@ -191,7 +169,7 @@ class Session:
         wire = await open_wire(self.path, self._terms.timeout_s, self._on_event)
         try:
             wire.when_lost(self._nudge.set)
-            self.known = await self._meet(wire)
+            self.known, self._device = await meet(wire, self.path, self._stem, self._terms, self.known)
             self._wire, self._trouble = wire, None
             if self._device is not None:
                 await self.ask()
@@ -201,35 +179,6 @@ class Session:
         finally:
             self._wire = self._device = None
             await wire.close()
-
-    async def _meet(self, wire: Wire) -> Known:
-        now = self._terms.clock()
-        pid = self._terms.verify(self.path, wire.peer_pid)
-        name, status, balloon, device, ram = await wire.run_all(
-            _unless_refused(wire, "query-name"),
-            wire.run("query-status"),
-            _unless_refused(wire, "query-balloon"),
-            find_device(wire),
-            _ram(wire),
-        )
-        known = self.known
-        if known is None or pid is None or known.pid != pid:
-            age_s = None if pid is None else self._terms.age_s(pid)
-            known = Known(
-                name=_printable(name, self._stem),
-                pid=pid,
-                max=ram,
-                actual=ram,
-                born_at=None if age_s is None else now - age_s,
-            )
-        known.max, known.has_balloon = ram, device is not None and isinstance(balloon, dict)
-        known.learn_status(status)
-        if device is not None and known.has_balloon:
-            known.learn_actual(balloon.get("actual"))
-            known.interval_was_off |= await device.switch_on()
-            known.driver, known.deflates_itself = await device.driver()
-            self._device = device
-        return known
 
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
@@ -267,7 +216,7 @@ class Session:
             await self._read_driver(self._device, known)
 
     async def _review(self, wire: Wire, known: Known) -> None:
-        known.max = await _ram(wire)
+        known.max = await ram(wire)
         if self._device is None:
             return
         await self._read_driver(self._device, known)
@@ -333,40 +282,3 @@ class Session:
         else:
             return
         self._nudge.set()
-
-
-async def _unless_refused(wire: Wire, command: str) -> Any:
-    try:
-        return await wire.run(command)
-    except Refused:
-        return None
-
-
-async def _ram(wire: Wire) -> int:
-    """What the balloon's arithmetic takes for the guest's RAM: without virtio-mem (get_current_ram_size in QEMU)."""
-    summary = await wire.run_dict("query-memory-size-summary")
-    base = summary.get("base-memory")
-    if not isinstance(base, int) or base <= 0:
-        raise Unusable("tells no size of its memory; look whether it is QEMU's")
-    if not summary.get("plugged-memory"):
-        return base
-    try:
-        devices = msgspec.convert(await wire.run("query-memory-devices"), list[_MemoryDevice])
-    except msgspec.ValidationError:
-        return base
-    return base + sum(device.data.size for device in devices if device.type in ("dimm", "nvdimm"))
-
-
-class _MemorySize(msgspec.Struct):
-    size: Annotated[int, msgspec.Meta(ge=0)] = 0
-
-
-class _MemoryDevice(msgspec.Struct):
-    type: str
-    data: _MemorySize
-
-
-def _printable(answer: object, stem: str) -> str:
-    name = answer.get("name") if isinstance(answer, dict) else None
-    name = name if isinstance(name, str) and name else stem
-    return "".join(c if c.isprintable() else "?" for c in name)[:NAME_LENGTH]

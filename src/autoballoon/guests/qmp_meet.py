@@ -1,0 +1,104 @@
+"""Getting to know the guest behind a QMP socket that has just been connected."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+import msgspec
+
+from autoballoon.guests.qmp_device import Device, find_device
+from autoballoon.guests.qmp_guest import Known
+from autoballoon.guests.qmp_wire import Refused, Unusable, Wire
+
+NAME_LENGTH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What all sessions share."""
+
+    verify: Callable[[str, int | None], int | None]
+    """(socket, pid of its listener) -> pid of the QEMU behind it, or None."""
+    age_s: Callable[[int], float | None]
+    """Seconds since a process began."""
+    timeout_s: float = 2.0
+    """For one command, and for connecting."""
+    interval_s: float = 1.0
+    """Between two regular looks at a guest's statistics."""
+    backoff_s: tuple[float, float] = (0.2, 5.0)
+    """Before the first attempt to connect again, and at most before a later one: it doubles."""
+    clock: Callable[[], float] = time.monotonic
+
+
+async def meet(
+    wire: Wire, path: str, stem: str, terms: Terms, known: Known | None
+) -> tuple[Known, Device | None]:
+    """The guest as QEMU shows it now, and its balloon device. Raises what Wire.run raises, and Unusable.
+
+    `known` is the guest that was last seen at this socket: it is kept, with its statistics and their age, when the
+    process behind the socket is verified to be the same.
+    """
+    now = terms.clock()
+    pid = terms.verify(path, wire.peer_pid)
+    name, status, balloon, device, size = await wire.run_all(
+        _unless_refused(wire, "query-name"),
+        wire.run("query-status"),
+        _unless_refused(wire, "query-balloon"),
+        find_device(wire),
+        ram(wire),
+    )
+    if known is None or pid is None or known.pid != pid:
+        age_s = None if pid is None else terms.age_s(pid)
+        known = Known(
+            name=_printable(name, stem),
+            pid=pid,
+            max=size,
+            actual=size,
+            born_at=None if age_s is None else now - age_s,
+        )
+    known.max, known.has_balloon = size, device is not None and isinstance(balloon, dict)
+    known.learn_status(status)
+    if device is None or not known.has_balloon:
+        return known, None
+    known.learn_actual(balloon.get("actual"))
+    known.interval_was_off |= await device.switch_on()
+    known.driver, known.deflates_itself = await device.driver()
+    return known, device
+
+
+async def _unless_refused(wire: Wire, command: str) -> Any:
+    try:
+        return await wire.run(command)
+    except Refused:
+        return None
+
+
+async def ram(wire: Wire) -> int:
+    """What the balloon's arithmetic takes for the guest's RAM: without virtio-mem (get_current_ram_size in QEMU)."""
+    summary = await wire.run_dict("query-memory-size-summary")
+    base = summary.get("base-memory")
+    if not isinstance(base, int) or base <= 0:
+        raise Unusable("tells no size of its memory; look whether it is QEMU's")
+    if not summary.get("plugged-memory"):
+        return base
+    try:
+        devices = msgspec.convert(await wire.run("query-memory-devices"), list[_MemoryDevice])
+    except msgspec.ValidationError:
+        return base
+    return base + sum(device.data.size for device in devices if device.type in ("dimm", "nvdimm"))
+
+
+class _MemorySize(msgspec.Struct):
+    size: Annotated[int, msgspec.Meta(ge=0)] = 0
+
+
+class _MemoryDevice(msgspec.Struct):
+    type: str
+    data: _MemorySize
+
+
+def _printable(answer: object, stem: str) -> str:
+    name = answer.get("name") if isinstance(answer, dict) else None
+    name = name if isinstance(name, str) and name else stem
+    return "".join(c if c.isprintable() else "?" for c in name)[:NAME_LENGTH]
