@@ -85,7 +85,7 @@ class Engine:
         return State(tracks, wishes.memory, account, wishes, wished_at, roomy_since), decisions
 
     def curious(self, state: State) -> frozenset[str]:
-        """Guests of whom a fresh reading is wanted soon: near their edge, growing, moving, or about to shrink."""
+        """Guests of whom a fresh reading is wanted soon: near their edge, growing, or about to shrink."""
         edges = state.wishes.edges if state.wishes is not None else {}
         wanted = set()
         for key, track in state.tracks.items():
@@ -94,7 +94,6 @@ class Engine:
                 continue
             if (
                 track.asked_since is not None
-                or not (track.fresh() or track.shrinking)
                 or reading.growth > CALM_GROWTH
                 or reading.available < 3 * edges.get(key, 0) // 2
             ):
