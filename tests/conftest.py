@@ -1,5 +1,7 @@
 """What all tests share: how long they may try."""
 
+import signal
+
 import pytest
 from hypothesis import settings
 
@@ -15,6 +17,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        # A shell starts its background jobs so, and what the tests start would inherit it: no Ctrl-C could end that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     minutes = float(config.getoption("--soak-minutes"))
     settings.register_profile(
         "autoballoon",
