@@ -140,6 +140,20 @@ def test_a_guest_that_deflates_by_itself_is_followed_not_fought() -> None:
     assert guest.target == guest.actual
 
 
+def test_a_guest_that_cries_for_memory_is_given_more_than_it_took() -> None:
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(100))], 800 * MIB)
+    world.run(20)
+    guest.actual += 20 * MIB
+    guest.need = lambda now: guest.actual - 2 * MIB
+    guest.live(world.now)
+    guest.speak(world.now)
+    before = guest.actual
+    world.tick()
+    assert guest.target > before
+    assert said(world, "g")[-1] is Reason.NEED
+
+
 def test_what_an_operator_sets_becomes_the_ceiling() -> None:
     guest = Tame("g", steady(60))
     world = World([guest, Tame("other", steady(60))], 800 * MIB)

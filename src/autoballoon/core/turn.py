@@ -53,6 +53,8 @@ class Case(msgspec.Struct, frozen=True):
     wish: Wish
     size: int
     """The wish within the guest's bounds."""
+    deflated: bool = False
+    """It has just taken memory back by itself, and needs more."""
 
     @property
     def base(self) -> int:
@@ -129,6 +131,9 @@ class Turn:
         """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""
         track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
         follow = guard.must_follow(guest, track, self.now)
+        if follow is Reason.DEFLATED and wish is not None and self._bounded(guest, wish) > guest.actual:
+            # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
+            return Case(guest, track, wish, self._bounded(guest, wish), deflated=True)
         if follow is not None:
             self._follow(guest, track, follow)
         elif track.health is Health.BOOTING and not track.ours:
@@ -140,12 +145,16 @@ class Turn:
         elif track.shrinking and wish.need <= track.target and not self.raw:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
         else:
-            low, high = guard.bounds(guest, track)
-            size = min(max(page_floor(wish.size), low), high)
+            size = self._bounded(guest, wish)
             if size != track.target:
                 return Case(guest, track, wish, size)
             self._stay(guest, track, Reason.SETTLED, wish)
         return None
+
+    def _bounded(self, guest: Guest, wish: Wish) -> int:
+        """I1: the wish within the guest's bounds."""
+        low, high = guard.bounds(guest, self.tracks[guest.key])
+        return min(max(page_floor(wish.size), low), high)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = {Reason.STUCK: guard.STUCK_COOL_S, Reason.DEFLATED: guard.DEFLATED_COOL_S}.get(reason, 0.0)
@@ -227,11 +236,16 @@ class Turn:
         for case, more in zip(cases, granted, strict=True):
             gain = page_floor(case.base + more) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
+            if bar is not None and case.deflated:
+                self._follow(case.guest, case.track, Reason.DEFLATED)
+                continue
             if bar is not None:
                 self._stay(case.guest, case.track, bar, case.wish)
                 continue
             numbers = case.wish.numbers | {"room": self.account.room}
-            self._set(case.guest, case.track, case.track.target + gain, case.wish.reason, numbers)
+            cool_until = self.now + guard.DEFLATED_COOL_S if case.deflated else case.track.cool_until
+            size = case.track.target + gain
+            self._set(case.guest, case.track, size, case.wish.reason, numbers, cool_until=cool_until)
 
     @staticmethod
     def _bars_grow(case: Case, gain: int) -> Reason | None:
