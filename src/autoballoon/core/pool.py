@@ -44,8 +44,11 @@ class Account(msgspec.Struct, frozen=True):
 
     @property
     def short(self) -> bool:
-        """The host is short: the cushion is not whole, or less is free than the reserve."""
-        return self.room < self.cushion or self.available < self.reserve
+        """The host is short: half the cushion is used, or less is free than the reserve.
+
+        A cushion that were refilled as soon as it is touched would move memory for every small growth.
+        """
+        return self.room < self.cushion // 2 or self.available < self.reserve
 
 
 def overhead_of(guest: Guest) -> int:

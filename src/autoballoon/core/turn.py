@@ -108,7 +108,8 @@ class Turn:
     def _short_of(self) -> tuple[int, int] | None:
         """Bytes that the host is short of, beyond what is on its way back; None when it is not short.
 
-        Short is a host whose cushion is not whole, or where a guest lacks memory for what it uses. The first number
+        Short is a host of whose cushion half is used, or will be when guests get what they lack, or where a guest
+        lacks memory for its warm cache. The first number
         may be taken from whatever hurts least, the second, for others' warm cache, only from what lies idle.
         """
         tracks, wishes = self.tracks, self.wishes.wishes
@@ -117,7 +118,8 @@ class Turn:
             lacking += max(0, wish.urgent - tracks[key].target)
             lack = wish.used - max(tracks[key].target, wish.urgent)
             cold += lack if lack > pace.SHORT_DEAD_BAND else 0
-        if not self.account.short and lacking == 0 and cold == 0:
+        enough = self.account.room - lacking >= self.account.cushion // 2
+        if not self.account.short and enough and cold == 0:
             return None
         coming = sum(
             max(track.actual, guest.resident or 0) - track.target
