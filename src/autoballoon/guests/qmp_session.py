@@ -189,9 +189,12 @@ class Session:
             if self._follow_until and now >= self._follow_at:
                 await self._follow_balloon(wire, known)
             if self._look_now or now >= look_at:
+                # Who was asked lately has told it all.
+                wanted = self._look_now or now - known.looked_at > terms.interval_s / 2
                 self._look_now = False
                 look_at = max(look_at + terms.interval_s, now) if now >= look_at else look_at
-                await self._look(known)
+                if wanted:
+                    await self._look(known)
             if self._size_is_stale or now >= review_at:
                 self._size_is_stale, review_at = False, now + REVIEW_S
                 await self._review(wire, known)
