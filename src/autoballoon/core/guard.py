@@ -1,6 +1,6 @@
 """The guard: the last word on every move.
 
-Invariants held here (the number is the one in `docs/explanation/safety.md`):
+Invariants held here (the numbers are those of ARCHITECTURE.md):
 I1 bounds and page alignment; I3 no shrink without a reading taken after the last move; I5 one outstanding
 shrink, and a stuck guest's target goes back to its size; I6 what others set is respected. I2 (the sum of
 charges) is held by `grants`, which hands out only what is free.
