@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import gc
 import glob
 import logging
 import os
@@ -35,6 +36,8 @@ def run(path: Path, dry_run: bool, log_level: str) -> None:
         return msgspec.structs.replace(config, dry_run=True) if dry_run else config
 
     _go_before_guests()
+    gc.collect()
+    gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
     asyncio.run(_live(Daemon(configuration)))
 
 

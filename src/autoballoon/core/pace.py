@@ -8,7 +8,7 @@ EVERY_S = 5.0
 """While the host is not short a guest shrinks at most once in this time."""
 PART = 0.25
 """... and then by this part of the way at most (Xen's self-balloon took an eighth a second)."""
-SHORT_DEAD_BAND = 4 * MIB
+SHORT_DEAD_BAND = 8 * MIB
 """While the host is short, what is not more than this is not worth taking."""
 
 

@@ -41,7 +41,7 @@ _HURTS = {
 }
 GRANT_MIN = 4 * MIB
 """Smaller grants wait until there is more to give: every move costs the guest an interrupt."""
-STEP_MIN = 16 * MIB
+STEP_MIN = 32 * MIB
 """A shrink is worth at least this, where there is so much to take."""
 
 

@@ -53,7 +53,7 @@ class ProcessReader:
     """Reads QEMU processes by pid; `root` is where /proc is found, `clock` counts seconds.
 
     Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is
-    read again after half the process's age (a young QEMU still grows: devices, TCG's translation buffer), but
+    read again when the process has become twice as old (a young QEMU still grows: devices, TCG's translation buffer), but
     after 2 to 60 s, and never sooner than a hundred times what the last such reading took. In between, what
     anonymous memory the process gains or loses counts as the guest's: their sum is always right. Without
     leave to read smaps everything counts as the guest's, up to its RAM.
@@ -172,7 +172,7 @@ class ProcessReader:
             known.parts = parts
             known.own_shared = _shared(status) - parts.shared
             known.own_swap = status.get(b"VmSwap", 0) - parts.anonymous_swap
-        usual = min(max((ended - known.born) / 2, _SOONEST_S), _LATEST_S)
+        usual = min(max(ended - known.born, _SOONEST_S), _LATEST_S)
         known.look_again_at = ended + max(usual, _COST * (ended - began))
 
 
