@@ -52,9 +52,9 @@ class _Known:
 class ProcessReader:
     """Reads QEMU processes by pid; `root` is where /proc is found, `clock` counts seconds.
 
-    Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is
-    read again when the process has become twice as old (a young QEMU still grows: devices, TCG's translation buffer), but
-    after 2 to 60 s, and never sooner than a hundred times what the last such reading took. In between, what
+    Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is read again
+    when the process has become twice as old (a young QEMU still grows: devices, TCG's translation buffer), but after
+    2 to 60 s, and never sooner than a hundred times what the last such reading took. In between, what
     anonymous memory the process gains or loses counts as the guest's: their sum is always right. Without
     leave to read smaps everything counts as the guest's, up to its RAM.
     """
