@@ -103,7 +103,7 @@ class Engine:
     def suspects(self, state: State) -> frozenset[str]:
         """Guests that could reach their edge before the next regular reading, if they began to grow now.
 
-        Asking costs three commands; a guest whose processors stand still cannot grow, so ask those that run.
+        Asking costs several commands; a guest whose processors stand still cannot grow, so ask those that run.
         """
         watch = state.wishes.watch if state.wishes is not None else {}
         return frozenset(

@@ -85,11 +85,6 @@ class Grow:
         self.need, self.headroom, self.warm, self.rest = (b - a for a, b in pairwise(steps))
         self.shares = shares
 
-    @property
-    def urgent(self) -> int:
-        """Bytes that may come out of the cushion."""
-        return self.need + self.headroom
-
 
 def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm: bool) -> list[int]:
     """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.

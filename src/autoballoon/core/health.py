@@ -17,25 +17,10 @@ SWAP_FADE_S = 10.0
 def observe(track: Track | None, guest: Guest, now: float) -> Track:
     """The track after seeing `guest` at `now` (seconds, monotonic); `track` is None at first contact."""
     if track is None:
-        track = Track(
-            target=guest.actual,
-            before=guest.actual,
-            actual=guest.actual,
-            health=Health.OK,
-            since=now - (guest.up_s or 0.0),
-            up_s=guest.up_s or 0.0,
-        )
+        track = _new_life(guest, now)
     elif _began_anew(track, guest):
-        track = Track(
-            target=guest.actual,
-            before=guest.actual,
-            actual=guest.actual,
-            health=Health.BOOTING,
-            since=now - (guest.up_s or 0.0),
-            up_s=guest.up_s or 0.0,
-            adopted=track.adopted,
-            changed_at=now,
-        )
+        anew = _new_life(guest, now)
+        track = msgspec.structs.replace(anew, health=Health.BOOTING, adopted=track.adopted, changed_at=now)
     if not track.ours:
         track = msgspec.structs.replace(track, target=guest.actual, before=guest.actual)
     changed = guest.actual != track.actual
@@ -58,6 +43,19 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         below=below,
         health=health,
         ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
+    )
+
+
+def _new_life(guest: Guest, now: float) -> Track:
+    """The track of a guest of whom nothing is known yet."""
+    up_s = guest.up_s or 0.0
+    return Track(
+        target=guest.actual,
+        before=guest.actual,
+        actual=guest.actual,
+        health=Health.OK,
+        since=now - up_s,
+        up_s=up_s,
     )
 
 

@@ -109,8 +109,8 @@ class Turn:
         """Bytes that the host is short of, beyond what is on its way back; None when it is not short.
 
         Short is a host of whose cushion half is used, or will be when guests get what they lack, or where a guest
-        lacks memory for its warm cache. The first number
-        may be taken from whatever hurts least, the second, for others' warm cache, only from what lies idle.
+        lacks memory for its warm cache. The first number may be taken from whatever hurts least, the second, for
+        others' warm cache, only from what lies idle.
         """
         tracks, wishes = self.tracks, self.wishes.wishes
         lacking = cold = 0

@@ -32,6 +32,7 @@ class Holes:
         if self._task is not None and not self._task.done():
             return
         now = self._clock()
+        self._again_at = {key: at for key, at in self._again_at.items() if key in self._largest}
         due = [
             g for g in guests
             if g.pid is not None

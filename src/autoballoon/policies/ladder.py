@@ -144,13 +144,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`.
     """
-    floors = [rung.floor for rung in rungs]
-    sizes = water_fill(pool, floors, shares)
     excess = sum(rung.need for rung in rungs) - pool
     if excess > 0:
         return [min(rung.top, rung.need + rung.base // 4) for rung in rungs], excess
-    left = pool - sum(sizes)
-    for name in ("need", "headroom", "warm", "cold", "top"):
+    sizes, left = [0] * len(rungs), pool
+    for name in ("floor", "need", "headroom", "warm", "cold", "top"):
         if name == "warm":
             left -= cushion
         claims = [getattr(rung, name) - size for rung, size in zip(rungs, sizes, strict=True)]
@@ -170,15 +168,14 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     floor = min(guest.floor, top)
     base = base_headroom(guest)
-    headroom = max(base, round(habit.peak * GUEST_REACT_S), round(habit.rate * RUN_S))
+    least = max(base, round(habit.peak * GUEST_REACT_S))
+    headroom = min(max(least, round(habit.rate * RUN_S)), guest.max // 4)
     needed = reading.need
     if reading.available < base // 2:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
-    headroom = min(headroom, guest.max // 4)
     need = min(max(needed, floor), top)
     with_headroom = min(max(needed + headroom, floor), top)
-    least = max(base, round(habit.peak * GUEST_REACT_S))
     warm = min(max(with_headroom, needed + least + reading.caches - habit.cold), top)
     cold = min(max(warm, needed + least + reading.caches), top)
     return Rungs(floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base)
