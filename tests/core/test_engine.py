@@ -121,7 +121,7 @@ def test_a_stuck_guest_gets_its_size_back_as_target_and_is_left_alone_for_a_whil
     world.run(19)
     stuck.obeys = False
     before = stuck.actual
-    world.run(6)
+    world.run(7)
     assert said(world, "stuck")[-1] is Reason.STUCK
     assert stuck.target == before
     world.run(20)
@@ -202,6 +202,15 @@ def test_an_overload_takes_from_nobody_what_it_needs() -> None:
     assert Reason.TAKE_NEED not in [r for i in range(4) for r in said(world, f"g{i}")]
     assert world.state.wishes is not None
     assert world.state.wishes.excess > 0
+
+
+def test_who_waits_for_room_is_known_until_it_has_it() -> None:
+    world = slow_giver_and_fast_taker()
+    assert not world.engine.lacks_room(world.state)
+    world.run(2.5)
+    assert world.engine.lacks_room(world.state)
+    world.run(30)
+    assert not world.engine.lacks_room(world.state)
 
 
 def test_leaving_hands_back_what_is_free() -> None:

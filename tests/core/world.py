@@ -145,8 +145,8 @@ class World:
             self.snapshot()
             due = n % 20 == 0
             if n % 4 == 0:
-                asked = self.engine.curious(self.state)
-                suspects = self.engine.suspects(self.state)
+                asked = self.engine.curious(self.state, self.now)
+                suspects = self.engine.suspects(self.state, self.now)
                 for guest in self.guests:
                     runs = guest.need(self.now) != guest.need(self.now - 4 * STEP_S)
                     if guest.key in asked or (guest.key in suspects and runs):

@@ -8,24 +8,21 @@ from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.parts import assemble
-
-
-def silent(_: str) -> None:
-    pass
+from autoballoon.guests.hypervisor import sleep_on
 
 
 async def test_a_reload_keeps_the_sessions_of_sockets_that_stay(tmp_path: Path) -> None:
     config = Config(qmp=(f"{tmp_path}/*.qmp",))
-    old = assemble(config, silent)
-    await old.start(silent)
-    same = assemble(Config(qmp=config.qmp, interval_s=0.5), silent, old)
-    other = assemble(Config(qmp=(f"{tmp_path}/more/*.qmp",)), silent, old)
+    old = assemble(config, sleep_on)
+    await old.start(sleep_on)
+    same = assemble(Config(qmp=config.qmp, interval_s=0.5), sleep_on, old)
+    other = assemble(Config(qmp=(f"{tmp_path}/more/*.qmp",)), sleep_on, old)
     assert same.hypervisors == old.hypervisors
     assert other.hypervisors != old.hypervisors
     assert same.processes is other.processes is old.processes
     await other.close()
     await old.close(keep=same.hypervisors)
-    await same.start(silent, running=old.hypervisors)
+    await same.start(sleep_on, running=old.hypervisors)
     await same.close()
 
 
@@ -33,14 +30,14 @@ async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
-    parts = assemble(Config(qmp=(f"{tmp_path}/*.qmp",), capacity=512 * MIB), silent)
-    await parts.start(silent)
+    parts = assemble(Config(qmp=(f"{tmp_path}/*.qmp",), capacity=512 * MIB), sleep_on)
+    await parts.start(sleep_on)
     before = open_files()
     for number in range(100):
         config = Config(qmp=(f"{tmp_path}/{number % 2}*.qmp",), capacity=512 * MIB)
-        old, parts = parts, assemble(config, silent, parts)
+        old, parts = parts, assemble(config, sleep_on, parts)
         await old.close(keep=parts.hypervisors)
-        await parts.start(silent, running=old.hypervisors)
+        await parts.start(sleep_on, running=old.hypervisors)
     assert open_files() == before
     await parts.close()
 
@@ -48,10 +45,10 @@ async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
 @pytest.mark.parametrize("folder", ["/run/qemu-server", "/var/lib/libvirt/qemu"])
 def test_sockets_of_other_managers_are_refused(folder: str) -> None:
     with pytest.raises(BadInput, match=r"\[connect\] qmp"):
-        assemble(Config(qmp=(f"{folder}/*.sock",)), silent)
+        assemble(Config(qmp=(f"{folder}/*.sock",)), sleep_on)
 
 
 def test_a_link_into_another_managers_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "guest.qmp").symlink_to("/run/qemu-server/100.qmp")
     with pytest.raises(BadInput, match="Proxmox"):
-        assemble(Config(qmp=(f"{tmp_path}/*.qmp",)), silent)
+        assemble(Config(qmp=(f"{tmp_path}/*.qmp",)), sleep_on)

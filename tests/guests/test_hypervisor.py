@@ -9,6 +9,7 @@ import pytest
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
+from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor
 from tests.guests.contract import HypervisorContract, Rig
 from tests.guests.fake_qmp import FakeQemu
@@ -116,7 +117,7 @@ class TestFakeHypervisor(HypervisorContract):
     @pytest.fixture
     async def rig(self) -> AsyncIterator[Rig]:
         rig = FakeRig()
-        await rig.hypervisor.start(lambda text: None)
+        await rig.hypervisor.start(sleep_on)
         yield rig
         await rig.hypervisor.close()
 
@@ -126,6 +127,6 @@ class TestQmpHypervisor(HypervisorContract):
     async def rig(self, tmp_path: Path) -> AsyncIterator[Rig]:
         rig = QmpRig(tmp_path)
         async with rig.qemu:
-            await rig.hypervisor.start(lambda text: None)
+            await rig.hypervisor.start(sleep_on)
             yield rig
             await rig.hypervisor.close()

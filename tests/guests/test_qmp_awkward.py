@@ -66,7 +66,10 @@ class Bench:
         pytest.fail(f"they were never seen: {names}, but {guests}")
 
     async def start(self) -> None:
-        await self.hypervisor.start(self.woken.append)
+        await self.hypervisor.start(self.wake)
+
+    def wake(self, why: str, *, freed: bool = False) -> None:
+        self.woken.append(f"{why} (freed)" if freed else why)
 
 
 @pytest.fixture
@@ -303,7 +306,7 @@ async def test_events_wake_the_daemon(bench: Bench) -> None:
         bench.woken.clear()
         qemu.event("BALLOON_CHANGE", actual=400 * MIB)
         qemu.guest.actual = qemu.guest.target = 400 * MIB
-        await bench.until(lambda: "one is at 400 MiB" in bench.woken)
+        await bench.until(lambda: "one is at 400 MiB (freed)" in bench.woken)
         qemu.reset()
         await bench.until(lambda: "one was reset" in bench.woken)
         qemu.guest.driver = True

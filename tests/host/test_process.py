@@ -145,8 +145,24 @@ def test_smaps_is_read_often_in_a_young_process_and_once_a_minute_in_an_old_one(
 def test_a_costly_smaps_is_read_seldom(root: Path) -> None:
     clock = Clock()
     clock.each = 1.5  # one look at the clock before smaps is read, one after: it seems to take 1.5 s
-    seen = looks(root, clock, 1.0, 300.0)
-    assert seen[1] - seen[0] >= 150.0
+    seen = looks(root, clock, 1.0, 700.0)
+    assert seen[1] - seen[0] >= 300.0
+
+
+def test_all_processes_share_what_smaps_may_cost(root: Path) -> None:
+    clock = Clock()
+    clock.each = 1.5
+    reader = ProcessReader(root, clock)
+    for pid in (ANONYMOUS, MEMFD):  # a process not seen before is looked into at once, whatever that costs
+        first = reader.read(pid, RAM)
+        assert first is not None
+    clock.now += 400.0
+    change(root, MEMFD, "smaps", Swap=4)
+    second = reader.read(MEMFD, RAM)
+    assert second is not None and second.swapped == 0, "two readings took a few seconds: no third for 600 s"
+    clock.now += 800.0
+    third = reader.read(MEMFD, RAM)
+    assert third is not None and third.swapped > 0
 
 
 def test_plugged_memory_is_looked_at_at_once(root: Path) -> None:

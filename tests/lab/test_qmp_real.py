@@ -7,6 +7,7 @@ import pytest
 
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
+from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.process import ProcessReader
@@ -71,7 +72,7 @@ class RealRig:
 async def real(start_guest: StartGuest) -> AsyncIterator[RealRig]:
     vm = await start_guest(may_reset=True)
     rig = RealRig(vm)
-    await rig.hypervisor.start(lambda text: None)
+    await rig.hypervisor.start(sleep_on)
     yield rig
     await rig.hypervisor.close()
 
@@ -106,7 +107,7 @@ async def test_what_was_switched_on_is_switched_off(real: RealRig) -> None:
 async def test_the_total_follows_the_balloon_of_a_guest_that_may_not_deflate(start_guest: StartGuest) -> None:
     vm = await start_guest(balloon="virtio-balloon-pci")
     rig = RealRig(vm)
-    await rig.hypervisor.start(lambda text: None)
+    await rig.hypervisor.start(sleep_on)
     before = await rig.until(lambda guest: guest.total is not None)
     assert before.deflates_itself is False and before.total is not None
     assert await rig.hypervisor.set_target(before.key, 300 * MIB)
@@ -120,13 +121,13 @@ async def test_the_total_follows_the_balloon_of_a_guest_that_may_not_deflate(sta
 async def test_a_guest_without_a_balloon_and_a_monitor_that_is_taken(start_guest: StartGuest) -> None:
     vm = await start_guest(balloon=None)
     rig = RealRig(vm)
-    await rig.hypervisor.start(lambda text: None)
+    await rig.hypervisor.start(sleep_on)
     guest = await rig.until(lambda guest: True)
     assert not guest.managed and guest.actual == guest.max == 512 * MIB
     (problem,) = rig.hypervisor.problems()
     assert "no balloon device" in problem.says
     second = RealRig(vm)
-    await second.hypervisor.start(lambda text: None)
+    await second.hypervisor.start(sleep_on)
     (problem,) = second.hypervisor.problems()
     assert "another client holds it" in problem.says
     await rig.hypervisor.close()

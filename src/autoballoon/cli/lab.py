@@ -62,6 +62,12 @@ def list_(as_json: bool) -> None:
     help="How fast a guest takes memory, MiB/s (150).",
 )
 @click.option("--phases", type=click.IntRange(1, 1000), help="How often each guest takes memory (3).")
+@click.option(
+    "--period",
+    type=click.IntRange(1, 3600),
+    metavar="S",
+    help="A guest takes memory once in so many seconds.",
+)
 @click.option("--accel", type=click.Choice(["auto", "kvm", "tcg"]), default="auto", show_default=True)
 @click.option("--beside", is_flag=True, help="Run although other QEMU processes are running.")
 @click.option(
@@ -106,6 +112,8 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     if flags["phases"]:
         wave["phases"] = flags["phases"]
     experiment = msgspec.structs.replace(experiment, wave=wave)
+    if flags["period"]:
+        experiment = msgspec.structs.replace(experiment, period_ms=1000 * flags["period"])
     return Wish(
         experiment=experiment,
         arms=arms_named(experiment, flags["arms"], flags["rounds"]),

@@ -24,7 +24,9 @@ from autoballoon.core.units import MIB, Portion, page_floor
 CALM_S = 5.0
 """Room has to be there for so long before it is given to those who would only keep cache or nothing in it."""
 CALM_GROWTH = 8 * MIB
-"""Bytes a second; a guest that grows faster is worth asking again soon."""
+"""Bytes a second; a guest that grows faster is worth asking again before it can reach its edge."""
+SUSPECT_S = 0.35
+"""A reading is good for so long in a guest that does not grow, though it could: two rounds of asking."""
 
 
 class Rules(msgspec.Struct, frozen=True):
@@ -84,23 +86,24 @@ class Engine:
             tracks.update(turn.moved)
         return State(tracks, wishes.memory, account, wishes, wished_at, roomy_since), decisions
 
-    def curious(self, state: State) -> frozenset[str]:
-        """Guests of whom a fresh reading is wanted soon: near their edge, growing, or about to shrink."""
+    def curious(self, state: State, now: float) -> frozenset[str]:
+        """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""
         edges = state.wishes.edges if state.wishes is not None else {}
         wanted = set()
         for key, track in state.tracks.items():
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
-            if (
-                track.asked_since is not None
-                or reading.growth > CALM_GROWTH
-                or reading.available < 3 * edges.get(key, 0) // 2
-            ):
+            near = 3 * edges.get(key, 0) // 2
+            if track.asked_since is not None:
                 wanted.add(key)
+            elif reading.growth > CALM_GROWTH or reading.available < near:
+                speed = max(reading.growth, CALM_GROWTH)
+                if now - reading.taken_at >= (reading.available - near) / speed:
+                    wanted.add(key)
         return frozenset(wanted)
 
-    def suspects(self, state: State) -> frozenset[str]:
+    def suspects(self, state: State, now: float) -> frozenset[str]:
         """Guests that could reach their edge before the next regular reading, if they began to grow now.
 
         Asking costs several commands; a guest whose processors stand still cannot grow, so ask those that run.
@@ -111,8 +114,15 @@ class Engine:
             for key, track in state.tracks.items()
             if track.health is Health.OK
             and track.reading is not None
+            and now - track.reading.taken_at >= SUSPECT_S
             and track.reading.available < watch.get(key, 0)
         )
+
+    def lacks_room(self, state: State) -> bool:
+        """Whether a guest still waits for memory that it needs, so that a tick is due as soon as some is free."""
+        wishes = state.wishes.wishes if state.wishes is not None else {}
+        tracks = state.tracks
+        return any(key in tracks and tracks[key].target < wish.urgent for key, wish in wishes.items())
 
     def near_edge(self, state: State, guest: Guest) -> bool:
         """Whether this fresh look at a guest deserves a tick before the next regular one."""

@@ -43,6 +43,10 @@ GRANT_MIN = 4 * MIB
 """Smaller grants wait until there is more to give: every move costs the guest an interrupt."""
 STEP_MIN = 32 * MIB
 """A shrink is worth at least this, where there is so much to take."""
+IDLE_STEP_MIN, IDLE_PART = 64 * MIB, 8
+"""... and of what lies idle, surplus and cold cache, at least this or an eighth of the guest: every move costs."""
+BACK_MIN, BACK_PART = 32 * MIB, 16
+"""What is given back to lie idle is worth at least this or a sixteenth of the guest: somebody else may want it soon."""
 
 
 class Case(msgspec.Struct, frozen=True):
@@ -208,10 +212,12 @@ class Turn:
         for case in sorted(cases, key=_least_hurt):
             gap = case.track.target - case.size
             bar = guard.bars_shrink(case.track, self.now)
-            wanted = idle if _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE] else missing
+            is_idle = _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE]
+            wanted = idle if is_idle else missing
+            step = max(IDLE_STEP_MIN, case.guest.max // IDLE_PART) if is_idle else STEP_MIN
             if wanted <= 0 or gap <= pace.SHORT_DEAD_BAND:
                 bar = Reason.SMALL
-            taken = min(gap, max(wanted, STEP_MIN))
+            taken = min(gap, max(wanted, step))
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
             if bar in (None, Reason.WAIT_READING):
                 missing, idle = missing - taken, idle - taken
@@ -254,6 +260,8 @@ class Turn:
         """Why a growth of `gain` bytes is not worth a move now, if it is not."""
         wanted, worth = case.size - case.track.target, pace.dead_band(case.guest)
         starves = case.track.target < case.wish.need + worth
+        if case.track.target >= min(case.wish.used, case.size):
+            worth = max(worth, BACK_MIN, case.guest.max // BACK_PART)
         if wanted <= worth and case.track.target >= min(case.wish.urgent, case.size):
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)

@@ -72,8 +72,10 @@ class Daemon:
         self._failures = 0
         self._complaints: frozenset[Trouble] = frozenset()
 
-    def wake(self, why: str) -> None:
-        """Have a tick as soon as the least gap allows; `why` is told in the status."""
+    def wake(self, why: str, *, freed: bool = False) -> None:
+        """Have a tick as soon as the least gap allows; `why` is told in the status. Wake in guests/hypervisor.py."""
+        if freed and not self._parts.engine.lacks_room(self._state):
+            return
         if not self._early.is_set():
             self._early_why = why
             self._early.set()
@@ -252,7 +254,7 @@ class Daemon:
     async def _look_at_edges(self) -> None:
         engine, senses = self._parts.engine, self._parts.senses
         now = asyncio.get_running_loop().time()
-        wanted = engine.curious(self._state) | senses.busy(engine.suspects(self._state), now)
+        wanted = engine.curious(self._state, now) | senses.busy(engine.suspects(self._state, now), now)
         # One that is slow to answer is not asked again, and delays no other.
         free = sorted(wanted - self._asked.keys(), key=lambda key: self._asked_at.get(key, 0.0))
         self._asked_at = {key: at for key, at in self._asked_at.items() if key in self._state.tracks}

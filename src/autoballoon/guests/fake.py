@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
-from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
+from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake, sleep_on
 
 
 @dataclass(slots=True)
@@ -137,7 +137,7 @@ class FakeHypervisor(Hypervisor):
         """Every target that was set, in order."""
         self.is_closed = False
         self._clock = clock
-        self._wake: Wake = lambda text: None
+        self._wake: Wake = sleep_on
 
     def happened(self, text: str) -> None:
         """Wake whoever watches, as an event would."""

@@ -3,7 +3,6 @@
 The same test body runs against each of them (tests/guests/test_hypervisor.py).
 """
 
-from collections.abc import Callable
 from typing import Protocol
 
 import msgspec
@@ -19,8 +18,15 @@ class Problem(msgspec.Struct, frozen=True):
     says: str
 
 
-Wake = Callable[[str], None]
-"""Called from the event loop when something happened that deserves an early tick; the text says what."""
+class Wake(Protocol):
+    """Called from the event loop when something happened that deserves an early tick."""
+
+    def __call__(self, why: str, *, freed: bool = False) -> None:
+        """`why` says what happened; `freed`: a guest has given memory up, which matters to who waits for room only."""
+
+
+def sleep_on(why: str, *, freed: bool = False) -> None:
+    """The Wake of somebody who wants no early tick."""
 
 
 class Hypervisor(Protocol):

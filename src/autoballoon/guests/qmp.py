@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from autoballoon.core.model import Guest
-from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
+from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake, sleep_on
 from autoballoon.guests.qmp_meet import Terms
 from autoballoon.guests.qmp_session import Session
 
@@ -51,7 +51,7 @@ class QmpHypervisor(Hypervisor):
         self._asks: set[asyncio.Task[bool]] = set()
         self._refused: dict[str, str] = {}
         self._rescan: asyncio.Task[None] | None = None
-        self._wake: Wake = lambda text: None
+        self._wake: Wake = sleep_on
         self._count = 0
 
     async def start(self, wake: Wake) -> None:

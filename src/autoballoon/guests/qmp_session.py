@@ -257,7 +257,7 @@ class Session:
             self._follow_until = 0.0
             if not self._grows:
                 await self.ask()
-                self._wake(f"{known.name} is at {size_text(known.actual)}")
+                self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:
         known = self.known

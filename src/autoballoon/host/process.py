@@ -16,8 +16,9 @@ from autoballoon.host.huge import split_holed
 from autoballoon.host.smaps import Split, split
 
 _SOONEST_S, _LATEST_S = 2.0, 60.0
-_COST = 100
-"""Reading smaps takes at most one part in this many of the time: it walks page tables, and a large guest has many."""
+_COST = 200
+"""Reading smaps again takes at most one part in this many of the time, for all processes together: it walks page
+tables, and a large guest has many (16 ms for 512 MiB under TCG; `make bench` prints it)."""
 _FORGET_S = 600.0
 _HELD = re.compile(rb"^(RssAnon|RssShmem|VmSwap|VmPTE|HugetlbPages):\s+(\d+) kB$", re.MULTILINE)
 
@@ -41,6 +42,8 @@ class _Known:
         self.started = started
         self.ram = ram
         self.born = born
+        self.must_look = True
+        """Nothing is known of its split yet, or it no longer holds."""
         self.look_again_at = 0.0
         self.seen_at = 0.0
         self.overhead = 0
@@ -54,7 +57,7 @@ class ProcessReader:
 
     Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is read again
     when the process has become twice as old (a young QEMU still grows: devices, TCG's translation buffer), but after
-    2 to 60 s, and never sooner than a hundred times what the last such reading took. In between, what
+    2 to 60 s, and all such readings together take at most a two-hundredth of the time. In between, what
     anonymous memory the process gains or loses counts as the guest's: their sum is always right. Without
     leave to read smaps everything counts as the guest's, up to its RAM.
     """
@@ -64,6 +67,7 @@ class ProcessReader:
         self._clock = clock
         self._known: dict[int, _Known] = {}
         self._files: dict[int, dict[str, KeptFile]] = {}
+        self._smaps_again_at = 0.0
 
     def read(self, pid: int, ram: int) -> ProcessMemory | None:
         """The process now, for a guest of `ram` bytes of RAM; None when it is gone.
@@ -77,7 +81,7 @@ class ProcessReader:
             self._forget(pid)
             return None
         known = self._recall(pid, started, ram)
-        if known.seen_at >= known.look_again_at:
+        if known.must_look or known.seen_at >= max(known.look_again_at, self._smaps_again_at):
             self._look_closely(pid, known, status)
         return _measure(known, status)
 
@@ -159,7 +163,7 @@ class ProcessReader:
             self._known[pid] = known
         elif known.ram != ram:  # memory was plugged: the old split no longer holds
             known.ram = ram
-            known.look_again_at = now
+            known.must_look = True
         known.seen_at = now
         return known
 
@@ -173,7 +177,9 @@ class ProcessReader:
             known.own_shared = _shared(status) - parts.shared
             known.own_swap = status.get(b"VmSwap", 0) - parts.anonymous_swap
         usual = min(max(ended - known.born, _SOONEST_S), _LATEST_S)
-        known.look_again_at = ended + max(usual, _COST * (ended - began))
+        known.must_look = False
+        known.look_again_at = ended + usual
+        self._smaps_again_at = max(self._smaps_again_at, ended) + _COST * (ended - began)
 
 
 def _shared(status: dict[bytes, int]) -> int:

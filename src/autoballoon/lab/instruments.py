@@ -14,6 +14,7 @@ import msgspec
 
 from autoballoon.daemon.config import Bounds
 from autoballoon.daemon.sense import Senses
+from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.memory import HostReader
@@ -75,7 +76,7 @@ class Instruments:
     @contextlib.asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
         """Look as long as the block runs; what keeps them from it (CouldNot: a full disk) ends the block."""
-        await self._eye.start(lambda _: None)
+        await self._eye.start(sleep_on)
         try:
             async with beside(self._look()):
                 yield

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
@@ -89,6 +90,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         extra={
             "worst_phase_s": max((s for phases in work.phases() for s in phases), default=None),
             "phases_s": work.phases(),
+            "parts_s": work.parts(),
             "go_s": round(work.go_s, 3),
             "lab_cpu_s": round(time.process_time() - lab_cpu, 2),
             "notes": work.notes,
@@ -180,6 +182,12 @@ class _Work:
     def phases(self) -> list[list[float]]:
         """Busy seconds, phase by phase, of each guest."""
         return [[float(e.data["busy_s"]) for e in vm.heard if e.name == "phase"] for vm in self._vms]
+
+    def parts(self) -> dict[str, float | None]:
+        """What a phase was busy with: seconds taking memory, working on it, reading the file again; the medians."""
+        phases = [e.data for vm in self._vms for e in vm.heard if e.name == "phase"]
+        names = ("take_s", "work_s", "reread_s")
+        return {name: median(float(p[name]) for p in phases) if phases else None for name in names}
 
     def busy_s(self) -> list[float]:
         """Busy seconds of each guest, over the phases that it finished."""

@@ -18,7 +18,7 @@ from autoballoon.core.share import water_fill
 from autoballoon.core.track import Reading, Track
 from autoballoon.core.units import MIB
 
-GUEST_REACT_S = 0.35
+GUEST_REACT_S = 0.5
 """From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
 HOST_REACT_S = 0.7
 """From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
@@ -28,7 +28,7 @@ READING_S = 1.0
 """Between two regular readings: QEMU polls statistics in whole seconds."""
 RATE_S = 0.5
 """Growth is measured over at least this time: sizes and statistics are not of quite the same moment."""
-PEAK_HALF_S = 30.0
+PEAK_HALF_S = 120.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
 """Cache read in within about this time is taken to be in use."""
