@@ -18,7 +18,7 @@ from autoballoon.core.model import Guest
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import KIB, MIB
-from autoballoon.policies.published import answering, rule_wish, unassigned, used_by
+from autoballoon.policies.published import rule_wish, unassigned, used_by
 
 CACHE_FACTOR = 1.3
 PREFERRED_LEAST = 200 * MIB
@@ -77,7 +77,7 @@ class Qmemman:
 
     def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
         """Sizes for all that take part, when the change is large enough; else no wish."""
-        guests = answering(sight)
+        guests = sight.movable
         known = [dom for guest in guests if (dom := _dom(guest, sight.tracks[guest.key])) is not None]
         unmoved = frozenset(dom.key for dom in known if _is_unmoved(dom, memory, sight.tracks[dom.key], now))
         doms = [dom for dom in known if dom.key not in unmoved]
