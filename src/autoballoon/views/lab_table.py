@@ -78,7 +78,7 @@ def _cost_rows(results: Results) -> Iterable[str]:
 def headline(results: Results) -> str:
     """One sentence: what the controller changed, as means over the rounds in which both arms ran."""
     pairs = list(results.pairs("on", "off"))
-    if not pairs and results.experiment == "peers":
+    if not pairs and results.variants != [""]:
         return _best_in_each(results)
     if not pairs:
         return f"{results.experiment}: {', '.join(arm.name for arm in results.arms)} measured."
