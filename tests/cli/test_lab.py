@@ -12,7 +12,14 @@ def test_list_names_every_experiment_with_its_arms() -> None:
     assert said.exit_code == 0
     assert "wave" in said.output and "arms yardstick, off, reporting, on, on+reporting" in said.output
     listed = msgspec.json.decode(CliRunner().invoke(main, ["lab", "list", "--json"]).output)
-    assert [experiment["name"] for experiment in listed] == ["wave", "hostload"]
+    assert [experiment["name"] for experiment in listed] == ["wave", "hostload", "peers", "over"]
+
+
+def test_list_says_what_the_variants_are() -> None:
+    said = CliRunner().invoke(main, ["lab", "list"]).output
+    assert "arms yardstick, off, ladder, static, proxmox, mom, qmemman, squeezed\n" in said
+    assert "@sizes: guests of 384, 512 and 768 MiB" in said
+    assert "@1600: a host of 1600 MiB" in said
 
 
 @pytest.mark.parametrize(
@@ -23,6 +30,10 @@ def test_list_names_every_experiment_with_its_arms() -> None:
         (["wave", "--limit", "10MiB"], "too small for any guest"),
         (["wave", "--arms", "none"], "there is no arm 'none'"),
         (["wave", "--policy", "luck"], "luck"),
+        (["peers", "--policy", "mom"], "--policy cannot be given to peers"),
+        (["over", "--policy", "mom"], "--policy cannot be given to over"),
+        (["over", "--limit", "1800MiB"], "--limit cannot be given to over"),
+        (["peers", "--arms", "@swift"], "there is no arm '@swift'"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing(

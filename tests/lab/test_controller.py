@@ -7,6 +7,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.daemon import config
 from autoballoon.lab.controller import Controller, config_text, cost_of
 from autoballoon.lab.instruments import SwapCounters
+from autoballoon.policies import POLICIES
 
 
 def test_the_controllers_config_is_one_that_the_product_takes() -> None:
@@ -27,10 +28,29 @@ def test_what_the_controller_costs_is_read_past_any_name(tmp_path: Path) -> None
     assert cost_of(8, tmp_path) is None
 
 
-async def test_a_controller_that_ends_at_once_is_told_in_its_own_words(tmp_path: Path) -> None:
-    controller = Controller(
-        capacity="cgroup:/nowhere", run=tmp_path, policy="ladder", keep=tmp_path, label="on-1"
+def test_an_arms_choice_for_overloads_is_in_its_config_and_nothing_else_is() -> None:
+    plain, guest_swap, suspend = (
+        tomllib.loads(config_text(capacity="12GiB", run=Path("/run/lab"), policy="ladder", overload=choice))
+        for choice in ("host-swap", "guest-swap", "suspend")
     )
+    assert plain["host"] == {"capacity": "12GiB"}
+    assert guest_swap["host"] == {"capacity": "12GiB", "overload": "guest-swap"}
+    assert suspend["host"] == {"capacity": "12GiB", "overload": "suspend"}
+    assert suspend["defaults"] == plain["defaults"] | {"may_suspend": True}
+    for table in ("connect", "control", "policy"):
+        assert plain[table] == guest_swap[table] == suspend[table]
+    assert guest_swap["defaults"] == plain["defaults"]
+
+
+@pytest.mark.parametrize("policy", POLICIES)
+def test_every_policy_can_be_an_arms(policy: str) -> None:
+    text = config_text(capacity="12GiB", run=Path("/run/lab"), policy=policy)
+    assert config.parse(text).policy == policy
+
+
+async def test_a_controller_that_ends_at_once_is_told_in_its_own_words(tmp_path: Path) -> None:
+    text = config_text(capacity="cgroup:/nowhere", run=tmp_path, policy="ladder")
+    controller = Controller(text=text, run=tmp_path, keep=tmp_path, label="on-1")
     with pytest.raises(CouldNot, match=r"the controller ended at once: .*nowhere"):
         async with controller:
             raise AssertionError("it is not up")

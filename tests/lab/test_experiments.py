@@ -1,10 +1,30 @@
+from pathlib import Path
+
+import msgspec
 import pytest
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB
-from autoballoon.lab.experiments import EXPERIMENTS, OFF, ON, YARDSTICK, arms_named, experiment_named
-from autoballoon.lab.run import swap_size
-from autoballoon.lab.runner import with_guests
+from autoballoon.lab.experiments import (
+    EXPERIMENTS,
+    OFF,
+    ON,
+    YARDSTICK,
+    Arm,
+    Experiment,
+    arms_named,
+    experiment_named,
+    with_guests,
+)
+from autoballoon.lab.run import guests_size, swap_size, wave_of
+from autoballoon.lab.runner import Wish, with_room
+from autoballoon.policies import BASELINES
+
+
+def named(experiment: str, name: str) -> Arm:
+    """The one arm of that name."""
+    (arm,) = [arm for arm in experiment_named(experiment).every_arm if arm.name == name]
+    return arm
 
 
 def test_arms_come_in_the_order_of_the_table_whatever_the_order_asked() -> None:
@@ -34,7 +54,102 @@ def test_fewer_guests_keep_their_share_of_the_host() -> None:
     assert with_guests(fewer, 4) == fewer
 
 
+def test_fewer_guests_keep_their_share_in_every_variant() -> None:
+    fewer = with_guests(experiment_named("over"), 4)
+    limits = {arm.name: fewer.limit_of(arm) for arm in fewer.arms}
+    assert limits["yardstick"] is None
+    assert limits["off@2000"] == limits["suspend@2000"] == 1000 * MIB
+    assert limits["off@1600"] == 800 * MIB
+
+
+def test_a_wish_for_fewer_guests_has_the_same_arms_with_their_share() -> None:
+    over = experiment_named("over")
+    wish = Wish(
+        experiment=over, arms=arms_named(over, "off", 1), rounds=1, policy="ladder", accel="auto", beside=False,
+        out=Path("out"), command="",
+    )  # fmt: skip
+    fewer = with_room(wish, 4)
+    assert [(arm.name, fewer.experiment.limit_of(arm)) for arm in fewer.arms] == [
+        ("off@2000", 1000 * MIB),
+        ("off@1600", 800 * MIB),
+    ]
+
+
 @pytest.mark.parametrize("experiment", EXPERIMENTS, ids=lambda experiment: experiment.name)
-def test_the_swap_file_holds_all_that_the_limit_leaves_out(experiment: object) -> None:
-    for found in EXPERIMENTS:
-        assert swap_size(found) + found.limit > found.guests * found.memory_mib * MIB + 1024 * MIB
+def test_the_swap_file_holds_all_that_the_limit_leaves_out(experiment: Experiment) -> None:
+    limits = {arm.name: experiment.limit_of(arm) for arm in experiment.every_arm}
+    assert any(limits.values())
+    for arm in experiment.every_arm:
+        limit = limits[arm.name]
+        if limit is not None:
+            sizes = sum(arm.variant.size_mib(number) * MIB for number in range(experiment.guests))
+            assert swap_size(experiment) + limit > sizes + 1024 * MIB
+
+
+def test_peers_runs_every_policy_and_none_in_each_variant() -> None:
+    peers = experiment_named("peers")
+    everyone = ["yardstick", "off", "ladder", *BASELINES]
+    for variant in ("fast", "slow", "sizes"):
+        arms = [arm for arm in peers.arms if arm.variant.name == variant]
+        assert [arm.short for arm in arms] == everyone
+        assert [arm.name for arm in arms] == [f"{name}@{variant}" for name in everyone]
+        assert [arm.policy for arm in arms] == [None, None, "ladder", *BASELINES]
+        assert [arm.controller for arm in arms] == [False, False, *[True] * 6]
+        assert {peers.limit_of(arm) for arm in arms if arm.limited} == {2600 * MIB}
+        assert len({str(arm.variant) for arm in arms}) == 1
+    assert [arm.name for arm in arms_named(peers, None, 1)] == [f"{name}@fast" for name in everyone]
+    assert arms_named(peers, None, 3) == peers.arms
+
+
+def test_arms_can_be_named_by_variant_by_policy_or_outright() -> None:
+    peers = experiment_named("peers")
+    assert [arm.name for arm in arms_named(peers, "mom, ladder", 1)] == [
+        "ladder@fast", "mom@fast", "ladder@slow", "mom@slow", "ladder@sizes", "mom@sizes",
+    ]  # fmt: skip
+    assert arms_named(peers, "@slow", 1) == tuple(arm for arm in peers.arms if arm.variant.name == "slow")
+    assert [arm.name for arm in arms_named(peers, "off@sizes,mom@fast", 1)] == ["mom@fast", "off@sizes"]
+    with pytest.raises(
+        BadInput, match=r"'@swift'; the arms are all, or some of yardstick, off, .*, @fast, @slow"
+    ):
+        arms_named(peers, "@swift", 1)
+
+
+def test_over_runs_each_choice_on_each_host() -> None:
+    over = experiment_named("over")
+    found = [(arm.name, over.limit_of(arm), arm.policy, arm.overload) for arm in over.arms]
+    assert found == [
+        ("yardstick", None, None, "host-swap"),
+        *(
+            (f"{name}@{size}", size * MIB, policy, choice)
+            for size in (2000, 1600)
+            for name, policy, choice in (
+                ("off", None, "host-swap"),
+                ("host-swap", "ladder", "host-swap"),
+                ("guest-swap", "ladder", "guest-swap"),
+                ("suspend", "ladder", "suspend"),
+            )
+        ),
+    ]
+    assert over.guest_swap_mib > 0
+
+
+def test_guests_of_three_sizes_take_in_proportion_and_in_turn() -> None:
+    peers, sizes = experiment_named("peers"), named("peers", "ladder@sizes")
+    taken = [wave_of(peers, sizes, number)["anon_mib"] for number in range(4)]
+    assert taken == [187, 250, 375, 187]  # 250 x 384 / 512 and 250 x 768 / 512
+    # 384, 512, 768, 384, 512, 768, 384, 512 and eight times what a QEMU may take.
+    assert guests_size(peers, sizes) == (4224 + 8 * 192) * MIB
+    assert guests_size(peers, named("peers", "ladder@fast")) == (8 * 512 + 8 * 192) * MIB
+
+
+def test_a_variant_has_its_own_waves_and_the_call_the_last_word() -> None:
+    peers, slow = experiment_named("peers"), named("peers", "off@slow")
+    assert wave_of(peers, slow, 2) == {
+        "anon_mib": 250,
+        "rate_mib": 25,
+        "period_ms": 20_000,
+        "offset_ms": 5000,
+    }
+    called = msgspec.structs.replace(peers, wave={"rate_mib": 60, "phases": 1})
+    assert wave_of(called, slow, 0)["rate_mib"] == 60
+    assert wave_of(called, slow, 0)["phases"] == 1

@@ -16,6 +16,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import tidy
 from autoballoon.lab.accel import Accel, choose_accel
+from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.processes import identify
@@ -58,6 +59,7 @@ def left_behind(pid: int) -> list[str]:
         tidy.NOTES / str(pid),
         tidy.NOTES / f"{pid}.json",
         *Path("/sys/fs/cgroup").glob(f"**/autoballoon-lab-{pid}"),
+        cache_folder() / f"scratch-{pid}",
     ]
     swaps = [line for line in Path("/proc/swaps").read_text().splitlines() if f"swap-{pid}" in line]
     return [str(place) for place in places if place.exists()] + swaps
@@ -166,6 +168,19 @@ async def test_a_killed_worker_is_told(start_guest: StartGuest) -> None:
         guest.send("take 260")
     oom = await guest.expect("oom", timeout=60)
     assert oom.data["oom_kills"] == 1
+
+
+async def test_a_guest_with_swap_of_its_own_swaps_instead(image: GuestImage, accel: Accel) -> None:
+    async with LabHost(limit=None, swap=0, say=print) as host:
+        guest = await host.start_vm(
+            VmSpec(name="guest", image=image, accel=accel, workload="eat", swap_mib=256)
+        )
+        for _ in range(2):
+            guest.send("take 260")
+            assert (await guest.expect("answer", "oom", timeout=60)).name == "answer"
+        disk = cache_folder() / f"scratch-{os.getpid()}" / "guest.swap"
+        assert disk.stat().st_blocks * 512 > 32 * MIB
+    assert left_behind(os.getpid()) == []
 
 
 async def test_a_limited_host_swaps(image: GuestImage, accel: Accel) -> None:

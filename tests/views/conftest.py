@@ -93,3 +93,48 @@ def told() -> list[Told]:
     }  # fmt: skip
     stay = {**move, "kind": "stay", "says": "guest-1 stays"}
     return [Told(arm="on", round=1, at_s=2.5, data={"decisions": [move, stay]})]
+
+
+@pytest.fixture
+def make_peers(make_run: MakeRun, machine: Machine) -> Callable[..., Results]:
+    """Two rounds of `peers` in two variants; keywords are what differs in an arm: ladder_fast={...}."""
+
+    def make(**differs: dict[str, Any]) -> Results:
+        arms = []
+        for variant in ("fast", "slow"):
+            for short, policy, busy, pages in (
+                ("yardstick", None, 4.0, 0),
+                ("off", None, 8.0, 500_000),
+                ("ladder", "ladder", 5.0, 200),
+                ("mom", "mom", 6.0, 9000),
+                ("squeezed", "squeezed", 5.5, 0),
+            ):
+                fields: dict[str, Any] = {
+                    "work_s": [busy] * 8,
+                    "swap_out_pages": pages,
+                    "extra": {"go_s": 30.0, "notes": []},
+                    **({"controller_cpu_s": 1.6, "controller_rss": 40 * MIB} if policy else {}),
+                    **differs.get(f"{short}_{variant}", {}),
+                }
+                runs = [make_run(**{"round": round_, **fields}) for round_ in (1, 2)]
+                limit = None if short == "yardstick" else 2600 * MIB
+                arms.append(ArmResult(f"{short}@{variant}", policy, limit, runs))
+        return Results(
+            experiment="peers", machine=machine, command="autoballoon lab run peers --rounds 2", arms=arms
+        )
+
+    return make
+
+
+@pytest.fixture
+def over(make_run: MakeRun, machine: Machine) -> Results:
+    """One round of `over`, everything reached."""
+    arms = [ArmResult("yardstick", None, None, [make_run(work_s=[4.0] * 8)])]
+    for size, off_s, on_s in ((2000, 15.0, 5.0), (1600, 20.0, 10.0)):
+        limit = size * MIB
+        swapped = {"swap_in_pages": 500_000, "swap_out_pages": 500_000}
+        arms.append(ArmResult(f"off@{size}", None, limit, [make_run(work_s=[off_s] * 8, **swapped)]))
+        for choice in ("host-swap", "guest-swap", "suspend"):
+            run = make_run(work_s=[on_s] * 8, swap_out_pages=9, controller_cpu_s=1.6, controller_rss=40 * MIB)
+            arms.append(ArmResult(f"{choice}@{size}", "ladder", limit, [run]))
+    return Results(experiment="over", machine=machine, command="autoballoon lab run over", arms=arms)

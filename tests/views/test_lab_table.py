@@ -15,7 +15,7 @@ def line(text: str, start: str) -> str:
 def test_every_run_has_its_line_beside_the_numbers_of_2013(results: Results) -> None:
     text = table(results)
     assert line(text, "off ").split() == ["off", "1", "8.00", "500,000", "700,000", "8/8", "0", "2.50"]
-    assert "off              1       634      930,980    1,588,522" in text
+    assert "off                1       634      930,980    1,588,522" in text
     assert "on against off, round 1: in at least 500,000x fewer, out 58,333x fewer" in text
     assert "One round of each arm" in text
     assert "MISSED" not in text

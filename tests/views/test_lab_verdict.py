@@ -93,3 +93,74 @@ def test_hostload_counts_both_ways(results: Results, make_run: MakeRun, pages: i
     arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(swap_in_pages=1, swap_out_pages=pages)])
     found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
     assert found[0].met is met
+
+
+MakePeers = Callable[..., Results]
+
+
+def judged(results: Results, words: str) -> tuple[bool | None, str]:
+    (found,) = [verdict for verdict in verdicts(results) if words in verdict.asks]
+    return found.met, found.measured
+
+
+def test_the_ladder_is_judged_by_the_best_of_the_others(make_peers: MakePeers) -> None:
+    assert {verdict.met for verdict in verdicts(make_peers())} == {True}
+    assert judged(make_peers(), "busy time of ladder@fast") == (
+        True,
+        "0.91 x that of squeezed@fast, the best of them",
+    )
+    assert judged(make_peers(mom_fast={"work_s": [4.8] * 8}), "busy time of ladder@fast") == (
+        True, "1.04 x that of mom@fast, the best of them",
+    )  # fmt: skip
+    lost = make_peers(mom_fast={"work_s": [4.7] * 8})
+    assert judged(lost, "busy time of ladder@fast") == (False, "1.06 x that of mom@fast, the best of them")
+    assert judged(lost, "busy time of ladder@slow")[0] is True
+
+
+@pytest.mark.parametrize(("pages", "met"), [(1000, True), (1001, False)])
+def test_the_ladder_swaps_no_more_than_the_best_of_the_others(
+    make_peers: MakePeers, pages: int, met: bool
+) -> None:
+    results = make_peers(ladder_slow={"swap_in_pages": pages, "swap_out_pages": 0})
+    assert judged(results, "ladder@slow swaps no more") == (met, f"+{pages:,} pages against squeezed@slow")
+
+
+def test_what_a_published_rule_does_to_its_guests_is_not_held_against_us(make_peers: MakePeers) -> None:
+    assert {v.met for v in verdicts(make_peers(mom_fast={"finished": 3, "guest_oom": 5}))} == {True}
+    ours = make_peers(ladder_fast={"guest_oom": 1})
+    assert judged(ours, "no OOM kill")[0] is False
+
+
+def test_without_a_rival_nothing_is_judged(make_peers: MakePeers) -> None:
+    alone = make_peers()
+    arms = [arm for arm in alone.arms if arm.short in ("ladder", "yardstick")]
+    found = verdicts(msgspec.structs.replace(alone, arms=arms))
+    assert [v.met for v in found if "busy time" in v.asks] == [None, None]
+
+
+def test_canned_overloads_reach_everything(over: Results) -> None:
+    assert {verdict.met for verdict in verdicts(over)} == {True}
+
+
+@pytest.mark.parametrize(
+    ("name", "busy_s", "asks"),
+    [
+        ("host-swap@2000", 5.1, "busy time of host-swap@2000 is at most 0.333 x that of off@2000"),
+        ("host-swap@1600", 10.1, "busy time of host-swap@1600 is at most 0.5 x that of off@1600"),
+        ("guest-swap@2000", 15.1, "busy time of guest-swap@2000 is at most 1 x that of off@2000"),
+        ("suspend@1600", 20.1, "busy time of suspend@1600 is at most 1 x that of off@1600"),
+    ],
+)
+def test_each_choice_can_be_too_slow(
+    over: Results, make_run: MakeRun, name: str, busy_s: float, asks: str
+) -> None:
+    slow = make_run(work_s=[busy_s] * 8, controller_cpu_s=1.6, controller_rss=40 * MIB)
+    assert any(asks in said for said in missed(replaced(over, name, slow)))
+
+
+def test_overloads_of_fewer_guests_are_not_judged_by_those_of_eight(over: Results, make_run: MakeRun) -> None:
+    arms = [
+        msgspec.structs.replace(arm, runs=[msgspec.structs.replace(run, guests=3) for run in arm.runs])
+        for arm in over.arms
+    ]
+    assert not any("busy time" in v.asks for v in verdicts(msgspec.structs.replace(over, arms=arms)))

@@ -28,12 +28,14 @@ def list_(as_json: bool) -> None:
         click.echo(msgspec.json.encode(EXPERIMENTS))
         return
     for experiment in EXPERIMENTS:
-        arms = ", ".join(arm.name for arm in experiment.arms)
+        arms = ", ".join(dict.fromkeys(arm.short for arm in experiment.arms))
+        variants = {arm.variant.name: arm.variant for arm in experiment.arms if arm.variant.name}
         click.echo(
             f"{experiment.name:<10} {experiment.says}\n"
-            f"{'':<10} {experiment.guests} guests x {experiment.memory_mib} MiB, "
-            f"host of {experiment.limit // MIB} MiB; arms {arms}"
+            f"{'':<10} {experiment.guests} guests, host of {experiment.limit // MIB} MiB; arms {arms}"
         )
+        for variant in variants.values():
+            click.echo(f"{'':<10} @{variant.name}: {variant.says}")
 
 
 @lab.command("run")
@@ -51,9 +53,11 @@ def list_(as_json: bool) -> None:
     help="How many guests; without --limit the host shrinks in proportion.",
 )
 @click.option("--limit", metavar="SIZE", help='What all guests together may hold, such as "2600MiB".')
-@click.option("--policy", default="ladder", show_default=True, help="The controller's policy.")
+@click.option("--policy", help="The controller's policy (ladder); peers and over name it for each arm.")
 @click.option(
-    "--arms", metavar="A,B", help="Only these, or all. Without it all, but for one round of wave three."
+    "--arms",
+    metavar="A,B",
+    help="Only these (off; off@fast; @fast for all of a variant), or all. Without it, for one round, few.",
 )
 @click.option(
     "--rate",
@@ -96,12 +100,22 @@ def run(name: str, **flags: Any) -> None:
 
 
 def _wish(name: str, flags: dict[str, Any]) -> Any:
-    from autoballoon.lab.experiments import arms_named, experiment_named  # noqa: PLC0415
-    from autoballoon.lab.runner import Wish, with_guests  # noqa: PLC0415
+    from autoballoon.lab.experiments import arms_named, experiment_named, with_guests  # noqa: PLC0415
+    from autoballoon.lab.runner import Wish  # noqa: PLC0415
     from autoballoon.policies import policy_named  # noqa: PLC0415
 
     experiment = experiment_named(name)
-    policy_named(flags["policy"])
+    if flags["policy"]:
+        policy_named(flags["policy"])
+    fixed = {
+        "--policy": all(arm.policy or not arm.controller for arm in experiment.every_arm),
+        "--limit": any(arm.variant.limit for arm in experiment.every_arm),
+    }
+    for flag, is_fixed in fixed.items():
+        if is_fixed and flags[flag.removeprefix("--")]:
+            raise BadInput(
+                f"{flag} cannot be given to {name}, whose arms each have their own; choose with --arms"
+            )
     if flags["guests"]:
         experiment = with_guests(experiment, flags["guests"])
     if flags["limit"]:
@@ -118,7 +132,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
         experiment=experiment,
         arms=arms_named(experiment, flags["arms"], flags["rounds"]),
         rounds=flags["rounds"],
-        policy=flags["policy"],
+        policy=flags["policy"] or "ladder",
         accel=flags["accel"],
         beside=flags["beside"],
         out=flags["out"],

@@ -71,9 +71,12 @@ class Engine:
         account = account_of(snapshot, tracks, self.rules.reserve)
         movable = tuple(g for g in snapshot.guests if tracks[g.key].health is Health.OK)
         wishes, wished_at = state.wishes, state.wished_at
-        if wishes is None or now - wished_at >= self.policy.every_s:
+        every_s = self.policy.every_s
+        if wishes is None or now - wished_at >= every_s:
             sight = Sight(snapshot, account, tracks, movable, self.rules.overload)
-            wishes, wished_at = self.policy.wish(state.memory, sight, now), now
+            wishes = self.policy.wish(state.memory, sight, now)
+            # Ticks come a little early or late; counted from when it was due, a look each 10 s stays one each 10 s.
+            wished_at = wished_at + every_s if now - wished_at < 2 * every_s else now
         account = msgspec.structs.replace(account, cushion=wishes.cushion)
 
         roomy_since = None

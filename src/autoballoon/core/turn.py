@@ -136,13 +136,14 @@ class Turn:
     def _settle(self, guest: Guest) -> Case | None:
         """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""
         track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
-        follow = guard.must_follow(guest, track, self.now)
+        # What others published follows nobody and sets no boot target: their guests stay where their rule puts them.
+        follow = None if self.raw else guard.must_follow(guest, track, self.now)
         if follow is Reason.DEFLATED and wish is not None and self._bounded(guest, wish) > guest.actual:
             # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
             return Case(guest, track, wish, self._bounded(guest, wish), deflated=True)
         if follow is not None:
             self._follow(guest, track, follow)
-        elif track.health is Health.BOOTING and not track.ours:
+        elif track.health is Health.BOOTING and not track.ours and not self.raw:
             self._boot(guest, track)
         elif track.health is not Health.OK:
             self._stay(guest, track, _KEPT[track.health])

@@ -31,17 +31,22 @@ class Cost(msgspec.Struct, frozen=True):
     """Its largest resident size, bytes (VmHWM)."""
 
 
-def config_text(*, capacity: str, run: Path, policy: str) -> str:
-    """The config file of the controller; everything not named stays at the product's default."""
+def config_text(*, capacity: str, run: Path, policy: str, overload: str = "host-swap") -> str:
+    """The config file of the controller; everything not named stays at the product's default.
+
+    Where guests are to be suspended in an overload, all of them opt in.
+    """
     quoted = {name: msgspec.json.encode(text).decode() for name, text in (
         ("capacity", capacity),
         ("qmp", str(run / "ctl" / "*.qmp")),
         ("socket", str(run / "control.sock")),
         ("policy", policy),
     )}  # fmt: skip
+    choice = "" if overload == "host-swap" else f'overload = "{overload}"\n'
+    opted_in = "may_suspend = true\n" if overload == "suspend" else ""
     return (
-        f"[host]\ncapacity = {quoted['capacity']}\n\n[connect]\nqmp = [{quoted['qmp']}]\n\n"
-        f'[defaults]\nfloor = "{FLOOR}"\n\n[control]\nsocket = {quoted["socket"]}\n\n'
+        f"[host]\ncapacity = {quoted['capacity']}\n{choice}\n[connect]\nqmp = [{quoted['qmp']}]\n\n"
+        f'[defaults]\nfloor = "{FLOOR}"\n{opted_in}\n[control]\nsocket = {quoted["socket"]}\n\n'
         f"[policy]\nname = {quoted['policy']}\n"
     )
 
@@ -49,12 +54,12 @@ def config_text(*, capacity: str, run: Path, policy: str) -> str:
 class Controller:
     """`async with Controller(...)`: up and answering inside, ended by SIGTERM; `cost` is known after that."""
 
-    def __init__(self, *, capacity: str, run: Path, policy: str, keep: Path, label: str) -> None:
-        """`run` is the run folder, `keep` the results folder that gets the config and the log, named after `label`."""
+    def __init__(self, *, text: str, run: Path, keep: Path, label: str) -> None:
+        """`text` is its config; `run` the run folder, `keep` the results folder that gets config and log as `label`."""
         self._socket = run / "control.sock"
         self._config = keep / f"controller-{label}.toml"
         self._log = keep / f"controller-{label}.log"
-        self._text = config_text(capacity=capacity, run=run, policy=policy)
+        self._text = text
         self._process: asyncio.subprocess.Process | None = None
         self.cost: Cost | None = None
         self.died: str | None = None

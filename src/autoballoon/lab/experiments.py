@@ -6,18 +6,54 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB
+from autoballoon.policies import BASELINES, POLICIES
+
+
+class Variant(msgspec.Struct, frozen=True):
+    """A host and guests; only arms within one variant can be compared with each other."""
+
+    name: str = ""
+    """It stands behind the arm's name: ladder@fast."""
+    says: str = ""
+    limit: int | None = None
+    """Bytes that all guests together may hold; None: as the experiment says."""
+    sizes_mib: tuple[int, ...] = (512,)
+    """Guests have these sizes in turn."""
+    wave: Mapping[str, int] = {}
+    """Parameters of the guests' workload; what the experiment or the call says of one goes before."""
+
+    def size_mib(self, number: int) -> int:
+        """The size of the guest of that number."""
+        return self.sizes_mib[number % len(self.sizes_mib)]
 
 
 class Arm(msgspec.Struct, frozen=True):
-    """One way to run the same guests; arms of one table differ in nothing but these three."""
+    """One way to run guests; arms of one variant differ in nothing but what is said here."""
 
     name: str
     says: str
     controller: bool = False
+    policy: str | None = None
+    """The controller's policy; None: that of the call."""
+    overload: str = "host-swap"
+    """The controller's choice for needs that exceed the host; with "suspend" every guest opts in."""
     reporting: bool = False
     """free-page-reporting=on in the balloon's device line."""
     limited: bool = True
     """False: the guests may hold as much as they like."""
+    variant: Variant = Variant()
+
+    @property
+    def short(self) -> str:
+        """Its name without the variant's."""
+        return self.name.partition("@")[0]
+
+
+def within(variant: Variant, *arms: Arm) -> tuple[Arm, ...]:
+    """These arms in that variant."""
+    return tuple(
+        msgspec.structs.replace(arm, name=f"{arm.name}@{variant.name}", variant=variant) for arm in arms
+    )
 
 
 YARDSTICK = Arm("yardstick", "no limit that matters", limited=False)
@@ -25,6 +61,20 @@ OFF = Arm("off", "no controller")
 REPORTING = Arm("reporting", "no controller, free page reporting", reporting=True)
 ON = Arm("on", "autoballoon", controller=True)
 ON_REPORTING = Arm("on+reporting", "autoballoon and free page reporting", controller=True, reporting=True)
+RULES = tuple(
+    Arm(name, "our policy" if name not in BASELINES else "a published rule", controller=True, policy=name)
+    for name in POLICIES
+)
+"""The ladder, and the published rules of others carried out by the same daemon."""
+OVERLOADS = tuple(
+    Arm(choice, f'overload = "{choice}"', controller=True, policy="ladder", overload=choice)
+    for choice in ("host-swap", "guest-swap", "suspend")
+)
+FAST = Variant("fast", "guests take memory at 500 MiB/s", wave={"rate_mib": 500})
+SLOW = Variant("slow", "guests take memory at 25 MiB/s", wave={"rate_mib": 25})
+SIZES = Variant("sizes", "guests of 384, 512 and 768 MiB that take in proportion", sizes_mib=(384, 512, 768))
+TIGHT = Variant("2000", "a host of 2000 MiB", limit=2000 * MIB)
+TIGHTER = Variant("1600", "a host of 1600 MiB, where needs no longer fit", limit=1600 * MIB)
 
 
 class HostLoad(msgspec.Struct, frozen=True):
@@ -44,9 +94,12 @@ class Experiment(msgspec.Struct, frozen=True):
     example: tuple[Arm, ...]
     """The arms of a single round, which is shown rather than measured: few enough to be waited for."""
     limit: int
-    """Bytes that all guests together may hold."""
+    """Bytes that all guests together may hold, where the variant does not say."""
+    others: tuple[Arm, ...] = ()
+    """Arms that are run only when they are named."""
     guests: int = 8
-    memory_mib: int = 512
+    guest_swap_mib: int = 0
+    """Swap that each guest has of its own, on a disk of its own."""
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what is not named stays at its default there."""
     period_ms: int = 20_000
@@ -56,6 +109,15 @@ class Experiment(msgspec.Struct, frozen=True):
     work_limit_s: float = 300.0
     """After the go; who is not done then is counted as unfinished."""
     hostload: HostLoad | None = None
+
+    @property
+    def every_arm(self) -> tuple[Arm, ...]:
+        """All that can be named, in the table's order."""
+        return (*self.arms, *self.others)
+
+    def limit_of(self, arm: Arm) -> int | None:
+        """Bytes that all guests of this arm together may hold; None where no limit matters."""
+        return (arm.variant.limit or self.limit) if arm.limited else None
 
 
 EXPERIMENTS = (
@@ -71,8 +133,24 @@ EXPERIMENTS = (
         says="the same guests on a host whose own process takes 400 MiB within 5 s",
         arms=(OFF, ON),
         example=(OFF, ON),
+        others=(YARDSTICK, REPORTING, ON_REPORTING),
         limit=3000 * MIB,
         hostload=HostLoad(mib=400, over_s=5.0, after_go_s=8.0),
+    ),
+    Experiment(
+        name="peers",
+        says="the wave with the ladder, with the published rules of others, and with none",
+        arms=tuple(arm for variant in (FAST, SLOW, SIZES) for arm in within(variant, YARDSTICK, OFF, *RULES)),
+        example=within(FAST, YARDSTICK, OFF, *RULES),
+        limit=2600 * MIB,
+    ),
+    Experiment(
+        name="over",
+        says="the wave on hosts that are far too small, with each choice of what to do in an overload",
+        arms=(YARDSTICK, *within(TIGHT, OFF, *OVERLOADS), *within(TIGHTER, OFF, *OVERLOADS)),
+        example=(YARDSTICK, *within(TIGHT, OFF, *OVERLOADS)),
+        limit=2000 * MIB,
+        guest_swap_mib=512,
     ),
 )
 
@@ -89,17 +167,49 @@ def experiment_named(name: str) -> Experiment:
 def arms_named(experiment: Experiment, names: str | None, rounds: int) -> tuple[Arm, ...]:
     """The arms in a list such as "off,on" or "all", in the table's order; without one, those of so many rounds.
 
-    BadInput names the known arms.
+    A name without its variant is that arm in every variant, and a variant's name every arm in it. BadInput names the
+    known arms.
     """
     if names is None:
         return experiment.example if rounds == 1 else experiment.arms
-    known = {arm.name: arm for arm in (YARDSTICK, OFF, REPORTING, ON, ON_REPORTING)}
+    known = experiment.every_arm
     asked = [name.strip() for name in names.split(",") if name.strip()]
     if asked == ["all"]:
         return experiment.arms
+    variants = [f"@{arm.variant.name}" for arm in known if arm.variant.name]
+    words = dict.fromkeys([*(arm.short for arm in known), *variants])
     for name in asked:
-        if name not in known:
-            raise BadInput(f"there is no arm {name[:40]!r}; the arms are all, or some of {', '.join(known)}")
+        if name not in words and all(name != arm.name for arm in known):
+            raise BadInput(f"there is no arm {name[:40]!r}; the arms are all, or some of {', '.join(words)}")
     if not asked:
-        raise BadInput(f"--arms names no arm; the arms are all, or some of {', '.join(known)}")
-    return tuple(arm for name, arm in known.items() if name in asked)
+        raise BadInput(f"--arms names no arm; the arms are all, or some of {', '.join(words)}")
+    wanted = set(asked)
+    return tuple(arm for arm in known if wanted & {arm.name, arm.short, f"@{arm.variant.name}"})
+
+
+def with_guests(experiment: Experiment, guests: int) -> Experiment:
+    """The experiment with so many guests, and limits that leave each the same share."""
+    if guests == experiment.guests:
+        return experiment
+
+    def less(limit: int) -> int:
+        return limit * guests // experiment.guests // MIB * MIB
+
+    def arms(found: tuple[Arm, ...]) -> tuple[Arm, ...]:
+        return tuple(
+            arm
+            if arm.variant.limit is None
+            else msgspec.structs.replace(
+                arm, variant=msgspec.structs.replace(arm.variant, limit=less(arm.variant.limit))
+            )
+            for arm in found
+        )
+
+    return msgspec.structs.replace(
+        experiment,
+        guests=guests,
+        limit=less(experiment.limit),
+        arms=arms(experiment.arms),
+        example=arms(experiment.example),
+        others=arms(experiment.others),
+    )

@@ -14,7 +14,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
-from autoballoon.lab.controller import Controller
+from autoballoon.lab.controller import Controller, config_text
 from autoballoon.lab.experiments import Arm, Experiment
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.hostload import host_load
@@ -40,21 +40,37 @@ class Setting(msgspec.Struct, frozen=True):
     image: GuestImage
     accel: Accel
     policy: str
+    """The controller's policy in arms that name none."""
     folder: Path
     """The results folder."""
     say: Say
     watch: Watch
 
 
+WAVE_MIB = 250
+"""What a guest of 512 MiB takes in a phase; others take in proportion to their size."""
+
+
+def guests_size(experiment: Experiment, arm: Arm) -> int:
+    """Bytes that all QEMUs of the arm take at most, when nothing limits them."""
+    sizes = (arm.variant.size_mib(number) * MIB for number in range(experiment.guests))
+    return sum(sizes) + experiment.guests * OVERHEAD
+
+
 def swap_size(experiment: Experiment) -> int:
-    """Bytes of swap that the experiment's guests could need at its limit, and some to spare."""
-    most = experiment.guests * (experiment.memory_mib * MIB + OVERHEAD)
-    return max(most - experiment.limit, 0) + SPARE
+    """Bytes of swap that the guests of any of its arms could need, and some to spare: the same in every arm."""
+    lacking = (guests_size(experiment, arm) - (experiment.limit_of(arm) or 0) for arm in limited(experiment))
+    return max(0, *lacking) + SPARE
+
+
+def limited(experiment: Experiment) -> list[Arm]:
+    """The arms that have a limit."""
+    return [arm for arm in experiment.every_arm if arm.limited]
 
 
 async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
     """The arm's run of that round. CouldNot when no guest can be started at all, or the controller cannot."""
-    limit = setting.experiment.limit if arm.limited else None
+    limit = setting.experiment.limit_of(arm)
     async with LabHost(limit=limit, swap=swap_size(setting.experiment), say=setting.say) as host:
         samples, told = Lines(setting.folder / "samples.jsonl"), Lines(setting.folder / "decisions.jsonl")
         eye = Instruments(
@@ -64,10 +80,13 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         controller: Controller | None = None
         async with eye.looking(), contextlib.AsyncExitStack() as stack:
             if arm.controller:
-                controller = Controller(
-                    capacity=f"cgroup:{host.group.path}", run=host.run, policy=setting.policy,
-                    keep=setting.folder, label=f"{arm.name}-{round_}",
+                text = config_text(
+                    capacity=f"cgroup:{host.group.path}", run=host.run, policy=arm.policy or setting.policy,
+                    overload=arm.overload,
                 )  # fmt: skip
+                controller = Controller(
+                    text=text, run=host.run, keep=setting.folder, label=f"{arm.name}-{round_}"
+                )
                 await stack.enter_async_context(controller)
                 await stack.enter_async_context(beside(_listen(controller, eye, told, arm.name, round_)))
             work = _Work(setting, arm, host, eye)
@@ -96,6 +115,17 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "notes": work.notes,
         },
     )
+
+
+def wave_of(experiment: Experiment, arm: Arm, number: int) -> dict[str, int]:
+    """The workload's parameters of the guest of that number."""
+    return {
+        "anon_mib": WAVE_MIB * arm.variant.size_mib(number) // 512,
+        **arm.variant.wave,
+        **experiment.wave,
+        "period_ms": experiment.period_ms,
+        "offset_ms": number * experiment.period_ms // experiment.guests,
+    }
 
 
 async def _listen(controller: Controller, eye: Instruments, told: Lines, arm: str, round_: int) -> None:
@@ -145,15 +175,14 @@ class _Work:
             self.notes.append(f"guest {number} did not boot: {error}")
 
     def _spec(self, number: int) -> VmSpec:
-        experiment = self._experiment
-        offset_ms = number * experiment.period_ms // experiment.guests
         return VmSpec(
             name=f"guest-{number}",
             image=self._setting.image,
             accel=self._setting.accel,
-            memory_mib=experiment.memory_mib,
+            memory_mib=self._arm.variant.size_mib(number),
+            swap_mib=self._experiment.guest_swap_mib,
             workload="wave",
-            params={**experiment.wave, "period_ms": experiment.period_ms, "offset_ms": offset_ms},
+            params=wave_of(self._experiment, self._arm, number),
             balloon=BALLOON + (",free-page-reporting=on" if self._arm.reporting else ""),
         )
 

@@ -13,12 +13,12 @@ from autoballoon.lab import results as kept
 from autoballoon.lab import tidy
 from autoballoon.lab.accel import Wanted, choose_accel
 from autoballoon.lab.commands import run as run_tool
-from autoballoon.lab.experiments import Arm, Experiment
+from autoballoon.lab.experiments import Arm, Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight
 from autoballoon.lab.progress import Progress
-from autoballoon.lab.run import OVERHEAD, Setting, run_once, swap_size
+from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
 from autoballoon.lab.vm import Accel
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import controller_line
@@ -34,6 +34,7 @@ class Wish(msgspec.Struct, frozen=True):
     arms: tuple[Arm, ...]
     rounds: int
     policy: str
+    """Of the controller, in arms that name none."""
     accel: Wanted
     beside: bool
     out: Path
@@ -49,13 +50,14 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
         progress.say(sentence)
     room = preflight(
         guests=wish.experiment.guests,
-        guest_size=wish.experiment.memory_mib * MIB + OVERHEAD,
-        swap=swap_size(wish.experiment),
+        guest_size=max(guests_size(wish.experiment, arm) for arm in wish.arms) // wish.experiment.guests,
+        swap=swap_size(wish.experiment) + wish.experiment.guests * wish.experiment.guest_swap_mib * MIB,
         beside=wish.beside,
     )
     if room.says:
         progress.say(room.says)
-    experiment = with_guests(wish.experiment, room.guests)
+    wish = with_room(wish, room.guests)
+    experiment = wish.experiment
     progress.guests = experiment.guests
     image = build_image(progress.say)
     accel = await choose_accel(wish.accel, image, progress.say)
@@ -81,13 +83,12 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     return results, folder
 
 
-def with_guests(experiment: Experiment, guests: int) -> Experiment:
-    """The experiment with so many guests, and a limit that leaves each the same share."""
-    if guests == experiment.guests:
-        return experiment
-    return msgspec.structs.replace(
-        experiment, guests=guests, limit=experiment.limit * guests // experiment.guests // MIB * MIB
-    )
+def with_room(wish: Wish, guests: int) -> Wish:
+    """The same wish with so many guests."""
+    experiment = with_guests(wish.experiment, guests)
+    names = {arm.name for arm in wish.arms}
+    arms = tuple(arm for arm in experiment.every_arm if arm.name in names)
+    return msgspec.structs.replace(wish, experiment=experiment, arms=arms)
 
 
 async def repeated_when_noisy(arm: Arm, once: Callable[[], Awaitable[Run]]) -> list[Run]:
@@ -120,7 +121,6 @@ def _summary(arm: Arm, run: Run) -> str:
 
 
 def _results(wish: Wish, setting: Setting, runs: dict[str, list[Run]]) -> Results:
-    limit = setting.experiment.limit
     return Results(
         experiment=setting.experiment.name,
         machine=machine(setting.image, setting.accel),
@@ -128,8 +128,8 @@ def _results(wish: Wish, setting: Setting, runs: dict[str, list[Run]]) -> Result
         arms=[
             ArmResult(
                 name=arm.name,
-                policy=wish.policy if arm.controller else None,
-                limit=limit if arm.limited else None,
+                policy=(arm.policy or wish.policy) if arm.controller else None,
+                limit=setting.experiment.limit_of(arm),
                 runs=list(runs[arm.name]),
             )
             for arm in wish.arms

@@ -25,11 +25,16 @@ class Note(msgspec.Struct, frozen=True):
     group: str
     swap: str
     run: str
+    scratch: str = ""
+    """The folder of the guests' own disks; empty in the notes of a lab that knew none."""
 
     @property
     def path(self) -> Path:
         """Where this note is kept."""
         return Path(f"{self.run}.json")
+
+    def _has_scratch(self) -> bool:
+        return self.scratch != "" and Path(self.scratch).exists()
 
     def remove_all(self) -> list[str]:
         """Remove what there is of it, and then the note. The sentences say what was removed and what could not be."""
@@ -39,6 +44,7 @@ class Note(msgspec.Struct, frozen=True):
             (f"the group {group.path}", group.exists, lambda: group.remove(since=self.owner)),
             (f"the swap file {swap.path}", swap.path.exists, swap.remove),
             (f"the folder {folder}", folder.exists, lambda: shutil.rmtree(folder)),
+            (f"the folder {self.scratch}", self._has_scratch, lambda: shutil.rmtree(self.scratch)),
         )
         failed = False
         for what, exists, remove in removals:
@@ -60,8 +66,9 @@ def begin(work: Path, notes: Path = NOTES) -> Note:
     assert owner is not None
     name = str(owner.pid)
     note = Note(
-        owner=owner, group=f"autoballoon-lab-{name}", swap=str(work / f"swap-{name}"), run=str(notes / name)
-    )
+        owner=owner, group=f"autoballoon-lab-{name}", swap=str(work / f"swap-{name}"), run=str(notes / name),
+        scratch=str(work / f"scratch-{name}"),
+    )  # fmt: skip
     try:
         notes.mkdir(parents=True, exist_ok=True)
         note.path.write_bytes(msgspec.json.encode(note))

@@ -13,6 +13,7 @@ from typing import Any, Literal
 import msgspec
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import MIB
 from autoballoon.lab.commands import last_line
 from autoballoon.lab.image import GuestImage
 
@@ -58,14 +59,17 @@ class VmSpec(msgspec.Struct, frozen=True):
     """The workload's own parameters (`ab.NAME=VALUE` on the kernel command line)."""
     balloon: str | None = BALLOON
     """The balloon's device line; None: a guest without a balloon."""
+    swap_mib: int = 0
+    """Swap of its own, on a disk of its own that is as new at each start; 0: none."""
     may_reset: bool = False
     """True: a reset boots the guest again; False: it ends QEMU."""
 
 
-def command(spec: VmSpec, ctl: Path, eye: Path) -> list[str]:
-    """QEMU's command line. The shared disk bypasses the host's page cache: only guest memory is to be charged."""
+def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> list[str]:
+    """QEMU's command line. Its disks bypass the host's page cache: only guest memory is to be charged."""
     words = {
         "ab.workload": spec.workload,
+        **({"ab.swap": "1"} if swap else {}),
         **{f"ab.{name}": str(value) for name, value in spec.params.items()},
     }
     append = " ".join(["console=ttyS0 quiet panic=-1", *(f"{name}={value}" for name, value in words.items())])
@@ -76,9 +80,19 @@ def command(spec: VmSpec, ctl: Path, eye: Path) -> list[str]:
         *("-kernel", str(spec.image.kernel), "-initrd", str(spec.image.initrd), "-append", append),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *("-drive", f"file={spec.image.disk},if=virtio,format=raw,readonly=on,cache=none,file.locking=off"),
+        *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
         *(("-device", spec.balloon) if spec.balloon else ()),
         *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
     ]  # fmt: skip
+
+
+def _new_disk(folder: Path, spec: VmSpec) -> Path:
+    folder.mkdir(exist_ok=True)
+    disk = folder / f"{spec.name}.swap"
+    with disk.open("wb") as file:
+        disk.chmod(0o600)
+        file.truncate(spec.swap_mib * MIB)
+    return disk
 
 
 class Vm:
@@ -102,16 +116,18 @@ class Vm:
         self._reader = asyncio.create_task(self._read())
 
     @classmethod
-    async def start(cls, spec: VmSpec, run: Path, enter: Sequence[Path]) -> "Vm":
+    async def start(cls, spec: VmSpec, run: Path, enter: Sequence[Path], scratch: Path | None = None) -> "Vm":
         """Start QEMU inside the groups whose cgroup.procs are `enter`; it dies when this process dies.
 
-        The sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp. CouldNot when QEMU is not installed.
+        The sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp; a swap disk is scratch/NAME.swap, and takes room there
+        only as it is used. CouldNot when QEMU is not installed.
         """
+        swap = _new_disk(scratch, spec) if scratch is not None and spec.swap_mib else None
         ctl, eye = run / "ctl" / f"{spec.name}.qmp", run / "eye" / f"{spec.name}.qmp"
         for socket in (ctl, eye):
             socket.parent.mkdir(parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
-        words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye)]
+        words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye, swap)]
         environment = {**os.environ, "ENTER": " ".join(str(procs) for procs in enter)}
         process = await asyncio.create_subprocess_exec(
             *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True

@@ -51,6 +51,12 @@ class Run(msgspec.Struct, frozen=True):
         return fmean(self.work_s) if self.work_s else None
 
     @property
+    def after_go_s(self) -> float | None:
+        """Wall seconds from the go until the last guest was done."""
+        go_s = self.extra.get("go_s")
+        return None if go_s is None else self.wall_s - go_s
+
+    @property
     def is_complete(self) -> bool:
         """Whether every guest finished its work."""
         return self.finished == self.guests
@@ -72,6 +78,16 @@ class ArmResult(msgspec.Struct, frozen=True):
     runs: list[Run]
 
     @property
+    def short(self) -> str:
+        """Its name without the variant's: ladder of ladder@fast."""
+        return self.name.partition("@")[0]
+
+    @property
+    def variant(self) -> str:
+        """The variant that it belongs to; empty where an experiment has none."""
+        return self.name.partition("@")[2]
+
+    @property
     def counted(self) -> list[Run]:
         """The runs that count: without the noisy ones, unless there are only noisy ones."""
         return [run for run in self.runs if not run.noisy] or self.runs
@@ -85,6 +101,16 @@ class Results(msgspec.Struct, frozen=True):
     command: str
     arms: list[ArmResult]
     v: int = 1
+
+    @property
+    def variants(self) -> list[str]:
+        """The names of all variants, in the table's order; one without a name where there are none."""
+        return list(dict.fromkeys(arm.variant for arm in self.arms if arm.variant)) or [""]
+
+    def within(self, variant: str, short: str) -> str:
+        """The name of that arm in that variant; of the one that all variants share, where there is no other."""
+        name = f"{short}@{variant}" if variant else short
+        return name if self.arm(name) else short
 
     def arm(self, name: str) -> ArmResult | None:
         """The arm of that name, when it was run at all."""

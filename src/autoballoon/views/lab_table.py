@@ -6,6 +6,7 @@ from statistics import fmean
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_results import ArmResult, Results, Run
+from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
 
 SEED = {
@@ -16,7 +17,7 @@ SEED = {
 """TIME (s), SWAP IN, SWAP OUT (pages) of the proposal of May 2013: 35 guests x 1 GiB, each building a kernel."""
 
 _HEAD = (
-    f"{'ARM':<14}{'RUN':>4}{'TIME(s)':>10}{'SWAP IN':>13}{'SWAP OUT':>13}"
+    f"{'ARM':<16}{'RUN':>4}{'TIME(s)':>10}{'SWAP IN':>13}{'SWAP OUT':>13}"
     f"{'FINISHED':>10}{'OOM':>5}{'WORST PHASE(s)':>16}"
 )
 
@@ -28,7 +29,7 @@ def _seconds(value: float | None, bound: str = "") -> str:
 def _row(arm: ArmResult, run: Run) -> str:
     bound = "" if run.is_complete else ">"
     return (
-        f"{arm.name:<14}{run.round:>4}{_seconds(run.time_s, bound):>10}{run.swap_in_pages:>13,}"
+        f"{arm.name:<16}{run.round:>4}{_seconds(run.time_s, bound):>10}{run.swap_in_pages:>13,}"
         f"{run.swap_out_pages:>13,}{f'{run.finished}/{run.guests}':>10}{run.guest_oom:>5}"
         f"{_seconds(run.worst_phase_s, bound):>16}{'  noisy' if run.noisy else ''}"
     )
@@ -38,7 +39,7 @@ def _seed_rows() -> Iterable[str]:
     yield "For comparison, the proposal of 2013 (35 guests x 1 GiB building kernels, 32 GB host):"
     for name, runs in SEED.items():
         for number, (time_s, swap_in, swap_out) in enumerate(runs, 1):
-            yield f"{name:<14}{number:>4}{time_s:>10}{swap_in:>13,}{swap_out:>13,}"
+            yield f"{name:<16}{number:>4}{time_s:>10}{swap_in:>13,}{swap_out:>13,}"
     yield "  on against off, mean: swap in 713x fewer, out 75x fewer"
 
 
@@ -77,6 +78,8 @@ def _cost_rows(results: Results) -> Iterable[str]:
 def headline(results: Results) -> str:
     """One sentence: what the controller changed, as means over the rounds in which both arms ran."""
     pairs = list(results.pairs("on", "off"))
+    if not pairs and results.variants != [""]:
+        return _best_in_each(results)
     if not pairs:
         return f"{results.experiment}: {', '.join(arm.name for arm in results.arms)} measured."
     on, off = ([pair[side] for pair in pairs] for side in (0, 1))
@@ -87,6 +90,17 @@ def headline(results: Results) -> str:
         f"With autoballoon the host swapped in {into(on)} pages instead of {into(off)} and out {out(on)} instead of "
         f"{out(off)}; its guests were busy for {_mean_time(on)} instead of {_mean_time(off)}{endless}."
     )
+
+
+def _best_in_each(results: Results) -> str:
+    """Which arm with a limit lost the least time, variant by variant."""
+    limited = [arm for arm in results.arms if arm.limit is not None]
+    told = [
+        f"{best[0]} in {variant} ({best[1]:.2f}x)"
+        for variant in results.variants
+        if (best := best_of(results, variant, [arm for arm in limited if arm.variant == variant]))
+    ]
+    return f"Least busy time over the yardstick's: {', '.join(told) or 'not known'}."
 
 
 def _mean(pages: Callable[[Run], int]) -> Callable[[Sequence[Run]], str]:
@@ -140,7 +154,7 @@ def table(results: Results) -> str:
     """Everything as text, ready to print."""
     lines = [f"{results.experiment}: {conditions(results)}", "", _HEAD]
     lines += [_row(arm, run) for arm in results.arms for run in arm.runs]
-    lines += ["", *_ratio_rows(results), ""]
+    lines += ["", *side_by_side(results), "", *_ratio_rows(results), ""]
     if results.experiment == "wave":
         lines += [*_seed_rows(), ""]
     lines += [*_cost_rows(results), ""]

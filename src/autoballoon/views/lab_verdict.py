@@ -15,6 +15,8 @@ from autoballoon.views.lab_results import Results, Run
 CPU_SHARE = 0.03
 CONTROLLER_RSS = 60 * MIB
 HOSTLOAD_PAGES = 1000
+TIED = 1.05
+"""Busy times this close count as the same: runs of one arm differ by more than that from round to round."""
 
 
 class Verdict(msgspec.Struct, frozen=True):
@@ -62,13 +64,13 @@ _IN: tuple[str, Pages] = ("in", lambda run: run.swap_in_pages)
 _OUT: tuple[str, Pages] = ("out", lambda run: run.swap_out_pages)
 
 
-def _fewer(results: Results, base: str, way: tuple[str, Pages], least: float) -> Verdict:
-    """Swapping of `on` against `base`, one way, in every round: the worst round speaks."""
+def _fewer(results: Results, base: str, way: tuple[str, Pages], least: float, arm: str = "on") -> Verdict:
+    """Swapping of `arm` against `base`, one way, in every round: the worst round speaks."""
     direction, pages = way
-    asks = f"on swaps {direction} at least {least:g}x fewer pages than {base}, in every run"
-    pairs = [(pages(b), pages(a)) for a, b in results.pairs("on", base)]
+    asks = f"{arm} swaps {direction} at least {least:g}x fewer pages than {base}, in every run"
+    pairs = [(pages(b), pages(a)) for a, b in results.pairs(arm, base)]
     if not pairs:
-        return Verdict(asks, f"{base} and on were not both run", None)
+        return Verdict(asks, f"{base} and {arm} were not both run", None)
     without, with_ = min(pairs, key=lambda pair: factor(*pair))
     if without == 0 and with_ == 0:
         return Verdict(asks, f"{base} did not swap {direction} either", None)
@@ -77,11 +79,11 @@ def _fewer(results: Results, base: str, way: tuple[str, Pages], least: float) ->
     )
 
 
-def _time_at_most(results: Results, base: str, most: float) -> Verdict:
-    asks = f"busy time of on is at most {most:.3g} x that of {base} (median of paired rounds)"
-    ratios = time_ratios(results, "on", base)
+def _time_at_most(results: Results, base: str, most: float, arm: str = "on") -> Verdict:
+    asks = f"busy time of {arm} is at most {most:.3g} x that of {base} (median of paired rounds)"
+    ratios = time_ratios(results, arm, base)
     if not ratios:
-        return Verdict(asks, f"{base} and on were not both run", None)
+        return Verdict(asks, f"{base} and {arm} were not both run", None)
     return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
 
 
@@ -94,7 +96,11 @@ def _worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
 
 
 def _balanced(results: Results) -> list[tuple[str, Run]]:
-    return [(arm.name, run) for arm in results.arms if arm.policy is not None for run in arm.runs]
+    """The runs with a controller; beside the rules of others, those of the ladder alone."""
+    judged = [arm for arm in results.arms if arm.policy is not None]
+    if results.experiment == "peers":
+        judged = [arm for arm in judged if arm.policy == "ladder"]
+    return [(arm.name, run) for arm in judged for run in arm.runs]
 
 
 def _harmless(results: Results) -> Iterable[Verdict]:
@@ -146,16 +152,64 @@ def _wave_1600(results: Results) -> Iterable[Verdict]:
     yield _time_at_most(results, "off", 1 / 2)
 
 
+def _peers(results: Results) -> Iterable[Verdict]:
+    """The ladder against each other arm of its variant: the best of them speaks."""
+    for variant in results.variants:
+        ladder = results.within(variant, "ladder")
+        others = [
+            arm.name
+            for arm in results.arms
+            if arm.variant == variant and arm.runs and arm.short not in ("ladder", "yardstick")
+        ]
+        asks = (
+            f"busy time of {ladder} is at most {TIED:g} x that of every other arm (median of paired rounds)"
+        )
+        ratios = {other: median(found) for other in others if (found := time_ratios(results, ladder, other))}
+        best = max(ratios, key=lambda other: ratios[other], default=None)
+        if best is None:
+            yield Verdict(asks, f"{ladder} and another arm were not both run", None)
+            continue
+        yield Verdict(asks, f"{ratios[best]:.2f} x that of {best}, the best of them", ratios[best] <= TIED)
+        asks = f"{ladder} swaps no more pages than any other arm, within {HOSTLOAD_PAGES}, in every run"
+        more = {other: _most_more(results, ladder, other) for other in ratios}
+        best = max(more, key=lambda other: more[other])
+        yield Verdict(asks, f"{more[best]:+,} pages against {best}", more[best] <= HOSTLOAD_PAGES)
+
+
+def _most_more(results: Results, name: str, other: str) -> int:
+    """By how many pages one arm swapped more than the other in the worst of the rounds that both ran."""
+    return max(
+        one.swap_in_pages + one.swap_out_pages - two.swap_in_pages - two.swap_out_pages
+        for one, two in results.pairs(name, other)
+    )
+
+
+def _over(results: Results) -> Iterable[Verdict]:
+    """host-swap as `on` in the wave of that size; the others no slower than without a controller."""
+    for variant, most in (("2000", 1 / 3), ("1600", 1 / 2)):
+        off, host_swap = f"off@{variant}", f"host-swap@{variant}"
+        if variant == "2000":
+            yield _fewer(results, off, _IN, 10, host_swap)
+            yield _fewer(results, off, _OUT, 10, host_swap)
+        yield _time_at_most(results, off, most, host_swap)
+        for choice in ("guest-swap", "suspend"):
+            yield _time_at_most(results, off, 1, f"{choice}@{variant}")
+
+
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every criterion that is stated for this experiment at this size; those of `wave` are for eight guests."""
+    """Every criterion stated for this experiment at this size; those of `wave` and `over` are for eight guests."""
     limits = {arm.limit for arm in results.arms if arm.limit is not None}
     guests = {run.guests for arm in results.arms for run in arm.runs}
     found: list[Verdict] = []
     if results.experiment == "hostload":
         found.extend(_hostload(results))
+    elif results.experiment == "peers":
+        found.extend(_peers(results))
+    elif results.experiment == "over" and guests == {8}:
+        found.extend(_over(results))
     elif results.experiment == "wave" and guests == {8} and len(limits) == 1:
         rules = _WAVE.get(limits.pop())
         found.extend(rules(results) if rules else ())

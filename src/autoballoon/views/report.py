@@ -5,6 +5,7 @@ from html import escape
 
 import msgspec
 
+from autoballoon.views import lab_side as side
 from autoballoon.views import report_figures as figures
 from autoballoon.views.lab_results import Results, Sample, Told
 from autoballoon.views.lab_table import conditions, controller_line, headline, notes
@@ -38,7 +39,8 @@ def page(results: Results, samples: Sequence[Sample], told: Sequence[Told], plot
         f"<script>{plotly_js}</script></head><body><main>",
         f"<h1>autoballoon lab: {escape(results.experiment)}</h1><p class='lead'>{escape(headline(results))}</p>",
         f"<p class='small'>{escape(conditions(results))}</p>",
-        _section("Off against on", _table(results)),
+        *([_section("Side by side", _side_by_side(results))] if results.variants != [""] else []),
+        _section("Run by run" if results.variants != [""] else "Off against on", _table(results)),
         _section("What it must reach", _criteria(results)),
         *_pictures(results, samples, told),
         _section("How it was made", _made(results)),
@@ -83,6 +85,16 @@ def _table(results: Results) -> str:
             )))  # fmt: skip
     said = "".join(f"<p class='small'>{escape(note)}</p>" for note in notes(results))
     return f"<table>{_row(head, 'th')}{''.join(rows)}</table>{said}"
+
+
+def _side_by_side(results: Results) -> str:
+    """An arm a row, three columns for each variant: busy time over the yardstick's, wall seconds, pages swapped."""
+    titles = [f"{escape(variant)}: {column}" for variant in results.variants for column in side.HEAD]
+    body = "".join(
+        _row([escape(short), *(escape(word) for found in cells for word in side.words(found))])
+        for short, cells in side.rows(results)
+    )
+    return f"<table>{_row(['arm', *titles], 'th')}{body}</table>"
 
 
 def _criteria(results: Results) -> str:

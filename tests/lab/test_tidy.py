@@ -1,0 +1,49 @@
+"""What a lab notes about itself, and what is removed by it. No real group, swap or guest is made."""
+
+import os
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from autoballoon.lab import tidy
+from autoballoon.lab.processes import Identity, identify
+
+DEAD = Identity(pid=2**22 + 1, started=1, boot="no such boot")
+
+
+def test_the_folder_of_the_guests_disks_is_removed_with_the_rest(tmp_path: Path) -> None:
+    note = tidy.begin(tmp_path, tmp_path / "notes")
+    scratch = tmp_path / f"scratch-{os.getpid()}"
+    scratch.mkdir()
+    (scratch / "guest-0.swap").write_bytes(b"x")
+    assert f"removed the folder {scratch}" in note.remove_all()
+    assert not scratch.exists()
+    assert not note.path.exists()
+
+
+def test_a_note_that_knows_no_such_folder_removes_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a lab of an older version left it: an empty path would be the current folder."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "precious").touch()
+    notes = tmp_path / "notes"
+    notes.mkdir()
+    old = {
+        "owner": DEAD,
+        "group": "autoballoon-lab-x",
+        "swap": str(tmp_path / "swap"),
+        "run": str(notes / "x"),
+    }
+    (notes / "x.json").write_bytes(msgspec.json.encode(old))
+    assert tidy.sweep(notes) == []
+    assert (tmp_path / "precious").exists()
+    assert not (notes / "x.json").exists()
+
+
+def test_the_note_of_a_lab_that_runs_is_left_alone(tmp_path: Path) -> None:
+    assert identify(os.getpid()) is not None
+    note = tidy.begin(tmp_path, tmp_path / "notes")
+    assert tidy.sweep(tmp_path / "notes") == []
+    assert note.path.exists()

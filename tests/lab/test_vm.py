@@ -1,0 +1,66 @@
+"""QEMU's command line and the guest's own disk, without QEMU."""
+
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.lab import vm
+from autoballoon.lab.accel import TCG
+from autoballoon.lab.image import GuestImage
+from autoballoon.lab.vm import Vm, VmSpec, command
+
+IMAGE = GuestImage(
+    kernel=Path("/cache/vmlinuz"),
+    initrd=Path("/cache/initrd"),
+    disk=Path("/cache/disk"),
+    kernel_version="6.1",
+)
+CTL, EYE = Path("/run/ctl/g.qmp"), Path("/run/eye/g.qmp")
+
+
+def words(spec: VmSpec, swap: Path | None = None) -> list[str]:
+    return command(spec, CTL, EYE, swap)
+
+
+def test_a_guest_has_the_size_and_the_parameters_that_it_is_given() -> None:
+    said = words(VmSpec(name="g", image=IMAGE, accel=TCG, memory_mib=768, params={"anon_mib": 375}))
+    assert said[said.index("-m") + 1] == "768"
+    assert "ab.anon_mib=375" in said[said.index("-append") + 1]
+
+
+def test_a_swap_disk_comes_after_the_data_and_the_kernel_is_told() -> None:
+    spec = VmSpec(name="g", image=IMAGE, accel=TCG, swap_mib=512)
+    said, plain = words(spec, Path("/cache/scratch-7/g.swap")), words(spec)
+    drives = [said[n + 1] for n, word in enumerate(said) if word == "-drive"]
+    assert [drive.partition(",")[0] for drive in drives] == [
+        "file=/cache/disk",
+        "file=/cache/scratch-7/g.swap",
+    ]
+    assert "readonly" not in drives[1] and "cache=none" in drives[1]
+    assert "ab.swap=1" in said[said.index("-append") + 1]
+    assert plain.count("-drive") == 1 and "ab.swap" not in plain[plain.index("-append") + 1]
+
+
+async def test_a_disk_is_as_new_at_each_start_and_takes_no_room(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vm, "QEMU", "true")
+    spec = VmSpec(name="g", image=IMAGE, accel=TCG, swap_mib=64)
+    disk = tmp_path / "scratch" / "g.swap"
+    for _ in range(2):
+        async with await Vm.start(spec, tmp_path / "run", (), disk.parent) as started:
+            await started.wait()
+        assert (disk.stat().st_size, disk.stat().st_blocks) == (64 * MIB, 0)
+        assert disk.stat().st_mode & 0o077 == 0
+        disk.write_bytes(b"x" * 2 * MIB)
+
+
+async def test_a_guest_without_swap_leaves_no_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(vm, "QEMU", "true")
+    spec = VmSpec(name="g", image=IMAGE, accel=TCG)
+    async with await Vm.start(spec, tmp_path / "run", (), tmp_path / "scratch") as started:
+        await started.wait()
+    assert not (tmp_path / "scratch").exists()
