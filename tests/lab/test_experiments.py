@@ -147,8 +147,8 @@ def test_a_variant_has_its_own_waves_and_the_call_the_last_word() -> None:
     assert wave_of(peers, slow, 2) == {
         "anon_mib": 250,
         "rate_mib": 25,
-        "period_ms": 20_000,
-        "offset_ms": 5000,
+        "period_ms": 30_000,
+        "offset_ms": 7500,
     }
     called = msgspec.structs.replace(peers, wave={"rate_mib": 60, "phases": 1})
     assert wave_of(called, slow, 0)["rate_mib"] == 60

@@ -21,7 +21,7 @@ from autoballoon.core.track import Health, Track
 from autoballoon.core.turn import Move, Turn
 from autoballoon.core.units import MIB, Portion, page_floor
 
-CALM_S = 5.0
+CALM_S = 10.0
 """Room has to be there for so long before it is given to those who would only keep cache or nothing in it."""
 CALM_GROWTH = 8 * MIB
 """Bytes a second; a guest that grows faster is worth asking again before it can reach its edge."""
@@ -107,19 +107,20 @@ class Engine:
         return frozenset(wanted)
 
     def suspects(self, state: State, now: float) -> frozenset[str]:
-        """Guests that could reach their edge before the next regular reading, if they began to grow now.
+        """Guests that could be at their edge by now, if they began to grow as fast as they can after their reading.
 
         Asking costs several commands; a guest whose processors stand still cannot grow, so ask those that run.
         """
-        watch = state.wishes.watch if state.wishes is not None else {}
-        return frozenset(
-            key
-            for key, track in state.tracks.items()
-            if track.health is Health.OK
-            and track.reading is not None
-            and now - track.reading.taken_at >= SUSPECT_S
-            and track.reading.available < watch.get(key, 0)
-        )
+        edges, peaks = ({}, {}) if state.wishes is None else (state.wishes.edges, state.wishes.peaks)
+        found = set()
+        for key, track in state.tracks.items():
+            reading = track.reading
+            if track.health is not Health.OK or reading is None:
+                continue
+            age_s = now - reading.taken_at
+            if age_s >= SUSPECT_S and reading.available - age_s * peaks.get(key, 0.0) < edges.get(key, 0):
+                found.add(key)
+        return frozenset(found)
 
     def lacks_room(self, state: State) -> bool:
         """Whether a guest still waits for memory that it needs, so that a tick is due as soon as some is free."""

@@ -4,11 +4,11 @@ from autoballoon.core.model import Guest, Reason
 from autoballoon.core.track import Track
 from autoballoon.core.units import MIB
 
-EVERY_S = 5.0
-"""While the host is not short a guest shrinks at most once in this time."""
-PART = 0.25
-"""... and then by this part of the way at most (Xen's self-balloon took an eighth a second)."""
-SHORT_DEAD_BAND = 8 * MIB
+EVERY_S = 10.0
+"""While the host is not short a guest shrinks at most once in this time ..."""
+PART = 20
+"""... and then by one part in this many of its maximum: nobody waits for it, and each move costs both sides."""
+SHORT_DEAD_BAND = 16 * MIB
 """While the host is short, what is not more than this is not worth taking."""
 
 
@@ -24,4 +24,4 @@ def paced_shrink(guest: Guest, track: Track, size: int, *, now: float) -> tuple[
         return track.target, Reason.SMALL
     if now - track.paced_at < EVERY_S:
         return track.target, Reason.PACED
-    return track.target - max(round(gap * PART), min(gap, 2 * dead_band(guest))), None
+    return track.target - min(gap, max(guest.max // PART, 2 * dead_band(guest))), None

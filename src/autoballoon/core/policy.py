@@ -48,8 +48,8 @@ class Wishes(msgspec.Struct, frozen=True):
     """Overload: bytes by which needs exceed the pool, and charges may."""
     edges: Mapping[str, int] = {}
     """Available memory (bytes) below which a guest is near its edge, by key."""
-    watch: Mapping[str, int] = {}
-    """Available memory (bytes) below which a guest could reach its edge before the next regular reading."""
+    peaks: Mapping[str, float] = {}
+    """How fast a guest may begin to grow, bytes a second, by key."""
 
 
 class Policy(Protocol):

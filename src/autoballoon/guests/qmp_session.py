@@ -244,7 +244,7 @@ class Session:
         self._nudge.set()
 
     async def _follow_balloon(self, wire: Wire, known: Known) -> None:
-        """See where the balloon is; when it has arrived or stands still, have statistics taken that belong to it."""
+        """See where the balloon is, until it has arrived or stands still."""
         self._follow_at = self._terms.clock() + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
         if self._device is not None and known.driver is False:
             await self._read_driver(self._device, known)
@@ -256,7 +256,6 @@ class Session:
         if arrived or self._terms.clock() >= self._follow_until:
             self._follow_until = 0.0
             if not self._grows:
-                await self.ask()
                 self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:

@@ -24,8 +24,6 @@ HOST_REACT_S = 0.7
 """From that to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
 RUN_S = 0.7
 """A guest that is growing gets room for so long: fewer and larger moves."""
-READING_S = 1.0
-"""Between two regular readings: QEMU polls statistics in whole seconds."""
 RATE_S = 0.5
 """Growth is measured over at least this time: sizes and statistics are not of quite the same moment."""
 PEAK_HALF_S = 120.0
@@ -108,7 +106,7 @@ class Ladder:
         cushion = self._cushion(memory, pool)
         rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key]) for guest in movable]
         sizes, excess = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
-        wishes, edges, watch = {}, {}, {}
+        wishes, edges, peaks = {}, {}, {}
         for guest, rung, size in zip(movable, rungs, sizes, strict=True):
             track = sight.tracks[guest.key]
             wishes[guest.key] = Wish(
@@ -120,8 +118,8 @@ class Ladder:
                 numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
             )
             edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
-            watch[guest.key] = edges[guest.key] + round(memory.habits[guest.key].peak * READING_S)
-        return Wishes(memory=memory, wishes=wishes, cushion=cushion, excess=excess, edges=edges, watch=watch)
+            peaks[guest.key] = memory.habits[guest.key].peak
+        return Wishes(memory=memory, wishes=wishes, cushion=cushion, excess=excess, edges=edges, peaks=peaks)
 
     def _cushion(self, memory: Memory, pool: int) -> int:
         least, most = round(pool * CUSHION_MIN), round(pool * CUSHION_MAX)
