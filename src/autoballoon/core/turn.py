@@ -199,6 +199,10 @@ class Turn:
             for case in cases:
                 self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
             return
+        for case in cases:
+            if case.wish.at_once:
+                self._shrink(case, case.size, guard.bars_shrink(case.track, self.now))
+        cases = [case for case in cases if not case.wish.at_once]
         if self._missing is None:
             for case in cases:
                 size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
