@@ -213,6 +213,16 @@ def test_who_waits_for_room_is_known_until_it_has_it() -> None:
     assert not world.engine.lacks_room(world.state)
 
 
+def test_in_an_overload_too_targets_come_to_rest() -> None:
+    world = World([Tame(f"g{i}", burst(20, 60, 300)) for i in range(4)], 1000 * MIB)
+    world.run(100)
+    moves = [len(guest.moves) for guest in world.guests]
+    world.run(100)
+    assert world.state.wishes is not None
+    assert world.state.wishes.excess > 0
+    assert [len(guest.moves) for guest in world.guests] == moves
+
+
 def test_leaving_hands_back_what_is_free() -> None:
     world = World([Tame("a", steady(60)), Tame("b", burst(5, 60, 400))], 800 * MIB)
     world.run(30)

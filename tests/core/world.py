@@ -1,10 +1,10 @@
 """A small world on virtual time for the engine's tests: honest guests, one host, one loop like the daemon's."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from autoballoon.core.engine import Engine, Rules, State
-from autoballoon.core.model import Guest, Host, SetTarget, Snapshot, Stay
+from autoballoon.core.model import AnyDecision, Guest, Host, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
 
@@ -28,6 +28,14 @@ class Tame:
     overhead: int = 40 * MIB
     obeys: bool = True
     speaks: bool = True
+    may_suspend: bool = False
+    pid: int | None = 1
+    running: bool = True
+    orders: bool = True
+    """It can be stopped and resumed."""
+    swap_total: int | None = None
+    """Swap of its own, as a guest side would tell; what of its need does not fit goes there."""
+    swap_used: int = 0
     actual: int = 0
     target: int = 0
     used: int = 20 * MIB
@@ -36,6 +44,12 @@ class Tame:
     said: dict[str, int] = field(default_factory=dict)
     said_at: float | None = None
     starved: float = 0.0
+    swapped: int = 0
+    """By the host."""
+    ran: float = 0.0
+    """Seconds that it ran with all it uses in RAM."""
+    stops: list[float] = field(default_factory=list)
+    """When it was stopped and let run, in turn."""
     moves: list[tuple[float, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -44,6 +58,9 @@ class Tame:
 
     def live(self, now: float) -> None:
         """One STEP_S of its life."""
+        if not self.running:
+            return
+        self.ran += STEP_S if self.swapped < MIB else 0
         if now >= self.boot_s and self.obeys:
             step = round(self.rate * STEP_S)
             reach = max(self.target, self.used + 2 * MIB)  # a guest cannot give up what is in use
@@ -53,8 +70,10 @@ class Tame:
                 self.actual = min(self.target, self.actual + step)
         want = self.need(now)
         room = self.actual - 4 * MIB
+        if self.swap_total is not None:
+            self.swap_used = min(self.swap_total, max(0, want - room))
         self.used = min(want, room) // PAGE * PAGE
-        self.starved += max(0, want - self.used) * STEP_S
+        self.starved += max(0, want - self.used - self.swap_used) * STEP_S
         spare = self.actual - self.used
         if now >= self.boot_s:
             self.cache = min(spare, self.cache_want, self.cache + round(self.cache_rate * STEP_S))
@@ -62,7 +81,7 @@ class Tame:
 
     def speak(self, now: float) -> None:
         """Take statistics."""
-        if now >= self.boot_s and self.speaks:
+        if now >= self.boot_s and self.speaks and self.running:
             spare = self.actual - self.used
             self.said = {
                 "total": self.max,
@@ -82,16 +101,21 @@ class Tame:
             floor=self.floor,
             ceiling=self.ceiling,
             shares=self.shares,
-            pid=1,
+            pid=self.pid,
+            running=self.running,
+            may_suspend=self.may_suspend,
             age_s=None if self.said_at is None else now - self.said_at,
             up_s=now,
             driver=now >= self.boot_s,
-            resident=self.touched,
+            resident=self.touched - self.swapped,
+            swapped=self.swapped,
             overhead=self.overhead,
             total=self.said.get("total"),
             available=self.said.get("available"),
             free=self.said.get("free"),
             caches=self.said.get("caches"),
+            swap_total=self.swap_total,
+            swap_used=None if self.swap_total is None else self.swap_used,
         )
 
 
@@ -104,7 +128,9 @@ class World:
         capacity: int,
         other: Callable[[float], int] = lambda now: 0,
         rules: Rules | None = None,
+        swap: int = 0,
     ) -> None:
+        """`swap`: bytes a second that the host can swap in, and out; 0: it cannot."""
         self.guests, self.capacity, self.other = guests, capacity, other
         self.engine = Engine(rules or Rules(reserve=Portion(share=0.05)), policy_named("ladder"))
         self.state: State = self.engine.start()
@@ -112,27 +138,58 @@ class World:
         self.over = 0
         """The most by which the host was ever overcommitted in fact, bytes."""
         self.asks = 0
-        self.decisions: list[tuple[float, SetTarget | Stay]] = []
+        self.swap = swap
+        self.swap_in = self.swap_out = 0
+        self.decisions: list[tuple[float, AnyDecision]] = []
+
+    @property
+    def free(self) -> int:
+        """Negative when the host is overcommitted."""
+        held = sum(guest.touched - guest.swapped + guest.overhead for guest in self.guests)
+        return self.capacity - self.other(self.now) - held
+
+    def page(self) -> None:
+        """One STEP_S of the host's swapping: guests that run bring back what they miss, stopped ones go out first."""
+        most = round(self.swap * STEP_S)
+        for guest in self.guests:
+            back = min(guest.swapped, most) if guest.running else 0
+            guest.swapped -= back
+            self.swap_in += back
+            most -= back
+        most = round(self.swap * STEP_S)
+        for guest in sorted(self.guests, key=lambda guest: (guest.running, guest.swapped - guest.touched)):
+            away = max(0, min(most, -self.free, guest.touched - guest.swapped))
+            guest.swapped += away
+            self.swap_out += away
+            most -= away
 
     def snapshot(self) -> Snapshot:
         """What sensing would see now."""
-        held = sum(guest.touched + guest.overhead for guest in self.guests)
-        free = self.capacity - self.other(self.now) - held
+        free = self.free
         self.over = max(self.over, -free)
-        host = Host(capacity=self.capacity, available=max(0, free))
+        host = Host(
+            capacity=self.capacity, available=max(0, free), swap_in=self.swap_in, swap_out=self.swap_out
+        )
         return Snapshot(host=host, guests=tuple(guest.shown(self.now) for guest in self.guests))
 
-    def tick(self) -> tuple[SetTarget | Stay, ...]:
+    def tick(self) -> tuple[AnyDecision, ...]:
         """Sense, step, act."""
         self.state, decisions = self.engine.step(self.state, self.snapshot(), self.now)
+        self.carry_out(decisions)
+        return decisions
+
+    def carry_out(self, decisions: Iterable[AnyDecision]) -> None:
+        """Do what was decided."""
         by_key = {guest.key: guest for guest in self.guests}
         for decision in decisions:
             self.decisions.append((self.now, decision))
+            guest = by_key[decision.key]
             if isinstance(decision, SetTarget):
-                guest = by_key[decision.key]
                 guest.target = decision.size
                 guest.moves.append((self.now, decision.size))
-        return decisions
+            elif isinstance(decision, Suspend | Resume) and guest.orders:
+                guest.running = isinstance(decision, Resume)
+                guest.stops.append(self.now)
 
     def run(self, seconds: float) -> None:
         """Let time pass as the daemon does: a tick a second, asks five times a second, early ticks."""
@@ -142,6 +199,7 @@ class World:
                 guest.live(self.now)
                 if n % 20 == (i * 7) % 20:
                     guest.speak(self.now)
+            self.page()
             self.snapshot()
             due = n % 20 == 0
             if n % 4 == 0:

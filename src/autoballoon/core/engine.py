@@ -1,24 +1,27 @@
 """The engine: one step from what was seen to what is to be done.
 
-    health (may this guest be moved?) -> wish (the policy) -> pace (how fast) -> guard (the last word)
+    health (may this guest be moved?) -> wish (the policy) -> overload (who runs, when not all fit)
+        -> pace (how fast) -> guard (the last word)
 
 `step` is pure and is shared by the daemon, the simulator, the replay of a recording and `plan`. An Engine is
 immutable: a reload makes a new one and keeps the state.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from autoballoon.core import guard
 from autoballoon.core.health import observe
-from autoballoon.core.model import Guest, Reason, SetTarget, Snapshot
+from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot
+from autoballoon.core.overload import Load, control
+from autoballoon.core.pause import SPARE_S, follow, resume, still_owed
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Health, Track
-from autoballoon.core.turn import Move, Turn
+from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, Portion, page_floor
 
 CALM_S = 10.0
@@ -49,6 +52,8 @@ class State(msgspec.Struct, frozen=True):
     wished_at: float = -1e9
     roomy_since: float | None = None
     """The host has had more room than its cushion since then."""
+    load: Load = Load()
+    """Load control: whom we have stopped, and whose turn it is."""
 
 
 class Engine:
@@ -58,36 +63,64 @@ class Engine:
         self.rules = rules
         self.policy = policy
 
-    def start(self) -> State:
-        """The state of an engine that has seen nothing."""
-        return State(tracks={}, memory=self.policy.start())
+    def start(self, owed: Mapping[str, int] | None = None) -> State:
+        """The state of an engine that has seen nothing.
 
-    def step(self, state: State, snapshot: Snapshot, now: float) -> tuple[State, tuple[Move, ...]]:
+        `owed`: guests that an earlier one stopped, by key, with their QEMU process; they are to run again.
+        """
+        return State(tracks={}, memory=self.policy.start(), load=Load(owed=owed or {}))
+
+    def take_over(self, state: State) -> State:
+        """The state of another engine to go on from: what is known of the guests stays, its policy's memory goes."""
+        return msgspec.structs.replace(state, memory=self.policy.start(), wishes=None, wished_at=-1e9)
+
+    def step(self, state: State, snapshot: Snapshot, now: float) -> tuple[State, tuple[AnyDecision, ...]]:
         """Decide once: exactly one decision for each guest of the snapshot, in its order.
 
         `now` is monotonic seconds. Same state, snapshot and time: same decisions (I9).
         """
-        tracks = {g.key: observe(state.tracks.get(g.key), g, now) for g in snapshot.guests}
+        tracks, owed = self._observed(state, snapshot, now)
         account = account_of(snapshot, tracks, self.rules.reserve)
-        movable = tuple(g for g in snapshot.guests if tracks[g.key].health is Health.OK)
+        movable = tuple(
+            g for g in snapshot.guests if tracks[g.key].health is Health.OK and tracks[g.key].pause is None
+        )
+        sight = Sight(snapshot, account, tracks, movable, self._overload)
         wishes, wished_at = state.wishes, state.wished_at
         every_s = self.policy.every_s
         if wishes is None or now - wished_at >= every_s:
-            sight = Sight(snapshot, account, tracks, movable, self.rules.overload)
             wishes = self.policy.wish(state.memory, sight, now)
             # Ticks come a little early or late; counted from when it was due, a look each 10 s stays one each 10 s.
             wished_at = wished_at + every_s if now - wished_at < 2 * every_s else now
         account = msgspec.structs.replace(account, cushion=wishes.cushion)
+        first = control(msgspec.structs.replace(state.load, owed=owed), sight, wishes, now)
 
         roomy_since = None
         if account.room > account.cushion:
             roomy_since = now if state.roomy_since is None else state.roomy_since
         calm = roomy_since is not None and now - roomy_since >= CALM_S
-        turn = Turn(snapshot, tracks, account, wishes, now, raw=self.policy.raw, calm=calm)
-        decisions = turn.decide()
+        turn = Turn(snapshot, tracks, account, first.wishes, now, raw=self.policy.raw, calm=calm)
+        decisions = tuple(first.decisions.get(move.key, move) for move in turn.decide())
         if not self.rules.dry_run:
-            tracks.update(turn.moved)
-        return State(tracks, wishes.memory, account, wishes, wished_at, roomy_since), decisions
+            tracks.update({k: track for k, track in turn.moved.items() if k not in first.decisions})
+            tracks.update(first.tracks)
+        after = State(tracks, wishes.memory, account, wishes, wished_at, roomy_since, first.load)
+        return after, decisions
+
+    @property
+    def _overload(self) -> str:
+        """What is done about an overload: a published rule knows no such thing."""
+        return "host-swap" if self.policy.raw else self.rules.overload
+
+    @staticmethod
+    def _observed(state: State, snapshot: Snapshot, now: float) -> tuple[dict[str, Track], Mapping[str, int]]:
+        """The tracks brought up to date, and who is stopped by us and out of sight."""
+        tracks, owed = {}, state.load.owed
+        for guest in snapshot.guests:
+            track = observe(state.tracks.get(guest.key), guest, now)
+            if track.pause is not None or owed:
+                track = follow(track, guest, now, owed.get(guest.key))
+            tracks[guest.key] = track
+        return tracks, still_owed(owed, state.tracks, snapshot.guests)
 
     def curious(self, state: State, now: float) -> frozenset[str]:
         """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""
@@ -138,19 +171,47 @@ class Engine:
         edge = state.wishes.edges.get(guest.key, 0) if state.wishes is not None else 0
         return guest.available < edge
 
-    def farewell(self, state: State, snapshot: Snapshot, now: float) -> tuple[Move, ...]:
-        """Leaving: hand back what the pool allows, in one step, to the guests that we have made smaller.
+    def release(self, state: State, snapshot: Snapshot, now: float) -> tuple[State, tuple[Resume, ...]]:
+        """Let everybody run that we stopped, whatever the rules; the state remembers that they were told so."""
+        return self._released(state, snapshot, now, Reason.RELEASE)
 
-        Nobody will shrink anybody after this, so only what is free now is handed out, and nobody is shrunk.
+    def _released(
+        self, state: State, snapshot: Snapshot, now: float, why: Reason
+    ) -> tuple[State, tuple[Resume, ...]]:
+        tracks, owed = self._observed(state, snapshot, now)
+        orders = []
+        for guest in snapshot.guests:
+            track = tracks[guest.key]
+            if track.pause is not None:
+                order, tracks[guest.key] = resume(guest, track, why, {}, now)
+                orders.append(order)
+        load = msgspec.structs.replace(state.load, owed=owed)
+        return msgspec.structs.replace(state, tracks=tracks, load=load), tuple(orders)
+
+    def not_stopped(self, state: State, keys: Iterable[str], now: float) -> State:
+        """The state when these guests could not be stopped after all: whoever stops them then is not us."""
+        tracks = dict(state.tracks)
+        for key in keys:
+            track = tracks.get(key)
+            if track is not None and track.pause is not None and track.pause.resumed_at is None:
+                tracks[key] = msgspec.structs.replace(track, pause=None, spared_until=now + SPARE_S)
+        return msgspec.structs.replace(state, tracks=tracks)
+
+    def farewell(self, state: State, snapshot: Snapshot, now: float) -> tuple[Resume | SetTarget, ...]:
+        """Leaving: let all run that we stopped, then hand back what the pool allows to those we have made smaller.
+
+        Nobody will shrink anybody after this, so only what is free now is handed out, and nobody is shrunk. To be
+        carried out in this order: a guest may be among both.
         """
-        tracks = {g.key: observe(state.tracks.get(g.key), g, now) for g in snapshot.guests}
+        state, resumes = self._released(state, snapshot, now, Reason.FAREWELL)
+        tracks = state.tracks
         account = account_of(snapshot, tracks, self.rules.reserve)
         squeezed = [g for g in snapshot.guests if tracks[g.key].ours and g.managed]
         limits = [guard.bounds(g, tracks[g.key])[1] for g in squeezed]
         holds = [max(tracks[g.key].target, g.actual) for g in squeezed]
         claims = [limit - hold for limit, hold in zip(limits, holds, strict=True)]
         given = water_fill(account.room, claims, [g.shares for g in squeezed])
-        decisions: list[Move] = []
+        decisions: list[Resume | SetTarget] = [*resumes]
         for guest, hold, more in zip(squeezed, holds, given, strict=True):
             before, size = tracks[guest.key].target, page_floor(hold + more)
             if size > before:

@@ -20,7 +20,14 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         track = _new_life(guest, now)
     elif _began_anew(track, guest):
         anew = _new_life(guest, now)
-        track = msgspec.structs.replace(anew, health=Health.BOOTING, adopted=track.adopted, changed_at=now)
+        track = msgspec.structs.replace(
+            anew,
+            health=Health.BOOTING,
+            adopted=track.adopted,
+            changed_at=now,
+            pause=track.pause,
+            spared_until=track.spared_until,
+        )
     if not track.ours:
         track = msgspec.structs.replace(track, target=guest.actual, before=guest.actual)
     changed = guest.actual != track.actual

@@ -44,6 +44,8 @@ class Guest(msgspec.Struct, frozen=True):
     running: bool = True
     managed: bool = True
     """False: left alone, and counted at what it holds."""
+    may_suspend: bool = False
+    """The operator allows that it is stopped for a while when needs exceed the host (`overload = "suspend"`)."""
     age_s: float | None = None
     """Seconds since the statistics' timestamp was seen to change; None: no statistics yet."""
     up_s: float | None = None
@@ -71,8 +73,9 @@ class Guest(msgspec.Struct, frozen=True):
     overhead: int | None = None
     """What QEMU takes beyond guest memory: anonymous memory and page tables, a high-water mark."""
 
-    # Only a guest side (agent, qemu-guest-agent) knows these.
+    # Only a guest side (agent, qemu-guest-agent) knows these; None when its last word is older than a few seconds.
     swap_total: int | None = None
+    """Bytes of swap that the guest has of its own. The guest side leaves zram out: what it holds stays in RAM."""
     swap_used: int | None = None
     refaults: int | None = None
     psi_some_s: float | None = None
@@ -110,6 +113,8 @@ class Reason(Enum):
     TAKE_HEADROOM = "take-headroom"
     TAKE_NEED = "take-need"
     """Overload, and the operator chose that guests swap."""
+    SQUEEZE = "squeeze"
+    """It is about to be stopped: what it does not need is taken while it can still give."""
     BOUNDS = "bounds"
     """It lay outside the operator's floor and ceiling."""
     STUCK = "stuck"
@@ -122,6 +127,18 @@ class Reason(Enum):
     """The daemon leaves and hands memory back."""
     RULE = "rule"
     """A baseline policy's published rule."""
+
+    # It is stopped, or runs again: load control.
+    OVERLOAD = "overload"
+    """Needs exceed the pool: it is stopped so that those that run fit."""
+    TURN_OVER = "turn-over"
+    """It has had its turn, and another one waits."""
+    TURN = "turn"
+    """Its turn has come."""
+    ROOM = "room"
+    """There is room for it again."""
+    RELEASE = "release"
+    """It is stopped by us, and may no longer be: the configuration changed, or the daemon that stopped it ended."""
 
     # It stays.
     SETTLED = "settled"
@@ -142,6 +159,8 @@ class Reason(Enum):
     BOOTING = "booting"
     NO_DRIVER = "no-driver"
     STOPPED = "stopped"
+    WAIT_TURN = "wait-turn"
+    """We have stopped it, and others run."""
     INCOMING = "incoming"
     UNMANAGED = "unmanaged"
 
@@ -176,3 +195,6 @@ class Stay(Decision, frozen=True, tag="stay"):
     """Leave the guest at `size` bytes."""
 
     size: int
+
+
+AnyDecision = SetTarget | Suspend | Resume | Stay

@@ -9,7 +9,9 @@ EVERY_S = 10.0
 PART = 20
 """... and then by one part in this many of its maximum: nobody waits for it, and each move costs both sides."""
 SHORT_DEAD_BAND = 16 * MIB
-"""While the host is short, what is not more than this is not worth taking."""
+"""While the host is short, what is not more than this is not worth taking ..."""
+NEED_DEAD_BAND = 8 * MIB
+"""... nor what is not more than this while a guest lacks what it needs."""
 
 
 def dead_band(guest: Guest) -> int:

@@ -28,12 +28,16 @@ class Wish(msgspec.Struct, frozen=True):
     reason: Reason
     """Why it would lie below what the guest has, or above."""
     need: int = 0
-    """The size below which it would have to swap, or starve."""
+    """The size below which it would have to swap, or starve; of one that is to use its own swap, what is left of it."""
     urgent: int = 0
     """The size up to which it may be granted memory out of the cushion: need and headroom."""
     used: int = 0
     """The size up to which memory is in use: need, headroom and warm cache. Others give up what is idle for it."""
     numbers: dict[str, int | float] = {}
+    least: int = 0
+    """Need and so much more that its next reading still tells what it needs: what it keeps in an overload."""
+    at_once: bool = False
+    """A shrink to it is not paced."""
 
 
 class Wishes(msgspec.Struct, frozen=True):
@@ -44,8 +48,10 @@ class Wishes(msgspec.Struct, frozen=True):
     wishes: Mapping[str, Wish]
     cushion: int = 0
     """Bytes of the pool to leave with the host, for grants that cannot wait."""
+    over: int = 0
+    """Overload: bytes by which needs exceed the pool."""
     excess: int = 0
-    """Overload: bytes by which needs exceed the pool, and charges may."""
+    """Overload: bytes by which charges may exceed the pool: what is left to the host's swap."""
     edges: Mapping[str, int] = {}
     """Available memory (bytes) below which a guest is near its edge, by key."""
     peaks: Mapping[str, float] = {}

@@ -65,6 +65,9 @@ def charge_of(guest: Guest, track: Track) -> int:
         return overhead_of(guest) + resident_of(guest)
     if track.health is Health.INCOMING:
         return overhead_of(guest) + guest.max
+    if track.pause is not None and not guest.running:
+        # While we keep it stopped it cannot grow; what the host swaps of it is there for those that run.
+        return overhead_of(guest) + resident_of(guest)
     if track.health in (Health.BOOTING, Health.NO_DRIVER):
         promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
         return overhead_of(guest) + max(promised, guest.resident or 0)

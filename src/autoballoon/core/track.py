@@ -54,6 +54,22 @@ class Reading(msgspec.Struct, frozen=True):
         return max(0, self.actual - self.available) + self.swapping
 
 
+class Pause(msgspec.Struct, frozen=True):
+    """We have stopped the guest: load control."""
+
+    pid: int
+    """The QEMU process that we stopped: another one at the same key is not ours to resume."""
+    at: float
+    need: int
+    """What it needed when it was stopped, bytes; its statistics are silent meanwhile."""
+    seen: bool = False
+    """It has been seen stopped since."""
+    resumed_at: float | None = None
+    """When it was last told to run again."""
+    is_orphan: bool = False
+    """A daemon before this one stopped it: nothing is known of it, and it is to run again at once."""
+
+
 class Track(msgspec.Struct, frozen=True):
     """One guest's history, as far as decisions need it."""
 
@@ -90,6 +106,10 @@ class Track(msgspec.Struct, frozen=True):
     """A shrink has been wanted since then, and waits for a fresh reading."""
     paced_at: float = -1e9
     """When it was last shrunk although the host was not short."""
+    pause: Pause | None = None
+    """Set while it is stopped by us; None while it runs, and when somebody else stopped it."""
+    spared_until: float = -1e9
+    """Not to be stopped by us before then: somebody let it run, or it could not be stopped."""
 
     @property
     def moved_at(self) -> float:

@@ -95,6 +95,8 @@ class Turn:
         self.moved: dict[str, Track] = {}
         """The tracks that change when the decisions are carried out."""
         self._decisions: dict[str, Move] = {}
+        self._lacking = sum(max(0, w.urgent - tracks[key].target) for key, w in wishes.wishes.items())
+        """Bytes that guests need and have not been given."""
         self._missing = self._short_of()
 
     def decide(self) -> tuple[Move, ...]:
@@ -117,9 +119,8 @@ class Turn:
         others' warm cache, only from what lies idle.
         """
         tracks, wishes = self.tracks, self.wishes.wishes
-        lacking = cold = 0
+        lacking, cold = self._lacking, 0
         for key, wish in wishes.items():
-            lacking += max(0, wish.urgent - tracks[key].target)
             lack = wish.used - max(tracks[key].target, wish.urgent)
             cold += lack if lack > pace.SHORT_DEAD_BAND else 0
         enough = self.account.room - lacking >= self.account.cushion // 2
@@ -204,19 +205,24 @@ class Turn:
             for case in cases:
                 self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
             return
+        for case in cases:
+            if case.wish.at_once:
+                self._shrink(case, case.size, guard.bars_shrink(case.track, self.now))
+        cases = [case for case in cases if not case.wish.at_once]
         if self._missing is None:
             for case in cases:
                 size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
                 self._shrink(case, size, bar or guard.bars_shrink(case.track, self.now), paced_at=self.now)
             return
         missing, idle = self._missing
+        band = pace.NEED_DEAD_BAND if self._lacking else pace.SHORT_DEAD_BAND
         for case in sorted(cases, key=_least_hurt):
             gap = case.track.target - case.size
             bar = guard.bars_shrink(case.track, self.now)
             is_idle = _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE]
             wanted = idle if is_idle else missing
             step = max(IDLE_STEP_MIN, case.guest.max // IDLE_PART) if is_idle else STEP_MIN
-            if wanted <= 0 or gap <= pace.SHORT_DEAD_BAND:
+            if wanted <= 0 or gap <= band:
                 bar = Reason.SMALL
             taken = min(gap, max(wanted, step))
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+import msgspec
+
 from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake, sleep_on
@@ -110,7 +112,7 @@ class FakeGuest:
     def as_guest(self, key: str, now: float) -> Guest:
         """The guest in the one schema, as an adapter would report it."""
         self.advance(now)
-        return Guest(
+        guest = Guest(
             key=key,
             name=self.name,
             max=self.max,
@@ -123,8 +125,8 @@ class FakeGuest:
             driver=self.driver if self.has_balloon else None,
             incoming=self.incoming,
             deflates_itself=self.deflates_itself if self.driver and self.has_balloon else None,
-            **self.reported,
         )
+        return msgspec.structs.replace(guest, **self.reported)
 
 
 class FakeHypervisor(Hypervisor):

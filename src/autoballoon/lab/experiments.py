@@ -103,8 +103,8 @@ class Experiment(msgspec.Struct, frozen=True):
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what is not named stays at its default there."""
     period_ms: int = 30_000
-    """One phase begins every so often in each guest; the guests are spread evenly over it. Eight guests' phases take two
-    cores under half of it, so that how they overlap is decided by the clock and not by how slow a machine is."""
+    """One phase begins every so often in each guest; the guests are spread evenly over it. Phases of eight guests keep
+    two cores busy for half of it: the clock decides how they overlap, and not how slow a machine is."""
     fill_limit_s: float = 180.0
     """After this the go is given, ready or not."""
     work_limit_s: float = 300.0

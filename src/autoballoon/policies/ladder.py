@@ -17,6 +17,7 @@ from autoballoon.core.pool import charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Reading, Track
 from autoballoon.core.units import MIB
+from autoballoon.policies import guest_swap
 
 GUEST_REACT_S = 0.5
 """From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
@@ -30,6 +31,10 @@ PEAK_HALF_S = 120.0
 """A growth once seen is expected again, half as fast after this time."""
 WARM_S = 30.0
 """Cache read in within about this time is taken to be in use."""
+NEAR_END = 1 / 2
+"""With less than this part of its least headroom available, a guest is at the end of its memory ..."""
+KEPT = 5 / 8
+"""... so in an overload it keeps this part beyond its need: with less, its need would seem to rise and fall with it."""
 CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
 
@@ -71,6 +76,8 @@ class Rungs(msgspec.Struct, frozen=True):
     top: int
     base: int
     """The least headroom it should have, bytes."""
+    least: int
+    """The smallest size at which what it needs can be told."""
 
     def taken(self, size: int) -> Reason:
         """What a guest loses that is left with `size`."""
@@ -105,21 +112,33 @@ class Ladder:
         pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
         rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key]) for guest in movable]
-        sizes, excess = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
+        sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
+        excess = over
+        if over and sight.overload == "guest-swap":
+            sizes, excess = guest_swap.take(movable, rungs, sizes, pool)
         wishes, edges, peaks = {}, {}, {}
         for guest, rung, size in zip(movable, rungs, sizes, strict=True):
             track = sight.tracks[guest.key]
             wishes[guest.key] = Wish(
                 size=size,
-                need=rung.need,
+                need=min(size, rung.need),
                 urgent=min(size, rung.headroom),
                 used=min(size, rung.warm),
+                least=rung.least if size >= rung.need else size,
                 reason=_why(rung, track, size),
                 numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
             )
             edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
             peaks[guest.key] = memory.habits[guest.key].peak
-        return Wishes(memory=memory, wishes=wishes, cushion=cushion, excess=excess, edges=edges, peaks=peaks)
+        return Wishes(
+            memory=memory,
+            wishes=wishes,
+            cushion=cushion,
+            over=over,
+            excess=excess,
+            edges=edges,
+            peaks=peaks,
+        )
 
     def _cushion(self, memory: Memory, pool: int) -> int:
         least, most = round(pool * CUSHION_MIN), round(pool * CUSHION_MAX)
@@ -140,11 +159,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     """Sizes that sum to the pool less the cushion, as far as claims go; and by how much needs exceed the pool.
 
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
-    `overload = "host-swap"`.
+    `overload = "host-swap"`. The other choices start from it: policies/guest_swap.py, core/overload.py.
     """
     excess = sum(rung.need for rung in rungs) - pool
     if excess > 0:
-        return [min(rung.top, rung.need + rung.base // 4) for rung in rungs], excess
+        return [rung.least for rung in rungs], excess
     sizes, left = [0] * len(rungs), pool
     for name in ("floor", "need", "headroom", "warm", "cold", "top"):
         if name == "warm":
@@ -169,14 +188,17 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     least = max(base, round(habit.peak * GUEST_REACT_S))
     headroom = min(max(least, round(habit.rate * RUN_S)), guest.max // 4)
     needed = reading.need
-    if reading.available < base // 2:
+    if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
     need = min(max(needed, floor), top)
     with_headroom = min(max(needed + headroom, floor), top)
     warm = min(max(with_headroom, needed + least + reading.caches - habit.cold), top)
     cold = min(max(warm, needed + least + reading.caches), top)
-    return Rungs(floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base)
+    least = min(max(need, needed + round(base * KEPT)), top)
+    return Rungs(
+        floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base, least=least
+    )
 
 
 def base_headroom(guest: Guest) -> int:

@@ -1,0 +1,165 @@
+"""Who takes part in load control: what each guest that may be stopped needs, and what it has had so far."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.pool import charge_of, overhead_of
+from autoballoon.core.swap import SwapSpeed, turn_s
+from autoballoon.core.track import Health, Pause, Track
+
+SETTLE_S = 10.0
+"""So long a guest that runs again may take to send statistics; until then it is taken to need what it did."""
+AHEAD_TURNS = 2
+"""By so many of its own turns at most a guest counts as ahead: one that ran in gaps does not pay for it for hours."""
+STOPPABLE = (Health.OK, Health.SILENT, Health.NO_DRIVER)
+"""A silent guest may be stopped too, or silence would be a way to be spared."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """What one guest that may be stopped has had."""
+
+    since: float
+    """When it last began to run."""
+    need: int
+    """What it needed when that was last known, bytes."""
+    ran: float = 0.0
+    """Seconds that it has run for each 1000 shares, more than the one that ran least."""
+    was_stopped: bool = False
+    """It has been stopped and let run again: its turn has to pay for that."""
+
+
+class Contender(msgspec.Struct, frozen=True):
+    """A guest that may be stopped, at this step."""
+
+    guest: Guest
+    track: Track
+    run: Run
+    need: int
+    """Bytes that it needs beside QEMU's overhead."""
+    turn_s: float
+    """How long its turn is at least."""
+    place: int
+    """In the snapshot."""
+
+    @property
+    def key(self) -> str:
+        return self.guest.key
+
+    def has_had_its_turn(self, now: float) -> bool:
+        """It has run for long enough since it last began to."""
+        return now - self.run.since >= self.turn_s
+
+    def is_ahead_of(self, other: "Contender") -> bool:
+        """By half a turn at least, in running time per share.
+
+        Then each of two that take turns runs for a whole one; with less, whoever was stopped would be back at once.
+        """
+        return self.run.ran - other.run.ran >= self.turn_s / 2 * 1000 / self.guest.shares
+
+    @property
+    def pause(self) -> Pause:
+        """Of one that is stopped."""
+        assert self.track.pause is not None
+        return self.track.pause
+
+
+class Contest(msgspec.Struct, frozen=True):
+    """Everybody at one step."""
+
+    running: tuple[Contender, ...]
+    """Those that run, or have been told to."""
+    waiting: tuple[Contender, ...]
+    """Those that are stopped, or have been told to; the one that ran least first."""
+    orphans: tuple[Guest, ...]
+    """Stopped by us, and not to be any more."""
+    room: int
+    """Bytes of the pool for those that take part: without the others, and without every QEMU's overhead."""
+
+    @property
+    def used(self) -> int:
+        """What those that run need, bytes."""
+        return sum(one.need for one in self.running)
+
+
+def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wishes, now: float) -> Contest:
+    """Who takes part, who does not, and what room that leaves."""
+    found: list[tuple[Guest, Track, int, int]] = []
+    orphans: list[Guest] = []
+    room = sight.account.pool
+    for place, guest in enumerate(sight.snapshot.guests):
+        track = sight.tracks[guest.key]
+        if track.pause is not None and (track.pause.is_orphan or not _may_be_stopped(guest)):
+            orphans.append(guest)
+            room -= charge_of(guest, track)
+            continue
+        need = _need_of(guest, track, runs.get(guest.key), wishes, now)
+        if _takes_part(guest, track, now):
+            room -= overhead_of(guest)
+            found.append((guest, track, need, place))
+        else:
+            room -= overhead_of(guest) + need
+    too_much = max(0, sum(need for _, _, need, _ in found) - room)
+    running: list[Contender] = []
+    waiting: list[Contender] = []
+    for guest, track, need, place in found:
+        run = runs.get(guest.key) or Run(since=track.since, need=need)
+        # Only what is too much for the pool has to go to the swap, and of one guest no more than it needs.
+        one = Contender(guest, track, run, need, turn_s(speed, min(need, too_much)), place)
+        waits = track.pause is not None and track.pause.resumed_at is None
+        (waiting if waits else running).append(one)
+    waiting.sort(key=lambda one: (one.run.ran, one.place))
+    return Contest(tuple(running), tuple(waiting), tuple(orphans), room)
+
+
+def _may_be_stopped(guest: Guest) -> bool:
+    return guest.may_suspend and guest.managed
+
+
+def _takes_part(guest: Guest, track: Track, now: float) -> bool:
+    if track.pause is not None:
+        return True
+    return (
+        _may_be_stopped(guest)
+        and guest.pid is not None
+        and track.health in STOPPABLE
+        and now >= track.spared_until
+    )
+
+
+def _need_of(guest: Guest, track: Track, run: Run | None, wishes: Wishes, now: float) -> int:
+    """Bytes beside QEMU's overhead: as wished, as remembered, or, where nothing is known, all that is promised.
+
+    With the little beyond its need that an overload leaves it: guests that fit to the last page would not seem to.
+    """
+    if track.pause is not None:
+        return track.pause.need
+    wish = wishes.wishes.get(guest.key)
+    if track.health is Health.OK and wish is not None:
+        return max(wish.need, wish.least)
+    if run is not None and track.health is Health.SILENT and now - run.since < SETTLE_S:
+        return run.need
+    return charge_of(guest, track) - overhead_of(guest)
+
+
+def counted(
+    contest: Contest, runs: Mapping[str, Run], begun: frozenset[str], elapsed: float, now: float
+) -> dict[str, Run]:
+    """What everybody has had, `elapsed` seconds later; `begun`: who begins to run now.
+
+    Of guests that take no part at this step nothing is forgotten.
+    """
+    ran = {one.key: one.run.ran for one in contest.waiting}
+    ran |= {one.key: one.run.ran + elapsed * 1000 / one.guest.shares for one in contest.running}
+    least = min(ran.values(), default=0.0)
+    after = dict(runs)
+    for one in (*contest.waiting, *contest.running):
+        after[one.key] = Run(
+            since=now if one.key in begun else one.run.since,
+            need=one.need,
+            ran=min(ran[one.key] - least, AHEAD_TURNS * one.turn_s * 1000 / one.guest.shares),
+            was_stopped=one.run.was_stopped or one.track.pause is not None,
+        )
+    return after

@@ -1,0 +1,268 @@
+"""What always holds of load control and of guests that use their own swap: over random histories, and over hours."""
+
+import msgspec
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoballoon.core import overload
+from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.model import AnyDecision, Guest, Host, Reason, Resume, SetTarget, Snapshot, Suspend
+from autoballoon.core.swap import TURN_S
+from autoballoon.core.units import MIB, PAGE
+from autoballoon.policies import policy_named
+from autoballoon.policies.guest_swap import spare_swap
+
+CHOICES = ("host-swap", "guest-swap", "suspend")
+FOLLOWS = {Reason.STUCK, Reason.DEFLATED, Reason.MANUAL, Reason.BOOT}
+
+
+class Step(msgspec.Struct, frozen=True):
+    """One step of an engine through a history."""
+
+    choice: str
+    snapshot: Snapshot
+    after: State
+    decisions: tuple[AnyDecision, ...]
+    now: float
+
+
+@st.composite
+def lives(draw: st.DrawFn, key: str, ticks: int) -> list[Guest]:
+    """One guest over `ticks` snapshots. `running` False means here that somebody else stops or resumes it."""
+    most = draw(st.integers(64, 512)) * MIB
+    floor = draw(st.integers(0, most // 2))
+    seen = []
+    for _ in range(ticks):
+        available = draw(st.integers(0, most))
+        seen.append(
+            Guest(
+                key=key,
+                name=key,
+                max=most,
+                actual=most,
+                floor=floor,
+                shares=draw(st.sampled_from([1, 500, 1000, 4000])),
+                pid=draw(st.sampled_from([7, 7, 7, 7, 7, 7, 7, 8, None])),
+                running=draw(st.integers(0, 14)) > 0,
+                managed=draw(st.integers(0, 19)) > 0,
+                may_suspend=draw(st.integers(0, 9)) > 1,
+                driver=draw(st.sampled_from([True, True, True, True, None, False])),
+                up_s=100.0,
+                age_s=draw(st.sampled_from([0.0, 0.1, 0.1, 60.0])),
+                available=available,
+                caches=draw(st.integers(0, available)),
+                resident=draw(st.one_of(st.none(), st.integers(0, most))),
+                overhead=draw(st.integers(0, 40 * MIB)),
+                swap_total=draw(st.one_of(st.none(), st.integers(0, most))),
+                swap_used=draw(st.one_of(st.none(), st.integers(0, most))),
+            )
+        )
+    return seen
+
+
+@st.composite
+def histories(draw: st.DrawFn) -> list[Step]:
+    """A random history: orders are carried out, guests report anything, and somebody meddles at times."""
+    ticks = draw(st.integers(1, 14))
+    guests = [draw(lives(f"g{i}", ticks)) for i in range(draw(st.integers(0, 4)))]
+    choice = draw(st.sampled_from((*CHOICES, "suspend", "suspend")))
+    capacity = draw(st.integers(64, 1500)) * MIB
+    state = Engine(Rules(), policy_named("ladder")).start()
+    targets: dict[str, int] = {}
+    paused: set[str] = set()
+    now, steps = 10.0, []
+    for tick in range(ticks):
+        if draw(st.integers(0, 9)) == 0:
+            choice = draw(st.sampled_from(CHOICES))
+        now += draw(st.sampled_from([0.3, 1.0, 6.0, 12.0, 40.0]))
+        shown = []
+        for life in guests:
+            guest = life[tick]
+            if not guest.running:
+                paused ^= {guest.key}
+            size = targets.get(guest.key, guest.max)
+            available = min(guest.available or 0, size)
+            runs = guest.key not in paused
+            shown.append(msgspec.structs.replace(guest, actual=size, available=available, running=runs))
+        snapshot = Snapshot(Host(capacity, draw(st.integers(0, capacity))), tuple(shown))
+        state, decisions = Engine(Rules(overload=choice), policy_named("ladder")).step(state, snapshot, now)
+        for decision in decisions:
+            if isinstance(decision, SetTarget):
+                targets[decision.key] = decision.size
+            elif isinstance(decision, Suspend):
+                paused.add(decision.key)
+            elif isinstance(decision, Resume):
+                paused.discard(decision.key)
+        steps.append(Step(choice, snapshot, state, decisions, now))
+    return steps
+
+
+@given(histories())
+def test_every_guest_gets_exactly_one_decision(history: list[Step]) -> None:
+    for step in history:
+        assert [d.key for d in step.decisions] == [g.key for g in step.snapshot.guests]
+
+
+@given(histories())
+def test_only_guests_that_opted_in_are_stopped_and_one_of_them_runs(history: list[Step]) -> None:
+    for step in history:
+        orders = {d.key: d for d in step.decisions}
+        opted = [g for g in step.snapshot.guests if g.may_suspend and g.managed]
+        stopped = [g for g in step.snapshot.guests if isinstance(orders[g.key], Suspend)]
+        assert all(g in opted and g.running and g.pid is not None for g in stopped)
+        if stopped:
+            assert step.choice == "suspend"
+            assert any(isinstance(orders[g.key], Resume) or (g.running and g not in stopped) for g in opted)
+
+
+@given(histories())
+def test_only_what_we_stopped_is_resumed_and_nothing_stays_stopped_under_another_choice(
+    history: list[Step],
+) -> None:
+    ours: dict[str, int | None] = {}
+    for step in history:
+        for guest, decision in zip(step.snapshot.guests, step.decisions, strict=True):
+            if guest.running or guest.pid not in (ours.get(guest.key), None):
+                ours.pop(guest.key, None)
+            if isinstance(decision, Resume):
+                assert guest.key in ours
+                assert not guest.running
+            elif isinstance(decision, Suspend):
+                ours[guest.key] = guest.pid
+            elif guest.key in ours and step.choice != "suspend":
+                # It was told to run less than a second ago.
+                assert decision.reason is Reason.WAIT_TURN
+
+
+@given(histories())
+def test_leaving_resumes_all_that_is_stopped_by_us(history: list[Step]) -> None:
+    last = history[-1]
+    after = last.now + 0.1
+    farewell = Engine(Rules(), policy_named("ladder")).farewell(last.after, last.snapshot, after)
+    told = {d.key for d in farewell if isinstance(d, Resume)}
+    assert told == {key for key, track in last.after.tracks.items() if track.pause is not None}
+
+
+@given(histories())
+def test_i2_no_grant_promises_more_than_the_pool_holds(history: list[Step]) -> None:
+    for step in history:
+        assert step.after.account is not None
+        assert step.after.wishes is not None
+        grown = sum(
+            d.size - max(d.before, g.actual, g.resident or 0)
+            for d, g in zip(step.decisions, step.snapshot.guests, strict=True)
+            if isinstance(d, SetTarget) and d.reason not in FOLLOWS and d.size > max(d.before, g.actual)
+        )
+        assert grown <= max(0, step.after.account.room) + step.after.wishes.excess
+
+
+@given(histories())
+def test_i8_need_is_taken_only_where_the_guest_has_swap_of_its_own(history: list[Step]) -> None:
+    for step in history:
+        assert step.after.wishes is not None
+        for guest, decision in zip(step.snapshot.guests, step.decisions, strict=True):
+            if not isinstance(decision, SetTarget) or decision.reason in FOLLOWS:
+                continue
+            if decision.size >= decision.before:
+                continue
+            reading = step.after.tracks[guest.key].reading
+            assert reading is not None
+            assert decision.size >= min(guest.floor, guest.top) - PAGE
+            missing = min(reading.need, guest.top) - PAGE - decision.size
+            if missing > 0:
+                assert step.choice == "guest-swap"
+                assert step.after.wishes.over > 0
+                assert decision.reason is Reason.TAKE_NEED
+                assert missing <= spare_swap(guest)
+
+
+# Over hours: guests whose need stands still.
+
+TICK_S = 5
+
+
+def hours(
+    needs: list[int], shares: list[int], room: int, seconds: int, until: int | None = None
+) -> tuple[list[float], list[list[bool]], State]:
+    """(seconds that each ran, who ran at each tick, the state): guests of these needs (MiB) that all opted in, on a
+    host that has `room` MiB for them; from the second `until` on they need 40 MiB each."""
+    engine = Engine(Rules(overload="suspend"), policy_named("ladder"))
+    state = engine.start()
+    count = len(needs)
+    sizes, running = [1024 * MIB] * count, [True] * count
+    ran, seen = [0.0] * count, []
+    capacity = (room + 30 * count) * MIB * 20 // 19  # less the reserve, and every QEMU's overhead
+    for now in range(0, seconds, TICK_S):
+        wanted = [40] * count if until is not None and now >= until else needs
+        guests = tuple(
+            Guest(
+                key=f"g{i}", name=f"g{i}", max=1024 * MIB, actual=sizes[i], shares=shares[i], pid=1 + i,
+                running=running[i], may_suspend=True, driver=True, up_s=100.0 + now, age_s=0.1 if running[i] else 99.0,
+                available=max(0, sizes[i] - wanted[i] * MIB), caches=0, resident=wanted[i] * MIB if running[i] else 0,
+                overhead=30 * MIB,
+            )
+            for i in range(count)
+        )  # fmt: skip
+        held = sum((guest.resident or 0) + 30 * MIB for guest in guests)
+        snapshot = Snapshot(Host(capacity, max(0, capacity - held)), guests)
+        state, decisions = engine.step(state, snapshot, float(now))
+        for i, decision in enumerate(decisions):
+            if isinstance(decision, SetTarget):
+                sizes[i] = decision.size
+            elif isinstance(decision, Suspend | Resume):
+                running[i] = isinstance(decision, Resume)
+            ran[i] += running[i] * TICK_S
+        seen.append(list(running))
+    return ran, seen, state
+
+
+def longest_turn(needs: list[int], room: int) -> float:
+    """Seconds, with the squeeze: at the speed that is taken until one is measured, 10 times out and in at 100 MiB/s."""
+    moved = min(max(needs), max(0, sum(needs) - room)) + KEPT
+    return max(TURN_S, 10 * 2 * moved / 100) + overload.SQUEEZE_S + TICK_S
+
+
+KEPT = 28
+"""MiB that each of these guests keeps beyond its need."""
+
+
+@given(st.lists(st.sampled_from([500, 1000, 2000, 4000]), min_size=2, max_size=4), st.integers(3, 97))
+def test_where_one_fits_each_runs_by_its_shares(shares: list[int], more: int) -> None:
+    needs, room = [100] * len(shares), 100 + KEPT + more
+    ran, seen, _ = hours(needs, shares, room, 1800)
+    began = TICK_S * next(n for n, runs in enumerate(seen) if not all(runs))
+    assert all(any(runs) for runs in seen)
+    per_share = [(each - began) * 1000 / share for each, share in zip(ran, shares, strict=True)]
+    assert max(per_share) - min(per_share) <= 2 * longest_turn(needs, room) * 1000 / min(shares)
+
+
+@given(st.integers(2, 5), st.integers(1, 4), st.integers(3, 97))
+def test_where_some_fit_all_run_alike(count: int, fits: int, more: int) -> None:
+    needs, room = [100] * count, (100 + KEPT) * fits + more
+    ran, seen, _ = hours(needs, [1000] * count, room, 1800)
+    fits = min(count, fits)
+    assert max(ran) - min(ran) <= 3 * longest_turn(needs, room)
+    assert all(1 <= sum(runs) <= fits for runs in seen[60:])
+    assert sum(ran) >= 0.9 * fits * 1800
+
+
+@given(st.lists(st.integers(50, 400), min_size=2, max_size=5), st.integers(60, 900))
+def test_nobody_waits_for_ever_and_never_all(needs: list[int], room: int) -> None:
+    _, seen, _ = hours(needs, [1000] * len(needs), room, 1800)
+    for i in range(len(needs)):
+        waits = waited = 0
+        for runs in seen:
+            waits = 0 if runs[i] else waits + TICK_S
+            waited = max(waited, waits)
+        assert waited <= 2 * len(needs) * longest_turn(needs, room)
+    assert all(any(runs) for runs in seen)
+
+
+@given(st.lists(st.integers(50, 400), min_size=2, max_size=5), st.integers(0, 500))
+def test_when_there_is_room_all_run(needs: list[int], more: int) -> None:
+    """What one needs that is stopped is known when it runs again: it may have to wait for its turn."""
+    room = round(((40 + KEPT) * len(needs) + more) * 1.1 + 10)  # a twelfth of the pool at most is kept
+    turns = len(needs) * longest_turn(needs, room)
+    _, seen, state = hours(needs, [1000] * len(needs), room, 300 + round(turns) + 70, until=300)
+    assert all(all(runs) for runs in seen[(300 + round(turns)) // TICK_S :])
+    assert not state.load.is_on
