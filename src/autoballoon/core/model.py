@@ -5,6 +5,8 @@ Everything here has been checked and bounded by the layer that read it: the engi
 the ranges, not the truth of what a guest reported.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from enum import Enum
 
 import msgspec
@@ -91,6 +93,15 @@ class Snapshot(msgspec.Struct, frozen=True):
 
     host: Host
     guests: tuple[Guest, ...] = ()
+
+
+def told_apart(guests: Sequence[Guest]) -> list[Guest]:
+    """The guests, those that share a name with another as NAME@key."""
+    names = Counter(guest.name for guest in guests)
+    return [
+        guest if names[guest.name] == 1 else msgspec.structs.replace(guest, name=f"{guest.name}@{guest.key}")
+        for guest in guests
+    ]
 
 
 class Reason(Enum):
