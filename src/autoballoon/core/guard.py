@@ -34,6 +34,12 @@ def bounds(guest: Guest, track: Track) -> tuple[int, int]:
     return low, max(low, page_floor(top))
 
 
+def within(guest: Guest, track: Track, size: int) -> int:
+    """I1: `size` on a whole page and between the guest's bounds."""
+    low, high = bounds(guest, track)
+    return min(max(page_floor(size), low), high)
+
+
 def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
     """I5, I6: why the target has to follow the actual size, if it has to."""
     if not track.ours or track.health is not Health.OK:

@@ -155,8 +155,7 @@ class Turn:
 
     def _bounded(self, guest: Guest, wish: Wish) -> int:
         """I1: the wish within the guest's bounds."""
-        low, high = guard.bounds(guest, self.tracks[guest.key])
-        return min(max(page_floor(wish.size), low), high)
+        return guard.within(guest, self.tracks[guest.key], wish.size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = {Reason.STUCK: guard.STUCK_COOL_S, Reason.DEFLATED: guard.DEFLATED_COOL_S}.get(reason, 0.0)
@@ -191,8 +190,7 @@ class Turn:
                 pool -= charge_of(guest, track)
         claims = [guard.bounds(g, self.tracks[g.key])[1] for g in sharing]
         shares = water_fill(pool, claims, [g.shares for g in sharing])
-        low, high = guard.bounds(newcomer, self.tracks[newcomer.key])
-        return min(max(page_floor(shares[sharing.index(newcomer)]), low), high)
+        return guard.within(newcomer, self.tracks[newcomer.key], shares[sharing.index(newcomer)])
 
     def _shrink_all(self, cases: list[Case]) -> None:
         if self.raw:
