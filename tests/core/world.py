@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.invariants import violations
 from autoballoon.core.model import Guest, Host, SetTarget, Snapshot, Stay
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -111,6 +112,8 @@ class World:
         self.now = 0.0
         self.over = 0
         """The most by which the host was ever overcommitted in fact, bytes."""
+        self.broken: set[str] = set()
+        """Invariants that a step broke."""
         self.asks = 0
         self.decisions: list[tuple[float, SetTarget | Stay]] = []
 
@@ -124,7 +127,10 @@ class World:
 
     def tick(self) -> tuple[SetTarget | Stay, ...]:
         """Sense, step, act."""
-        self.state, decisions = self.engine.step(self.state, self.snapshot(), self.now)
+        before, snapshot = self.state, self.snapshot()
+        self.state, decisions = self.engine.step(before, snapshot, self.now)
+        found = violations(self.engine, before, snapshot, self.state, decisions, self.now)
+        self.broken.update(violation.invariant for violation in found)
         by_key = {guest.key: guest for guest in self.guests}
         for decision in decisions:
             self.decisions.append((self.now, decision))

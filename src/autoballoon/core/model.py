@@ -155,6 +155,8 @@ class Reason(Enum):
     STOPPED = "stopped"
     INCOMING = "incoming"
     UNMANAGED = "unmanaged"
+    HELD_BACK = "held-back"
+    """The move would have broken an invariant: a defect of ours."""
 
 
 class Decision(msgspec.Struct, frozen=True, tag_field="kind"):

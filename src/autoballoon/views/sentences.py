@@ -33,6 +33,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.STOPPED: "its processors are stopped",
     Reason.INCOMING: "it has not arrived yet",
     Reason.UNMANAGED: "it is left alone, as configured",
+    Reason.HELD_BACK: "its move was held back, for it would have broken an invariant",
 }
 
 
