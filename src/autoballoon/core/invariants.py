@@ -47,7 +47,7 @@ class Kind(Enum):
     FOLLOWS = "follows"
 
 
-class Moved(msgspec.Struct, frozen=True):
+class Moved(msgspec.Struct, frozen=True, gc=False):
     """One guest that was given a target, with what was known of it before the step and after."""
 
     guest: Guest

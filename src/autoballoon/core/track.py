@@ -28,7 +28,7 @@ class Health(Enum):
     UNMANAGED = "unmanaged"
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """The guest's statistics of one moment, with the size it had then."""
 
     taken_at: float
@@ -54,7 +54,7 @@ class Reading(msgspec.Struct, frozen=True):
         return max(0, self.actual - self.available) + self.swapping
 
 
-class Track(msgspec.Struct, frozen=True):
+class Track(msgspec.Struct, frozen=True, gc=False):
     """One guest's history, as far as decisions need it."""
 
     target: int

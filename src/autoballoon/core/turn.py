@@ -45,7 +45,7 @@ STEP_MIN = 32 * MIB
 """A shrink is worth at least this, where there is so much to take."""
 
 
-class Case(msgspec.Struct, frozen=True):
+class Case(msgspec.Struct, frozen=True, gc=False):
     """One guest whose size is to change."""
 
     guest: Guest
