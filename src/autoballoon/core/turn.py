@@ -5,6 +5,7 @@ anybody's cold cache, that before warm cache, need last. What is already on its 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -172,14 +173,15 @@ class Turn:
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor."""
-        size = self._fair_share(guest)
+        size = guard.within(guest, track, self._fair_shares[guest.key])
         if size >= guest.actual:
             self._stay(guest, track, Reason.BOOTING)
         else:
             self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
 
-    def _fair_share(self, newcomer: Guest) -> int:
-        """The newcomer's part when the pool, less the cushion and those who cannot move, is shared out."""
+    @cached_property
+    def _fair_shares(self) -> dict[str, int]:
+        """What each would get if the pool, less the cushion and those who cannot move, were shared out anew."""
         sharing, pool = [], self.account.pool - self.account.cushion
         for guest in self.snapshot.guests:
             track = self.tracks[guest.key]
@@ -190,7 +192,7 @@ class Turn:
                 pool -= charge_of(guest, track)
         claims = [guard.bounds(g, self.tracks[g.key])[1] for g in sharing]
         shares = water_fill(pool, claims, [g.shares for g in sharing])
-        return guard.within(newcomer, self.tracks[newcomer.key], shares[sharing.index(newcomer)])
+        return {guest.key: share for guest, share in zip(sharing, shares, strict=True)}
 
     def _shrink_all(self, cases: list[Case]) -> None:
         if self.raw:
