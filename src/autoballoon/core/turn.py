@@ -116,9 +116,12 @@ class Turn:
         tracks, wishes = self.tracks, self.wishes.wishes
         lacking = cold = 0
         for key, wish in wishes.items():
-            lacking += max(0, wish.urgent - tracks[key].target)
-            lack = wish.used - max(tracks[key].target, wish.urgent)
-            cold += lack if lack > pace.SHORT_DEAD_BAND else 0
+            target = tracks[key].target
+            if wish.urgent > target:
+                lacking += wish.urgent - target
+            lack = wish.used - max(target, wish.urgent)
+            if lack > pace.SHORT_DEAD_BAND:
+                cold += lack
         enough = self.account.room - lacking >= self.account.cushion // 2
         if not self.account.short and enough and cold == 0:
             return None
@@ -207,10 +210,9 @@ class Turn:
         missing, idle = self._missing
         for case in sorted(cases, key=_least_hurt):
             gap = case.track.target - case.size
-            bar = guard.bars_shrink(case.track, self.now)
             wanted = idle if _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE] else missing
-            if wanted <= 0 or gap <= pace.SHORT_DEAD_BAND:
-                bar = Reason.SMALL
+            small = wanted <= 0 or gap <= pace.SHORT_DEAD_BAND
+            bar = Reason.SMALL if small else guard.bars_shrink(case.track, self.now)
             taken = min(gap, max(wanted, STEP_MIN))
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
             if bar in (None, Reason.WAIT_READING):
