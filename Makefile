@@ -31,9 +31,10 @@ soak: setup ## the floors, then tests again and again for MINUTES=60: property t
 	@$(timed) floors tools/floors
 	@$(timed) soak tools/soak $(MINUTES)
 
-bench: setup ## how fast the core decides, and what a look at the host costs
+bench: setup ## how fast the core decides, what a look at the host costs, how long the simulator takes
 	@$(python) bench/engine.py
 	@$(python) bench/host_readers.py
+	@$(python) bench/simulator.py
 
 floors: setup ## fast tests with the lowest versions that pyproject.toml allows
 	@$(timed) floors tools/floors

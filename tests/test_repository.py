@@ -8,6 +8,7 @@ import click
 import pytest
 
 from autoballoon.cli import main
+from autoballoon.core.snapshot_json import read_snapshot
 from autoballoon.core.units import GIB
 from autoballoon.daemon.config import parse
 
@@ -124,3 +125,10 @@ def test_verbs_named_in_pages_exist(page: Path) -> None:
     code = "\n".join(CODE.findall(page.read_text(encoding="utf-8")))
     verbs = set(re.findall(r"(?:^|[`/])autoballoon ([a-z]+)\b", code, re.MULTILINE))
     assert verbs <= set(main.list_commands(click.Context(main)))
+
+
+def test_the_snapshot_in_the_reference_is_one() -> None:
+    (example,) = re.findall(r"^```json\n(.*?)^```", read("docs/reference/cli.md"), re.DOTALL | re.MULTILINE)
+    given = read_snapshot(example.encode())
+    assert [guest.name for guest in given.snapshot.guests] == ["web", "db"]
+    assert given.unknown == ()

@@ -42,7 +42,7 @@ def test_an_unknown_verb_is_bad_input() -> None:
 
 def test_help_names_every_verb() -> None:
     output = call("--help").output
-    assert all(verb in output for verb in ("run", "check", "status", "version", "lab"))
+    assert all(verb in output for verb in ("run", "check", "status", "version", "plan", "lab"))
 
 
 def test_check_says_what_would_run(config: Path) -> None:
@@ -131,6 +131,10 @@ def test_a_daemons_life(config: Path, daemon: subprocess.Popen[str]) -> None:
     status = json.loads(call("status", "--json", "--socket", control).output)
     assert status.keys() == {"daemon", "snapshot", "decisions"}
     assert status["daemon"]["pid"] == daemon.pid
+    planned = call("plan", "--socket", control)
+    assert planned.output.startswith("one step of policy ladder\n")
+    assert "no guests" in planned.output
+    assert json.loads(call("plan", "--json", "--socket", control).output)["targets"] == {}
 
     second = call("run", "--config", config)
     assert second.exit_code == 3

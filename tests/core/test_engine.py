@@ -281,12 +281,14 @@ def test_without_two_phases_the_host_is_overfilled(monkeypatch: pytest.MonkeyPat
     world = slow_giver_and_fast_taker()
     world.run(40)
     assert world.over > 0
+    assert "I2" in world.broken  # and the check at run time would have seen it
 
 
 def test_with_two_phases_that_host_is_not_overfilled() -> None:
     world = slow_giver_and_fast_taker()
     world.run(40)
     assert world.over == 0
+    assert not world.broken
 
 
 def test_without_following_a_guest_that_deflates_is_fought(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.invariants import violations
 from autoballoon.core.model import AnyDecision, Guest, Host, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -137,6 +138,8 @@ class World:
         self.now = 0.0
         self.over = 0
         """The most by which the host was ever overcommitted in fact, bytes."""
+        self.broken: set[str] = set()
+        """Invariants that a step broke."""
         self.asks = 0
         self.swap = swap
         self.swap_in = self.swap_out = 0
@@ -174,7 +177,10 @@ class World:
 
     def tick(self) -> tuple[AnyDecision, ...]:
         """Sense, step, act."""
-        self.state, decisions = self.engine.step(self.state, self.snapshot(), self.now)
+        before, snapshot = self.state, self.snapshot()
+        self.state, decisions = self.engine.step(before, snapshot, self.now)
+        found = violations(self.engine, before, snapshot, self.state, decisions, self.now)
+        self.broken.update(violation.invariant for violation in found)
         self.carry_out(decisions)
         return decisions
 

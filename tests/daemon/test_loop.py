@@ -9,9 +9,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoballoon.core.engine import Engine, Rules
+from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.errors import BadInput, CouldNot
-from autoballoon.core.model import Host
+from autoballoon.core.model import Host, SetTarget, Snapshot
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.loop import Daemon
@@ -402,3 +402,37 @@ def test_guests_of_one_name_are_told_apart_and_bounds_come_from_the_file(
             assert names == {"/fake/web": "web@/fake/web", "/fake/db": "db", "/fake/twin": "web@/fake/twin"}
 
     virtually(main())
+
+
+def test_a_move_that_would_break_an_invariant_is_held_back_and_told_once(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A guard that has gone mad lets everything shrink to a size that is on no page."""
+
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        really = Engine.step
+
+        def mad(engine: Engine, state: State, snapshot: Snapshot, now: float) -> tuple[State, Any]:
+            after, decisions = really(engine, state, snapshot, now)
+            odd = [
+                msgspec.structs.replace(d, size=d.size + 1)
+                if isinstance(d, SetTarget) and d.guest == "web-0"
+                else d
+                for d in decisions
+            ]
+            return after, odd
+
+        monkeypatch.setattr(Engine, "step", mad)
+        async with world:
+            await asyncio.sleep(20)
+            status = await world.status()
+            assert world.guests["web-0"].actual == 512 * MIB
+            assert all(world.guests[f"web-{n}"].actual < 512 * MIB for n in (1, 2, 3))
+            told = {one.where: one.says for one in status.daemon.problems}
+            assert "times a move was held back" in told["invariant I1"]
+            assert {t.reason for t in status.decisions if t.guest == "web-0"} == {"held-back"}
+
+    virtually(main())
+    errors = [record.message for record in caplog.records if "a defect of autoballoon" in record.message]
+    assert len([error for error in errors if "held back: I1: web-0, asked to go" in error]) == 1

@@ -15,6 +15,7 @@ _VERBS = {
     "check": "autoballoon.cli.serve",
     "status": "autoballoon.cli.ask",
     "version": "autoballoon.cli.ask",
+    "plan": "autoballoon.cli.offline",
     "lab": "autoballoon.cli.lab",
 }
 _INTERRUPTED = 130

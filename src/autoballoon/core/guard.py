@@ -7,7 +7,6 @@ charges) is held by `grants`, which hands out only what is free.
 """
 
 from collections.abc import Sequence
-from itertools import pairwise
 
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.share import water_fill
@@ -32,6 +31,12 @@ def bounds(guest: Guest, track: Track) -> tuple[int, int]:
     low = min(page_ceil(guest.floor), page_floor(guest.max))
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     return low, max(low, page_floor(top))
+
+
+def within(guest: Guest, track: Track, size: int) -> int:
+    """I1: `size` on a whole page and between the guest's bounds."""
+    low, high = bounds(guest, track)
+    return min(max(page_floor(size), low), high)
 
 
 def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
@@ -79,10 +84,14 @@ class Grow:
 
     def __init__(self, base: int, levels: tuple[int, int, int, int], shares: int) -> None:
         """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
-        steps = [base]
-        for level in levels:
-            steps.append(max(steps[-1], min(level, levels[-1])))
-        self.need, self.headroom, self.warm, self.rest = (b - a for a, b in pairwise(steps))
+        need, urgent, used, top = levels
+        with_need = max(base, min(need, top))
+        with_headroom = max(with_need, min(urgent, top))
+        with_warm = max(with_headroom, min(used, top))
+        self.need = with_need - base
+        self.headroom = with_headroom - with_need
+        self.warm = with_warm - with_headroom
+        self.rest = max(with_warm, top) - with_warm
         self.shares = shares
 
 

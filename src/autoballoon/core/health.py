@@ -18,7 +18,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     """The track after seeing `guest` at `now` (seconds, monotonic); `track` is None at first contact."""
     if track is None:
         track = _new_life(guest, now)
-    elif _began_anew(track, guest):
+    elif began_anew(track, guest):
         anew = _new_life(guest, now)
         track = msgspec.structs.replace(
             anew,
@@ -66,7 +66,7 @@ def _new_life(guest: Guest, now: float) -> Track:
     )
 
 
-def _began_anew(track: Track, guest: Guest) -> bool:
+def began_anew(track: Track, guest: Guest) -> bool:
     """It was reset or started again: the driver is gone, or its uptime fell."""
     if guest.driver is False:
         return track.health not in (Health.BOOTING, Health.NO_DRIVER, Health.INCOMING)

@@ -21,7 +21,7 @@ class Sight(msgspec.Struct, frozen=True):
     overload: str = "host-swap"
 
 
-class Wish(msgspec.Struct, frozen=True):
+class Wish(msgspec.Struct, frozen=True, gc=False):
     """The size a policy would give a guest, and why."""
 
     size: int

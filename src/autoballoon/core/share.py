@@ -12,7 +12,7 @@ def water_fill(amount: int, claims: Sequence[int], weights: Sequence[int]) -> li
     Source: Bertsekas and Gallager, Data Networks, section 6.5.2 (progressive filling); sorted by claim per
     weight it needs one pass, O(n log n).
     """
-    claims = [max(0, claim) for claim in claims]
+    claims = [claim if claim > 0 else 0 for claim in claims]
     left = max(0, amount)
     if sum(claims) <= left:
         return claims

@@ -28,7 +28,7 @@ class Health(Enum):
     UNMANAGED = "unmanaged"
 
 
-class Reading(msgspec.Struct, frozen=True):
+class Reading(msgspec.Struct, frozen=True, gc=False):
     """The guest's statistics of one moment, with the size it had then."""
 
     taken_at: float
@@ -70,7 +70,7 @@ class Pause(msgspec.Struct, frozen=True):
     """A daemon before this one stopped it: nothing is known of it, and it is to run again at once."""
 
 
-class Track(msgspec.Struct, frozen=True):
+class Track(msgspec.Struct, frozen=True, gc=False):
     """One guest's history, as far as decisions need it."""
 
     target: int

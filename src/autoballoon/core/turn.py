@@ -5,6 +5,7 @@ anybody's cold cache, that before warm cache, need last. What is already on its 
 """
 
 from collections.abc import Iterable, Mapping
+from functools import cached_property
 from typing import Any
 
 import msgspec
@@ -49,7 +50,7 @@ BACK_MIN, BACK_PART = 32 * MIB, 16
 """What is given back to lie idle is worth at least this or a sixteenth of the guest: somebody else may want it soon."""
 
 
-class Case(msgspec.Struct, frozen=True):
+class Case(msgspec.Struct, frozen=True, gc=False):
     """One guest whose size is to change."""
 
     guest: Guest
@@ -122,7 +123,8 @@ class Turn:
         lacking, cold = self._lacking, 0
         for key, wish in wishes.items():
             lack = wish.used - max(tracks[key].target, wish.urgent)
-            cold += lack if lack > pace.SHORT_DEAD_BAND else 0
+            if lack > pace.SHORT_DEAD_BAND:
+                cold += lack
         enough = self.account.room - lacking >= self.account.cushion // 2
         if not self.account.short and enough and cold == 0:
             return None
@@ -161,8 +163,7 @@ class Turn:
 
     def _bounded(self, guest: Guest, wish: Wish) -> int:
         """I1: the wish within the guest's bounds."""
-        low, high = guard.bounds(guest, self.tracks[guest.key])
-        return min(max(page_floor(wish.size), low), high)
+        return guard.within(guest, self.tracks[guest.key], wish.size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = {Reason.STUCK: guard.STUCK_COOL_S, Reason.DEFLATED: guard.DEFLATED_COOL_S}.get(reason, 0.0)
@@ -179,14 +180,15 @@ class Turn:
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor."""
-        size = self._fair_share(guest)
+        size = guard.within(guest, track, self._fair_shares[guest.key])
         if size >= guest.actual:
             self._stay(guest, track, Reason.BOOTING)
         else:
             self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
 
-    def _fair_share(self, newcomer: Guest) -> int:
-        """The newcomer's part when the pool, less the cushion and those who cannot move, is shared out."""
+    @cached_property
+    def _fair_shares(self) -> dict[str, int]:
+        """What each would get if the pool, less the cushion and those who cannot move, were shared out anew."""
         sharing, pool = [], self.account.pool - self.account.cushion
         for guest in self.snapshot.guests:
             track = self.tracks[guest.key]
@@ -197,8 +199,7 @@ class Turn:
                 pool -= charge_of(guest, track)
         claims = [guard.bounds(g, self.tracks[g.key])[1] for g in sharing]
         shares = water_fill(pool, claims, [g.shares for g in sharing])
-        low, high = guard.bounds(newcomer, self.tracks[newcomer.key])
-        return min(max(page_floor(shares[sharing.index(newcomer)]), low), high)
+        return {guest.key: share for guest, share in zip(sharing, shares, strict=True)}
 
     def _shrink_all(self, cases: list[Case]) -> None:
         if self.raw:
@@ -218,12 +219,11 @@ class Turn:
         band = pace.NEED_DEAD_BAND if self._lacking else pace.SHORT_DEAD_BAND
         for case in sorted(cases, key=_least_hurt):
             gap = case.track.target - case.size
-            bar = guard.bars_shrink(case.track, self.now)
             is_idle = _least_hurt(case)[0] <= _HURTS[Reason.TAKE_COLD_CACHE]
             wanted = idle if is_idle else missing
             step = max(IDLE_STEP_MIN, case.guest.max // IDLE_PART) if is_idle else STEP_MIN
-            if wanted <= 0 or gap <= band:
-                bar = Reason.SMALL
+            small = wanted <= 0 or gap <= band
+            bar = Reason.SMALL if small else guard.bars_shrink(case.track, self.now)
             taken = min(gap, max(wanted, step))
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
             if bar in (None, Reason.WAIT_READING):

@@ -131,9 +131,13 @@ def load(path: Path) -> Config:
 def parse(text: str) -> Config:
     """The configuration in `text`. BadInput, naming the table and key, when any part of it cannot be used."""
     try:
-        tables = tomllib.loads(text)
+        return compiled(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise BadInput(f"is not TOML: {' '.join(str(error).split())[:200]}") from None
+
+
+def compiled(tables: Mapping[str, Any]) -> Config:
+    """The configuration in these tables. BadInput as for `parse`."""
     known = ("host", "loop", "connect", "defaults", "guests", "control", "metrics", "policy")
     for name in tables:
         if name not in known:

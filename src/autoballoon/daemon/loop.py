@@ -15,6 +15,7 @@ from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.core.model import Decision, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
+from autoballoon.daemon.checked import CheckedSteps
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.control import Board, ControlServer
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
@@ -60,6 +61,7 @@ class Daemon:
         """Guests that are being asked for fresh statistics."""
         self._asked_at: dict[str, float] = {}
         self._free = FreeWatch()
+        self._steps = CheckedSteps()
         self._stopping = asyncio.Event()
         self._reload_asked = False
         self._early = asyncio.Event()
@@ -187,9 +189,8 @@ class Daemon:
         self._publish(snapshot, decisions, Tick(self._ticks, why, round(late_s, 6), round(took_s, 6)))
 
     async def _decide_and_act(self, snapshot: Snapshot) -> Sequence[Decision]:
-        self._state, decisions = self._parts.engine.step(
-            self._state, snapshot, asyncio.get_running_loop().time()
-        )
+        now = asyncio.get_running_loop().time()
+        self._state, decisions = self._steps.step(self._parts.engine, self._state, snapshot, now)
         self._free.ticked(snapshot.host.available)
         await self._act(decisions, ACT_PATIENCE_S)
         if not self._parts.config.dry_run:
@@ -209,6 +210,7 @@ class Daemon:
         found = [*self._parts.problems, *self._parts.senses.problems()]
         problems = tuple(Trouble(one.where, one.says) for one in found)
         self._complain(problems)
+        problems += tuple(Trouble(one.where, one.says) for one in self._steps.problems())
         account = self._state.account
         assert account is not None  # a step always leaves its books
         daemon = DaemonStatus(

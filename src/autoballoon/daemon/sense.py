@@ -9,7 +9,7 @@ from typing import Protocol
 
 import msgspec
 
-from autoballoon.core.model import Guest, Host, Snapshot
+from autoballoon.core.model import Guest, Host, Snapshot, told_apart
 from autoballoon.core.units import size_text
 from autoballoon.daemon.config import Bounds
 from autoballoon.guests.hypervisor import Hypervisor, Problem
@@ -89,7 +89,7 @@ class Senses:
             self._owner = {key: self._owner[key] for key in found}
             self._pids = {key: guest.pid for key, guest in found.items() if guest.pid is not None}
             self._cpu = {key: seen for key, seen in self._cpu.items() if key in self._pids}
-        return _told_apart(list(found.values()))
+        return told_apart(list(found.values()))
 
     def _complete(self, guest: Guest, problems: list[Problem]) -> Guest:
         bounds = self._bounds(guest.name)
@@ -146,14 +146,3 @@ class Senses:
     def problems(self) -> list[Problem]:
         """What keeps guests from being seen or balanced, as of the last snapshot."""
         return [*self._problems, *(one for hypervisor in self.hypervisors for one in hypervisor.problems())]
-
-
-def _told_apart(guests: list[Guest]) -> list[Guest]:
-    """Two guests with one name are shown as NAME@key."""
-    names: dict[str, int] = {}
-    for guest in guests:
-        names[guest.name] = names.get(guest.name, 0) + 1
-    return [
-        guest if names[guest.name] == 1 else msgspec.structs.replace(guest, name=f"{guest.name}@{guest.key}")
-        for guest in guests
-    ]

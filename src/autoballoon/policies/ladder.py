@@ -39,7 +39,7 @@ CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
 
 
-class Habit(msgspec.Struct, frozen=True):
+class Habit(msgspec.Struct, frozen=True, gc=False):
     """What was learnt of one guest."""
 
     peak: float = 0.0
@@ -65,7 +65,7 @@ class Memory(msgspec.Struct, frozen=True):
     at: float = 0.0
 
 
-class Rungs(msgspec.Struct, frozen=True):
+class Rungs(msgspec.Struct, frozen=True, gc=False):
     """One guest's claims, each the size it would have when that rung is full."""
 
     floor: int

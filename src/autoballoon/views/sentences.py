@@ -40,6 +40,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.WAIT_TURN: "stopped by autoballoon, it waits for its turn",
     Reason.INCOMING: "it has not arrived yet",
     Reason.UNMANAGED: "it is left alone, as configured",
+    Reason.HELD_BACK: "its move was held back, for it would have broken an invariant",
 }
 
 

@@ -7,6 +7,7 @@ import msgspec
 from autoballoon.core.model import Decision, Guest, SetTarget, Snapshot, Stay
 from autoballoon.core.pool import Account
 from autoballoon.core.units import size_text
+from autoballoon.views.columns import aligned
 from autoballoon.views.sentences import sentence
 
 
@@ -123,11 +124,7 @@ def table(status: Status) -> str:
         f"autoballoon {daemon.version}: policy {daemon.policy}, up {daemon.up_s:.0f} s, "
         f"tick {daemon.tick.number} took {daemon.tick.took_s * 1000:.0f} ms"
     )
-    lines.append(
-        f"host: {size_text(account.capacity)}, {size_text(account.available)} available, "
-        f"reserve {size_text(account.reserve)}, other {size_text(account.other)}; guests are promised "
-        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}; {_guarantee(account)}"
-    )
+    lines.append(host_line(account))
     if not status.snapshot.guests:
         lines.append("no guests")
     else:
@@ -136,10 +133,19 @@ def table(status: Status) -> str:
         for guest in sorted(status.snapshot.guests, key=lambda one: one.name):
             last = says.get(guest.name, "").removeprefix(f"{guest.name}: ")
             rows.append([show(guest) for _, show in _COLUMNS] + [last])
-        lines += ["", *_aligned(rows)]
+        lines += ["", *aligned(rows)]
     if daemon.problems:
         lines += ["", *(f"{trouble.where}: {trouble.says}" for trouble in daemon.problems)]
     return "\n".join(lines) + "\n"
+
+
+def host_line(account: Books) -> str:
+    """The host's books in one line."""
+    return (
+        f"host: {size_text(account.capacity)}, {size_text(account.available)} available, "
+        f"reserve {size_text(account.reserve)}, other {size_text(account.other)}; guests are promised "
+        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}; {_guarantee(account)}"
+    )
 
 
 def _guarantee(account: Books) -> str:
@@ -163,16 +169,3 @@ _COLUMNS: tuple[tuple[str, Callable[[Guest], str]], ...] = (
     ("CEILING", lambda guest: size_text(guest.top)),
     ("SHARES", lambda guest: str(guest.shares)),
 )
-
-
-def _aligned(rows: list[list[str]]) -> list[str]:
-    """Names to the left, numbers to the right, the sentence as long as it is."""
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return [
-        "  ".join(
-            [row[0].ljust(widths[0])]
-            + [cell.rjust(width) for cell, width in zip(row[1:-1], widths[1:], strict=True)]
-            + [row[-1]]
-        ).rstrip()
-        for row in rows
-    ]
