@@ -16,6 +16,7 @@ _VERBS = {
     "status": "autoballoon.cli.ask",
     "version": "autoballoon.cli.ask",
     "lab": "autoballoon.cli.lab",
+    "sim": "autoballoon.cli.sim",
 }
 _INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
