@@ -196,7 +196,7 @@ class _HostSwap(Watcher):
 
 
 class NoGuestBelowFairShare(_OfGuests, frozen=True, kw_only=True, tag="no-guest-below-fair-share"):
-    """No guest starves for longer than `seconds` while it has less than its fair share of the pool.
+    """No guest starves for longer than `seconds` while it has less than its fair share of the pool in memory.
 
     The fair share is what it would get if the pool were handed out by water-filling over what the guests use, by
     shares. A guest that lies or grabs counts as if it used all it may have.
@@ -220,7 +220,7 @@ class _Fairness(Watcher):
             self.since.clear()
             return
         fair = fair_shares(world)
-        poor = {g.name for g in starving if g.actual < min(g.used, fair[g.name]) - SLACK}
+        poor = {g.name for g in starving if g.actual - g.swapped_hot < min(g.used, fair[g.name]) - SLACK}
         self.since = {name: since for name, since in self.since.items() if name in poor}
         for name in sorted(poor):
             since = self.since.setdefault(name, world.now)

@@ -4,9 +4,10 @@ The cost model. Working at full speed a guest passes over everything that it wan
 warm files once in `warm_pass`. What is not in memory then has to be brought in first, at the speed of the device it
 lies on. So a guest that lacks x bytes of a working set does not slow down by x, but by x / pass seconds of device
 time for each second of work, and its progress is 1 / (1 + that): with a pass of 1 s and a disk of 200 MiB/s it
-falls to a half when 200 MiB are missing, and to a sixth at 1 GiB. Lost time is time less progress.
+falls to a half when 200 MiB are missing, and to a sixth at 1 GiB. A moving balloon keeps one of the guest's processors
+busy (INFLATE_COST, DEFLATE_COST). Lost time is time less progress.
 
-What happens to a guest whose memory is too small, in this order, as in Linux: cold cache goes, then warm cache (which is
+What happens to a guest whose memory is too small, in this order, as in Linux: cold cache goes, then warm cache (it is
 read again, from disk); then programs go to swap of its own, if it has any (they come back as they are touched); then
 a driver with deflate-on-oom takes memory back by itself; where there is none, the kernel kills, and the guest does no
 work for RESTART_S. What the host has swapped out of a guest is the host's affair (`host.py`) and costs in the same way.
@@ -15,7 +16,7 @@ work for RESTART_S. What the host has swapped out of a guest is the host's affai
 from random import Random
 from typing import NamedTuple
 
-from autoballoon.core.units import MIB, page_floor
+from autoballoon.core.units import GIB, MIB, page_floor
 from autoballoon.sim.characters import Group
 from autoballoon.sim.course import Course
 
@@ -31,20 +32,24 @@ RESTART_S = 10.0
 """What was killed is restarted, and does no work before that."""
 OOM_RATE = 200 * MIB
 """Bytes a second that a driver takes back where the kernel would kill: 1 MiB at a time, each after a vain reclaim."""
+INFLATE_COST = 1 / (819 * MIB)
+"""Seconds of one processor for a byte that the balloon takes: 320 MiB in 0.4 s (guests under emulation)."""
+DEFLATE_COST = 1 / (1638 * MIB) + 1 / (2 * GIB)
+"""... and that it gives back: 320 MiB in 0.2 s, and the host has to clear the page again when it is touched."""
 LACK = 8 * MIB
 """A guest that lacks less than this, or less than a hundredth of what it wants, starves of nothing."""
 
 
 class Report(NamedTuple):
-    """One set of balloon statistics; bytes, and counters since boot."""
+    """One set of balloon statistics; bytes, and counters since boot. None: its driver does not send it."""
 
-    total: int
-    available: int
-    free: int
-    caches: int | None
-    swap_in: int
-    swap_out: int
-    major_faults: int
+    total: int | None = None
+    available: int | None = None
+    free: int | None = None
+    caches: int | None = None
+    swap_in: int | None = None
+    swap_out: int | None = None
+    major_faults: int | None = None
 
 
 class Guest:
@@ -70,7 +75,7 @@ class Guest:
             self.actual = float(page_floor(min(group.size, self.max)))
             self.target = int(self.actual)
         if self.there:
-            self.driver = True
+            self.booted = True
             self.want = course.at_any(0.0)
             self.anon = min(self.want, max(0.0, self.actual - self.kernel - KEPT_CACHE))
             room = max(0.0, self.actual - self.kernel - self.anon)
@@ -84,7 +89,7 @@ class Guest:
         self.born_at = now
         self.swapped_in_before += self.swap_in
         self.swapped_out_before += self.swap_out
-        self.driver = False
+        self.booted = False
         self.actual = float(self.max)
         self.target = self.max
         self.rests = False
@@ -92,8 +97,10 @@ class Guest:
         self.want = self.anon = self.unmet = self.own_swap = 0.0
         self.warm = self.cold = self.read_files = 0.0
         self.touched = self.hot = self.swapped_hot = self.swapped_cold = 0.0
-        self.came_in = 0.0
-        """Bytes that the host had to bring in for it in this step."""
+        self.moved_s = 0.0
+        """Seconds of one processor that its balloon still takes for what it has moved."""
+        self.rests_now = False
+        """It sleeps."""
         self.waits = 0.0
         """Seconds it waits for its own devices in a second of work."""
         self.stall_s = 0.0
@@ -108,14 +115,19 @@ class Guest:
     # What is seen from outside.
 
     @property
+    def driver(self) -> bool:
+        """Its balloon driver is up."""
+        return self.booted and self.group.has_driver
+
+    @property
     def resident(self) -> float:
         """Guest memory that the host holds in RAM."""
         return self.touched - self.swapped_hot - self.swapped_cold
 
     @property
     def lack(self) -> float:
-        """Of what it wants: bytes that are not in memory."""
-        return self.want - self.anon + self.swapped_hot
+        """Bytes by which its size is too small for what it wants, and of what it wants those that the host swapped out."""
+        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.swapped_hot
 
     @property
     def starves(self) -> bool:
@@ -145,7 +157,7 @@ class Guest:
 
     def is_busy(self) -> bool:
         """Its processors run for more than a sixth of the time (see BUSY in daemon/sense.py)."""
-        return self.grew > 0 or self.group.pass_ <= 5
+        return self.grew > 0 or (self.group.pass_ <= 5 and not self.rests_now)
 
     def report(self) -> Report:
         """Balloon statistics as they are: virtio 1.2, section 5.5.6.4."""
@@ -171,10 +183,11 @@ class Guest:
 
     def live(self, now: float, dt: float) -> None:
         """`dt` seconds until `now`, without what the host does; the host then calls `settle`."""
-        self.grew = self.came_in = 0.0
+        self.grew = 0.0
         if not self.running:
             return
-        if not self.driver and not self._boot(now):
+        self.group.acts(self, now)
+        if not self.booted and not self._boot(now):
             return
         self._move_balloon(now, dt)
         self._program(now, dt)
@@ -185,12 +198,16 @@ class Guest:
         """End the step: `waits_s` is what it waits for the host in a second of work."""
         if not self.running:
             self.progress = 0.0
-        elif not self.driver or self.want == 0:
+        elif not self.booted or self.want == 0:
             self.progress = 1.0
         else:
             stalls = min(self.stall_s, dt)
             self.stall_s -= stalls
             self.progress = (1 - stalls / dt) / (1 + self.waits + waits_s)
+            if self.moved_s:
+                moves = min(self.moved_s, dt)
+                self.moved_s -= moves
+                self.progress *= 1 - moves / dt / self.group.cpus
         self.work_s += self.progress * dt
         self.lost_s += (1 - self.progress) * dt
 
@@ -198,18 +215,19 @@ class Guest:
 
     def _boot(self, now: float) -> bool:
         age = now - self.born_at
-        self.driver = age >= self.group.boot and self.group.boot > 0
+        self.booted = age >= self.group.boot
         self.touched = max(
             self.touched, min(1.0, age / max(self.group.boot, 1e-9)) * (self.kernel + BOOT_USE)
         )
         self.hot = min(self.kernel, self.touched)
-        return self.driver
+        return self.booted
 
     def _move_balloon(self, now: float, dt: float) -> None:
         group = self.group
-        if not group.balloon_moves(self, now):
+        if not group.has_driver or not group.balloon_moves(self, now):
             return
         goal = group.heads_for(self, self.target, now)
+        before = self.actual
         if self.actual < goal:
             self.actual = min(goal, self.actual + group.deflate * dt)
         elif self.actual > goal and not self.rests:
@@ -222,6 +240,9 @@ class Guest:
             if push > 0 and group.swap:
                 self._swap_out(push)
             self.actual = new
+        moved = self.actual - before
+        if moved:
+            self.moved_s += moved * DEFLATE_COST if moved > 0 else -moved * INFLATE_COST
 
     def _swap_out(self, size: float) -> None:
         self.anon -= size
@@ -243,7 +264,7 @@ class Guest:
             self.anon, self.own_swap = self.anon * part, self.own_swap * part
         elif has < want:
             self.anon += max(0.0, min(want - has, room - self.anon))
-        if self.own_swap > 0:
+        if self.own_swap > 0 and not self.rests_now:
             # What is touched comes in; without room something else goes out for it.
             comes = min(self.own_swap, self.own_swap / group.pass_ * dt * self.progress, group.disk * dt)
             self.swap_in += comes
@@ -255,8 +276,9 @@ class Guest:
         self.unmet = max(0.0, want - self.anon - self.own_swap)
         if self.unmet > 0:
             self._run_short(now, dt)
+        self.rests_now = need <= group.rests_below
         missing = self.own_swap + self.unmet
-        self.waits = missing / group.pass_ / group.disk if missing else 0.0
+        self.waits = missing / group.pass_ / group.disk if missing and not self.rests_now else 0.0
         if now < self.restarts_until:
             self.waits = 1e6
 
@@ -271,13 +293,14 @@ class Guest:
         if self.unmet <= 0 or group.swap > self.own_swap:
             self.lacks_since = None
             return
-        if group.deflates_itself and self.actual < self.max and group.balloon_moves(self, now):
+        if group.deflates_itself and self._may_deflate(now):
             if self.actual < self.target:
                 return  # more is on its way
             took = min(self.unmet, OOM_RATE * dt, self.max - self.actual)
             self.actual = float(min(self.max, page_floor(int(self.actual + took)) + 4096))
             self.anon += took
             self.unmet -= took
+            self.moved_s += took * DEFLATE_COST
             self.rests = True
             return
         if self.lacks_since is None or self.unmet <= LACK:
@@ -287,6 +310,10 @@ class Guest:
             self.lacks_since = None
             self.want = self.anon = self.unmet = self.own_swap = 0.0
             self.restarts_until = now + RESTART_S
+
+    def _may_deflate(self, now: float) -> bool:
+        group = self.group
+        return self.actual < self.max and group.has_driver and group.balloon_moves(self, now)
 
     def _read_files(self, dt: float) -> None:
         group = self.group
@@ -299,7 +326,7 @@ class Guest:
         if not group.files:
             return
         misses = group.warm - self.warm
-        if misses > 0:
+        if misses > 0 and not self.rests_now:
             # It wants all of it, pass after pass; what has no room is read for nothing.
             rate = misses / group.warm_pass
             self.waits += rate / group.disk

@@ -69,7 +69,10 @@ class Host:
 
     def _bring_in(self, guests: Sequence[Guest], dt: float) -> list[float]:
         """Guests touch what is out: seconds that each waits in a second of work."""
-        asks = [g.swapped_hot / g.group.pass_ if g.swapped_hot > 1 and g.running else 0.0 for g in guests]
+        asks = [
+            g.swapped_hot / g.group.pass_ if g.swapped_hot > 1 and g.running and not g.rests_now else 0.0
+            for g in guests
+        ]
         rate = self.spec.swap_rate
         moved = min(self.debt, rate * dt)
         self.debt -= moved

@@ -32,7 +32,8 @@ class Session:
         self.driver = guest.driver
         self.running = guest.running
         self.actual = int(guest.actual)
-        self.born_at = guest.born_at
+        self.born_at = self.up_since = guest.born_at
+        """When it was last reset; and when it seems to have been."""
         self.report: Report | None = None
         self.taken_at = self.looked_at = now
         self.moved_at = -1e9
@@ -57,12 +58,15 @@ class Session:
     # What the daemon does.
 
     def ask(self, now: float) -> bool:
-        """Fresh statistics, where the guest gives any; whether it did."""
+        """Fresh statistics, where the guest gives any, and its size; whether it did."""
+        if not (self.guest.running and self.driver):
+            return False
+        self.actual = int(self.guest.actual)
         if not self._answers(now):
             return False
         self._poll(now)
-        self.report, self.taken_at, self.looked_at = self._polled, now, now
-        self.actual = int(self.guest.actual)
+        self._learn(now)
+        self.taken_at = self.looked_at = now
         return True
 
     def order(self, size: int, now: float) -> None:
@@ -75,8 +79,10 @@ class Session:
     def step(self, now: float) -> None:
         """All that falls due by `now`."""
         guest = self.guest
+        if self.born_at != guest.born_at:
+            self._was_reset(now)
         if self.driver is not guest.driver:
-            self._driver_changed(now)
+            self._driver_came_up(now)
         if now + EARLY >= self._poll_at:
             self._poll_at += POLL_S
             if self._answers(now):
@@ -98,7 +104,7 @@ class Session:
         seen = Seen(
             key=self.key, name=guest.name, max=guest.max, actual=self.actual, floor=self._floor,
             ceiling=self._ceiling, shares=group.shares, pid=1, running=guest.running, managed=group.manage,
-            age_s=None if report is None else max(0.0, now - self.taken_at), up_s=max(0.0, now - guest.born_at),
+            age_s=None if report is None else max(0.0, now - self.taken_at), up_s=max(0.0, now - self.up_since),
             driver=self.driver, deflates_itself=group.deflates_itself if self.driver else None,
             total=report.total if report else None, available=report.available if report else None,
             free=report.free if report else None, caches=report.caches if report else None,
@@ -131,20 +137,32 @@ class Session:
         before, self.looked_at = self.looked_at, now
         if self._polled is None or self._polled is self.report:
             return
-        self.report = self._polled
+        self._learn(now)
         # Taken somewhere between two looks: before the move, if we moved the guest meanwhile.
         self.taken_at = before if before <= self.moved_at else now
 
-    def _driver_changed(self, now: float) -> None:
+    def _learn(self, now: float) -> None:
+        """Counters that fell: it seems to have been reset unseen."""
+        old, new = self.report, self._polled
+        if old is not None and new is not None:
+            fell = (
+                was is not None and now_is is not None and now_is < was
+                for was, now_is in zip(old[4:], new[4:], strict=True)
+            )
+            if any(fell):
+                self.up_since = now
+        self.report = new
+
+    def _driver_came_up(self, now: float) -> None:
+        self.driver = self.guest.driver
+        self._follow(self.set_size, now)
+        self.early = f"{self.guest.name}: its balloon driver is up"
+
+    def _was_reset(self, now: float) -> None:
         guest = self.guest
-        self.driver = guest.driver
-        if guest.driver:
-            self._follow(self.set_size, now)
-            self.early = f"{guest.name}: its balloon driver is up"
-            return
         self.report = self._polled = None
-        self.actual = guest.max
-        self.born_at = guest.born_at
+        self.actual, self.driver = guest.max, guest.driver
+        self.born_at = self.up_since = guest.born_at
         self._follow_until = 0.0
         self.early = f"{guest.name} was reset"
 

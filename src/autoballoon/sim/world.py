@@ -58,6 +58,9 @@ class World:
             self.host.live(self.there, now, dt)
             if any(not guest.there for guest in self.there):
                 self.there = [guest for guest in self.there if guest.there]
+            for guest in self.guests:
+                if guest.killed_by_host:
+                    guest.lost_s += dt
             self.keeper.step(self.there, now)
             for watch in watches:
                 watch(self)
