@@ -119,6 +119,8 @@ class Turn:
         tracks, wishes = self.tracks, self.wishes.wishes
         lacking = cold = 0
         for key, wish in wishes.items():
+            if key not in tracks:
+                continue  # it has gone since the policy looked
             lacking += max(0, wish.urgent - tracks[key].target)
             lack = wish.used - max(tracks[key].target, wish.urgent)
             cold += lack if lack > pace.SHORT_DEAD_BAND else 0
