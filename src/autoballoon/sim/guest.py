@@ -126,7 +126,7 @@ class Guest:
 
     @property
     def lack(self) -> float:
-        """Bytes by which its size is too small for what it wants, and of what it wants those that the host swapped out."""
+        """Bytes by which its size is too small for what it wants, and those that it wants and the host swapped out."""
         return max(0.0, self.used + KEPT_CACHE - self.actual) + self.swapped_hot
 
     @property

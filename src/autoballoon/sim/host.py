@@ -2,9 +2,9 @@
 
 When guests' touched memory, QEMU's overhead and the host's own processes exceed RAM, pages go out: first what nobody
 is using (freed and cold pages of guests, each in proportion), then pages in use, those longest untouched first (in
-proportion to size times the time between two passes). A guest that touches what is out waits until it is in again; one that took
-new memory waits until as much has gone out. Everybody shares the one device: when more is asked of it than it can
-move, everybody waits longer by the same factor. When swap is full the host kills the largest QEMU.
+proportion to size times the time between two passes). A guest that touches what is out waits until it is in again;
+one that took new memory waits until as much has gone out. Everybody shares the one device: when more is asked of it
+than it can move, everybody waits longer by the same factor. When swap is full the host kills the largest QEMU.
 """
 
 from collections.abc import Sequence

@@ -59,8 +59,9 @@ class Daemon(Keeper):
         for session in self._sessions.values():
             session.step(now)
             if session.early is not None:
-                self._early = self._early or session.early
-                session.early = None
+                if not session.freed or self.engine.lacks_room(self.state):
+                    self._early = self._early or session.early
+                session.early, session.freed = None, False
         if not self.awake:
             return
         if now + EARLY >= self._free_at:
@@ -150,8 +151,8 @@ class Daemon(Keeper):
             self._early = self._early or "free memory falls towards the reserve"
 
     def _look_at_edges(self, now: float, most: int) -> None:
-        suspects = [key for key in self.engine.suspects(self.state) if key in self._sessions]
-        wanted = set(self.engine.curious(self.state))
+        suspects = [key for key in self.engine.suspects(self.state, now) if key in self._sessions]
+        wanted = set(self.engine.curious(self.state, now))
         wanted.update(key for key in suspects if self._sessions[key].guest.is_busy())
         longest = sorted(wanted & self._sessions.keys(), key=lambda key: (self._asked_at.get(key, 0.0), key))
         for key in longest[:most]:

@@ -1,8 +1,8 @@
 """Someone who knows the future: hardly anybody can do better, for comparison.
 
-It sees each guest's memory as it is, and what it will want; so it moves memory before it is wanted, as little of it as it
-can, and from whoever will do without it for longest. The balloon's speed and the pool bind it as they bind everybody:
-what it gives must be there, unless needs exceed the pool.
+It sees each guest's memory as it is, and what it will want; so it moves memory before it is wanted, as little of it
+as it can, and from whoever will do without it for longest. The balloon's speed and the pool bind it as they bind
+everybody: what it gives must be there, unless needs exceed the pool.
 """
 
 from collections.abc import Sequence
@@ -43,7 +43,7 @@ class _Plan:
             need = want + beside
             if not group.counts:
                 need = min(need, fair)  # nobody's loss
-            return min(max(need, floor), top)
+            return float(min(max(need, floor), top))
 
         self.guest = guest
         self.now, self.soon, self.long = size(horizon), size(max(horizon, SOON_S)), size(LONG_S)

@@ -39,7 +39,9 @@ class Session:
         self.moved_at = -1e9
         self.set_size: int | None = None
         self.early: str | None = None
-        """Why a tick should come early, if one should."""
+        """Why a tick should come early, if one should ..."""
+        self.freed = False
+        """... for those only who wait for room: the guest has given memory up."""
         self._polled: Report | None = None
         phase = (number * GOLDEN) % 1.0
         self._poll_at = now + POLL_S * ((phase + 0.5) % 1.0)
@@ -181,7 +183,7 @@ class Session:
             self._follow_until = 0.0
             if not self._grows:
                 self.ask(now)
-                self.early = f"{self.guest.name} is at its size"
+                self.early, self.freed = f"{self.guest.name} is at its size", True
 
     def _balloon_changed(self, now: float) -> None:
         before, self._event_at = self.actual, now
