@@ -17,6 +17,7 @@ _VERBS = {
     "version": "autoballoon.cli.ask",
     "plan": "autoballoon.cli.offline",
     "lab": "autoballoon.cli.lab",
+    "sim": "autoballoon.cli.sim",
 }
 _INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""

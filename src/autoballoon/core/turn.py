@@ -96,7 +96,9 @@ class Turn:
         self.moved: dict[str, Track] = {}
         """The tracks that change when the decisions are carried out."""
         self._decisions: dict[str, Move] = {}
-        self._lacking = sum(max(0, w.urgent - tracks[key].target) for key, w in wishes.wishes.items())
+        self._lacking = sum(
+            max(0, wish.urgent - tracks[key].target) for key, wish in wishes.wishes.items() if key in tracks
+        )
         """Bytes that guests need and have not been given."""
         self._missing = self._short_of()
 
@@ -122,6 +124,8 @@ class Turn:
         tracks, wishes = self.tracks, self.wishes.wishes
         lacking, cold = self._lacking, 0
         for key, wish in wishes.items():
+            if key not in tracks:
+                continue  # it has gone since the policy looked
             lack = wish.used - max(tracks[key].target, wish.urgent)
             if lack > pace.SHORT_DEAD_BAND:
                 cold += lack

@@ -3,10 +3,9 @@
 from collections.abc import Iterable, Sequence
 from html import escape
 
-import msgspec
-
 from autoballoon.views import lab_side as side
 from autoballoon.views import report_figures as figures
+from autoballoon.views.html import document, draw, row, section
 from autoballoon.views.lab_results import Results, Sample, Told
 from autoballoon.views.lab_table import conditions, controller_line, headline, notes
 from autoballoon.views.lab_verdict import verdicts
@@ -14,47 +13,19 @@ from autoballoon.views.lab_verdict import verdicts
 _MOST_MOVES = 400
 """Decisions shown per arm; the rest is in decisions.jsonl."""
 
-_STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; color: #222; background: #f6f5f2; margin: 0; }
-main { max-width: 1120px; margin: 0 auto; padding: 24px 16px 64px; }
-h1 { font-size: 24px; margin: 8px 0; } h2 { font-size: 18px; margin: 0 0 8px; }
-h3 { font-size: 15px; margin: 16px 0 4px; }
-.lead { font-size: 18px; } .small { color: #666; font-size: 13px; }
-section { background: #fff; border: 1px solid #e4e1da; border-radius: 8px; padding: 16px 20px; margin: 16px 0; }
-table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; }
-th { text-align: right; color: #666; font-weight: 500; font-size: 13px; } td { text-align: right; }
-th, td { padding: 4px 10px; border-bottom: 1px solid #eee; } th:first-child, td:first-child { text-align: left; }
-td.words, th.words { text-align: left; }
-.met { color: #1d7a46; } .missed { color: #c0392b; font-weight: 600; } .unknown { color: #888; }
-.log { max-height: 360px; overflow: auto; font-size: 13px; }
-code { background: #f0eee9; padding: 1px 5px; border-radius: 4px; }
-"""
-
 
 def page(results: Results, samples: Sequence[Sample], told: Sequence[Told], plotly_js: str) -> str:
     """The page: what came out, why, and on what. `plotly_js` is plotly's JavaScript, which is embedded."""
     parts = [
-        "<!DOCTYPE html>\n<html lang='en'><head><meta charset='utf-8'>",
-        f"<title>autoballoon lab: {escape(results.experiment)}</title><style>{_STYLE}</style>",
-        f"<script>{plotly_js}</script></head><body><main>",
-        f"<h1>autoballoon lab: {escape(results.experiment)}</h1><p class='lead'>{escape(headline(results))}</p>",
+        f"<p class='lead'>{escape(headline(results))}</p>",
         f"<p class='small'>{escape(conditions(results))}</p>",
-        *([_section("Side by side", _side_by_side(results))] if results.variants != [""] else []),
-        _section("Run by run" if results.variants != [""] else "Off against on", _table(results)),
-        _section("What it must reach", _criteria(results)),
+        *([section("Side by side", _side_by_side(results))] if results.variants != [""] else []),
+        section("Run by run" if results.variants != [""] else "Off against on", _table(results)),
+        section("What it must reach", _criteria(results)),
         *_pictures(results, samples, told),
-        _section("How it was made", _made(results)),
-        "</main></body></html>\n",
+        section("How it was made", _made(results)),
     ]
-    return "\n".join(parts)
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _row(cells: Iterable[str], tag: str = "td") -> str:
-    return "<tr>" + "".join(f"<{tag}>{cell}</{tag}>" for cell in cells) + "</tr>"
+    return document(f"autoballoon lab: {results.experiment}", parts, plotly_js)
 
 
 def _seconds(value: float | None, bound: str) -> str:
@@ -78,23 +49,23 @@ def _table(results: Results) -> str:
         for run in arm.runs:
             bound = "" if run.is_complete else "&gt; "
             cost = (controller_line(run) or "").removeprefix("controller: ")
-            rows.append(_row((
+            rows.append(row((
                 escape(arm.name) + (" (noisy)" if run.noisy else ""), str(run.round), _seconds(run.time_s, bound),
                 f"{run.swap_in_pages:,}", f"{run.swap_out_pages:,}", f"{run.finished} of {run.guests}",
                 str(run.guest_oom), _seconds(run.worst_phase_s, bound), escape(cost),
             )))  # fmt: skip
     said = "".join(f"<p class='small'>{escape(note)}</p>" for note in notes(results))
-    return f"<table>{_row(head, 'th')}{''.join(rows)}</table>{said}"
+    return f"<table>{row(head, 'th')}{''.join(rows)}</table>{said}"
 
 
 def _side_by_side(results: Results) -> str:
     """An arm a row, three columns for each variant: busy time over the yardstick's, wall seconds, pages swapped."""
     titles = [f"{escape(variant)}: {column}" for variant in results.variants for column in side.HEAD]
     body = "".join(
-        _row([escape(short), *(escape(word) for found in cells for word in side.words(found))])
+        row([escape(short), *(escape(word) for found in cells for word in side.words(found))])
         for short, cells in side.rows(results)
     )
-    return f"<table>{_row(['arm', *titles], 'th')}{body}</table>"
+    return f"<table>{row(['arm', *titles], 'th')}{body}</table>"
 
 
 def _criteria(results: Results) -> str:
@@ -107,15 +78,6 @@ def _criteria(results: Results) -> str:
     return f"<table>{rows}</table>"
 
 
-def _draw(number: int, figure: figures.Figure) -> str:
-    # "</" would end the script element, whatever it stands in.
-    data = msgspec.json.encode(figure).decode().replace("</", "<\\/")
-    return (
-        f"<div id='figure{number}'></div><script>{{const f = {data};\n"
-        f"Plotly.newPlot('figure{number}', f.data, f.layout, {{responsive: true, displayModeBar: false}});}}</script>"
-    )
-
-
 def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told]) -> Iterable[str]:
     """For each arm its first run that counts: memory and swap; then targets and decisions where there were any."""
     shown = [(arm, run) for arm in results.arms for run in arm.counted[:1]]
@@ -126,7 +88,7 @@ def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told])
         for arm, run in shown
     }
     if not any(seen.values()):
-        yield _section("Memory over time", "<p>Nothing was sampled.</p>")
+        yield section("Memory over time", "<p>Nothing was sampled.</p>")
         return
     ceiling = max(figures.held_at_most(some) for some in seen.values())
     traffic = max(figures.traffic_at_most(some) for some in seen.values() if some)
@@ -134,15 +96,15 @@ def _pictures(results: Results, samples: Sequence[Sample], told: Sequence[Told])
     for arm, run in shown:
         if not seen[arm.name]:
             continue
-        body = _draw(number, figures.host_memory(seen[arm.name], ceiling, traffic))
+        body = draw(number, figures.host_memory(seen[arm.name], ceiling, traffic))
         number += 1
         heard = [tick for tick in told if (tick.arm, tick.round) == (arm.name, run.round)]
         if heard:
             body += "<h3>Each guest's target against its size</h3>"
-            body += _draw(number, figures.targets(seen[arm.name], heard))
+            body += draw(number, figures.targets(seen[arm.name], heard))
             number += 1
             body += _words(heard)
-        yield _section(f"{arm.name}, round {run.round}", body)
+        yield section(f"{arm.name}, round {run.round}", body)
 
 
 def _words(told: Sequence[Told]) -> str:

@@ -1,0 +1,83 @@
+"""`autoballoon sim`: policies in simulated worlds, and a scoreboard."""
+
+import os
+import sys
+from pathlib import Path
+
+import click
+import msgspec
+
+from autoballoon.core.errors import BadInput, CouldNot
+
+
+@click.group()
+def sim() -> None:
+    """Compare policies on simulated hosts, in virtual time."""
+
+
+@sim.command("list")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def list_(as_json: bool) -> None:
+    """List the scenarios."""
+    from autoballoon.sim.scenario import load, names  # noqa: PLC0415  (only when it is used)
+
+    found = [(name, load(name)) for name in names()]
+    if as_json:
+        rows = [
+            {
+                "name": name, "says": one.says, "duration_s": one.duration, "guests": sum(g.count for g in one.guests),
+                "must": [type(must).__struct_config__.tag for must in one.must], "switches": one.switches,
+            }
+            for name, one in found
+        ]  # fmt: skip
+        click.echo(msgspec.json.encode(rows))
+        return
+    width = max(len(name) for name, _ in found)
+    for name, one in found:
+        click.echo(f"{name:<{width}}  {one.says}")
+
+
+@sim.command("run")
+@click.argument("name")
+@click.option(
+    "--policy", "policies", metavar="P,P", help="Only these; without it the ladder and every other rule."
+)
+@click.option("--seed", type=click.IntRange(0, 1 << 62), default=1, show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the scoreboard.")
+@click.option(
+    "--plot",
+    type=click.Path(path_type=Path),
+    metavar="F",
+    help="Draw one scenario's targets, sizes and demands into the page F.",
+)
+def run(name: str, policies: str | None, seed: int, as_json: bool, plot: Path | None) -> None:
+    """Run the scenario NAME, or the one in a file NAME.toml, or all; progress goes to stderr."""
+    from autoballoon.policies import POLICIES, policy_named  # noqa: PLC0415
+    from autoballoon.sim.run import run_all  # noqa: PLC0415
+    from autoballoon.sim.scenario import load, names  # noqa: PLC0415
+    from autoballoon.views.scoreboard import OURS, table  # noqa: PLC0415
+    from autoballoon.views.sim_results import ORACLE  # noqa: PLC0415
+
+    wanted = [one.strip() for one in policies.split(",") if one.strip()] if policies else [*POLICIES]
+    if not wanted:
+        raise BadInput(f"--policy names no policy; the policies are {', '.join(sorted(POLICIES))}")
+    for one in wanted:
+        policy_named(one)
+    scenarios = names() if name == "all" else [name]
+    for one in scenarios:
+        load(one)
+    arms = [*dict.fromkeys(wanted), ORACLE]
+    results = []
+    with click.progressbar(
+        length=len(scenarios) * len(arms), label="simulating", file=sys.stderr, item_show_func=str
+    ) as bar:
+        for result in run_all(scenarios, arms, seed, min(os.cpu_count() or 1, 2)):
+            results.append(result)
+            bar.update(1, f"{result.scenario} with {result.policy}")
+    results.sort(key=lambda one: (scenarios.index(one.scenario), arms.index(one.policy)))
+    click.echo(msgspec.json.encode({"v": 1, "results": results}) if as_json else table(results))
+    failed = sorted({r.scenario for r in results if r.policy == OURS and (r.unmet or r.broken)})
+    if failed:
+        raise CouldNot(
+            f"the ladder does not keep what must hold in {', '.join(failed)}; the scoreboard says what"
+        )

@@ -1,0 +1,373 @@
+"""One guest's life: its balloon, its memory and its file cache, and what missing memory costs it.
+
+The cost model. Working at full speed a guest passes over everything that it wants once in `pass` seconds, and over its
+warm files once in `warm_pass`. What is not in memory then has to be brought in first, at the speed of the device it
+lies on. So a guest that lacks x bytes of a working set does not slow down by x, but by x / pass seconds of device
+time for each second of work, and its progress is 1 / (1 + that): with a pass of 1 s and a disk of 200 MiB/s it
+falls to a half when 200 MiB are missing, and to a sixth at 1 GiB. A moving balloon keeps one of the guest's processors
+busy (INFLATE_COST, DEFLATE_COST). Lost time is time less progress.
+
+What happens to a guest whose memory is too small, in this order, as in Linux: cold cache goes, then warm cache (it is
+read again, from disk); then programs go to swap of its own, if it has any (they come back as they are touched); then
+a driver with deflate-on-oom takes memory back by itself; where there is none, the kernel kills, and the guest does no
+work for RESTART_S. What the host has swapped out of a guest is the host's affair (`host.py`) and costs in the same way.
+"""
+
+from random import Random
+from typing import NamedTuple
+
+from autoballoon.core.units import GIB, MIB, page_floor
+from autoballoon.sim.characters import Group
+from autoballoon.sim.course import Course
+
+KEPT_CACHE = 2 * MIB
+"""File cache that no pressure takes: the pages of running programs."""
+BOOT_USE = 48 * MIB
+"""What a guest has touched by the time its driver is up, beside what its kernel keeps."""
+YOUNG_S = 60.0
+"""A QEMU's overhead grows for so long."""
+OOM_AFTER_S = 2.0
+"""A guest that lacks memory for so long, and can take none, has something killed."""
+RESTART_S = 10.0
+"""What was killed is restarted, and does no work before that."""
+OOM_RATE = 200 * MIB
+"""Bytes a second that a driver takes back where the kernel would kill: 1 MiB at a time, each after a vain reclaim."""
+INFLATE_COST = 1 / (819 * MIB)
+"""Seconds of one processor for a byte that the balloon takes: 320 MiB in 0.4 s (guests under emulation)."""
+DEFLATE_COST = 1 / (1638 * MIB) + 1 / (2 * GIB)
+"""... and that it gives back: 320 MiB in 0.2 s, and the host has to clear the page again when it is touched."""
+LACK = 8 * MIB
+"""A guest that lacks less than this, or less than a hundredth of what it wants, starves of nothing."""
+
+
+class Report(NamedTuple):
+    """One set of balloon statistics; bytes, and counters since boot. None: its driver does not send it."""
+
+    total: int | None = None
+    available: int | None = None
+    free: int | None = None
+    caches: int | None = None
+    swap_in: int | None = None
+    swap_out: int | None = None
+    major_faults: int | None = None
+
+
+class Guest:
+    """A living guest. All sizes are bytes, and floats where they change continuously."""
+
+    def __init__(self, group: Group, name: str, course: Course, rng: Random) -> None:
+        self.group, self.name, self.course, self.rng = group, name, course, rng
+        self.max = page_floor(group.max)
+        self.kernel = float(group.kernel if group.kernel is not None else 16 * MIB + self.max // 40)
+        self.low = 5 * (self.max / 1024) ** 0.5 * 1024
+        """Its zones' low watermark, which MemAvailable leaves out (5/4 of 4 sqrt(KiB): Linux mm/page_alloc.c)."""
+        self.there = group.starts is None
+        self.running = True
+        self.killed_by_host = False
+        self.progress = 1.0
+        self.work_s = self.lost_s = 0.0
+        self.oom_kills = 0
+        self.swap_in = self.swap_out = self.faults = 0.0
+        self.swapped_in_before = self.swapped_out_before = 0.0
+        """Bytes, in its earlier lives."""
+        self.reset(-1000.0 if group.starts is None else float(group.starts))
+        if group.size is not None and group.starts is None:
+            self.actual = float(page_floor(min(group.size, self.max)))
+            self.target = int(self.actual)
+        if self.there:
+            self.booted = True
+            self.want = course.at_any(0.0)
+            self.anon = min(self.want, max(0.0, self.actual - self.kernel - KEPT_CACHE))
+            room = max(0.0, self.actual - self.kernel - self.anon)
+            self.warm = min(float(group.warm), room)
+            self.cold = min(float(group.files - group.warm), room - self.warm)
+            self.read_files = float(group.files - group.warm)
+            self._touch()
+
+    def reset(self, now: float) -> None:
+        """Nothing in memory, no driver yet, the balloon empty."""
+        self.born_at = now
+        self.swapped_in_before += self.swap_in
+        self.swapped_out_before += self.swap_out
+        self.booted = False
+        self.actual = float(self.max)
+        self.target = self.max
+        self.rests = False
+        """It took memory back by itself, and does not give it again before another order."""
+        self.want = self.anon = self.unmet = self.own_swap = 0.0
+        self.warm = self.cold = self.read_files = 0.0
+        self.touched = self.hot = self.swapped_hot = self.swapped_cold = 0.0
+        self.moved_s = 0.0
+        """Seconds of one processor that its balloon still takes for what it has moved."""
+        self.rests_now = False
+        """It sleeps."""
+        self.waits = 0.0
+        """Seconds it waits for its own devices in a second of work."""
+        self.stall_s = 0.0
+        """Seconds it still waits for the host, which pages out to give it what it took."""
+        self.grew = 0.0
+        """Bytes that it newly took of the host in this step."""
+        self.swap_in = self.swap_out = self.faults = 0.0
+        """Since its boot, bytes."""
+        self.lacks_since: float | None = None
+        self.restarts_until = -1.0
+
+    # What is seen from outside.
+
+    @property
+    def driver(self) -> bool:
+        """Its balloon driver is up."""
+        return self.booted and self.group.has_driver
+
+    @property
+    def resident(self) -> float:
+        """Guest memory that the host holds in RAM."""
+        return self.touched - self.swapped_hot - self.swapped_cold
+
+    @property
+    def lack(self) -> float:
+        """Bytes by which its size is too small for what it wants, and those that it wants and the host swapped out."""
+        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.swapped_hot
+
+    @property
+    def starves(self) -> bool:
+        """It lacks more than nothing."""
+        return self.lack > max(LACK, self.want / 100)
+
+    @property
+    def swapped_in_all(self) -> float:
+        """Bytes that it swapped in by itself, in all its lives."""
+        return self.swapped_in_before + self.swap_in
+
+    @property
+    def swapped_out_all(self) -> float:
+        """Bytes that it swapped out by itself, in all its lives."""
+        return self.swapped_out_before + self.swap_out
+
+    @property
+    def used(self) -> float:
+        """What it cannot do without."""
+        return self.kernel + self.want
+
+    def overhead(self, now: float) -> int:
+        """What its QEMU takes beyond guest memory."""
+        age = now - self.born_at
+        whole = self.group.overhead
+        return whole if age >= YOUNG_S else int(whole * (0.5 + 0.5 * max(0.0, age) / YOUNG_S))
+
+    def is_busy(self) -> bool:
+        """Its processors run for more than a sixth of the time (see BUSY in daemon/sense.py)."""
+        return self.grew > 0 or (self.group.pass_ <= 5 and not self.rests_now)
+
+    def report(self) -> Report:
+        """Balloon statistics as they are: virtio 1.2, section 5.5.6.4."""
+        free = max(0.0, self.actual - self.kernel - self.anon - self.warm - self.cold)
+        cache = self.warm + self.cold
+        total = (self.max if self.group.deflates_itself else self.actual) - self.kernel / 2
+        return Report(
+            total=int(total),
+            available=int(max(0.0, free + cache - self.low)),
+            free=int(free),
+            caches=int(cache + self.group.tmpfs * (self.anon > 0)),
+            swap_in=int(self.swap_in),
+            swap_out=int(self.swap_out),
+            major_faults=int(self.faults / 4096),
+        )
+
+    # What is done to it.
+
+    def order(self, target: int) -> None:
+        """A new target: clamped as QEMU does; a driver that is not up yet will hear of it."""
+        self.target = min(max(target, 0), self.max)
+        self.rests = False
+
+    def live(self, now: float, dt: float) -> None:
+        """`dt` seconds until `now`, without what the host does; the host then calls `settle`."""
+        self.grew = 0.0
+        if not self.running:
+            return
+        self.group.acts(self, now)
+        if not self.booted and not self._boot(now):
+            return
+        self._move_balloon(now, dt)
+        self._program(now, dt)
+        self._read_files(dt)
+        self._touch()
+
+    def settle(self, dt: float, waits_s: float) -> None:
+        """End the step: `waits_s` is what it waits for the host in a second of work."""
+        if not self.running:
+            self.progress = 0.0
+        elif not self.booted or self.want == 0:
+            self.progress = 1.0
+        else:
+            stalls = min(self.stall_s, dt)
+            self.stall_s -= stalls
+            self.progress = (1 - stalls / dt) / (1 + self.waits + waits_s)
+            if self.moved_s:
+                moves = min(self.moved_s, dt)
+                self.moved_s -= moves
+                self.progress *= 1 - moves / dt / self.group.cpus
+        self.work_s += self.progress * dt
+        self.lost_s += (1 - self.progress) * dt
+
+    # Its own affairs.
+
+    def _boot(self, now: float) -> bool:
+        age = now - self.born_at
+        self.booted = age >= self.group.boot
+        self.touched = max(
+            self.touched, min(1.0, age / max(self.group.boot, 1e-9)) * (self.kernel + BOOT_USE)
+        )
+        self.hot = min(self.kernel, self.touched)
+        return self.booted
+
+    def _move_balloon(self, now: float, dt: float) -> None:
+        group = self.group
+        if not group.has_driver or not group.balloon_moves(self, now):
+            return
+        goal = group.heads_for(self, self.target, now)
+        before = self.actual
+        if self.actual < goal:
+            self.actual = min(goal, self.actual + group.deflate * dt)
+        elif self.actual > goal and not self.rests:
+            least = self.kernel + self.anon + KEPT_CACHE
+            if group.swap:
+                out = min(self.anon, group.disk * dt, group.swap - self.own_swap)
+                least -= out
+            new = max(goal, self.actual - group.inflate * dt, min(least, self.actual))
+            push = self.kernel + self.anon + KEPT_CACHE - new
+            if push > 0 and group.swap:
+                self._swap_out(push)
+            self.actual = new
+        moved = self.actual - before
+        if moved:
+            self.moved_s += moved * DEFLATE_COST if moved > 0 else -moved * INFLATE_COST
+
+    def _swap_out(self, size: float) -> None:
+        self.anon -= size
+        self.own_swap += size
+        self.swap_out += size
+
+    def _program(self, now: float, dt: float) -> None:
+        """Programs get what they want as far as there is room; what is not there costs time."""
+        group = self.group
+        need = self.course.at(now if group.clock == "wall" else self.work_s)
+        want = group.wants(self, need, now)
+        if now < self.restarts_until:
+            want = 0.0
+        want = self.want = min(want, self.want + group.touch * dt)
+        room = self.actual - self.kernel - KEPT_CACHE
+        has = self.anon + self.own_swap
+        if has > want:
+            part = want / has
+            self.anon, self.own_swap = self.anon * part, self.own_swap * part
+        elif has < want:
+            self.anon += max(0.0, min(want - has, room - self.anon))
+        if self.own_swap > 0 and not self.rests_now:
+            # What is touched comes in; without room something else goes out for it.
+            comes = min(self.own_swap, self.own_swap / group.pass_ * dt * self.progress, group.disk * dt)
+            self.swap_in += comes
+            self.faults += comes
+            stays = max(0.0, min(comes, room - self.anon))
+            self.own_swap -= stays
+            self.anon += stays
+            self.swap_out += comes - stays
+        self.unmet = max(0.0, want - self.anon - self.own_swap)
+        if self.unmet > 0:
+            self._run_short(now, dt)
+        self.rests_now = need <= group.rests_below
+        missing = self.own_swap + self.unmet
+        self.waits = missing / group.pass_ / group.disk if missing and not self.rests_now else 0.0
+        if now < self.restarts_until:
+            self.waits = 1e6
+
+    def _run_short(self, now: float, dt: float) -> None:
+        """Nothing of the cache is left to it: own swap, then the balloon, then a kill."""
+        group = self.group
+        if group.swap > self.own_swap:
+            out = min(self.unmet, group.disk * dt, group.swap - self.own_swap, self.anon)
+            self._swap_out(out)
+            self.anon += out
+            self.unmet -= out
+        if self.unmet <= 0 or group.swap > self.own_swap:
+            self.lacks_since = None
+            return
+        if group.deflates_itself and self._may_deflate(now):
+            if self.actual < self.target:
+                return  # more is on its way
+            took = min(self.unmet, OOM_RATE * dt, self.max - self.actual)
+            self.actual = float(min(self.max, page_floor(int(self.actual + took)) + 4096))
+            self.anon += took
+            self.unmet -= took
+            self.moved_s += took * DEFLATE_COST
+            self.rests = True
+            return
+        if self.lacks_since is None or self.unmet <= LACK:
+            self.lacks_since = now
+        if now - self.lacks_since > OOM_AFTER_S:
+            self.oom_kills += 1
+            self.lacks_since = None
+            self.want = self.anon = self.unmet = self.own_swap = 0.0
+            self.restarts_until = now + RESTART_S
+
+    def _may_deflate(self, now: float) -> bool:
+        group = self.group
+        return self.actual < self.max and group.has_driver and group.balloon_moves(self, now)
+
+    def _read_files(self, dt: float) -> None:
+        group = self.group
+        room = self.actual - self.kernel - self.anon
+        over = self.warm + self.cold - room
+        if over > 0:
+            gone = min(self.cold, over)
+            self.cold -= gone
+            self.warm = max(0.0, self.warm - (over - gone))
+        if not group.files:
+            return
+        misses = group.warm - self.warm
+        if misses > 0 and not self.rests_now:
+            # It wants all of it, pass after pass; what has no room is read for nothing.
+            rate = misses / group.warm_pass
+            self.waits += rate / group.disk
+            read = min(rate * dt * self.progress, group.disk * dt)
+            self.faults += read
+            free = room - self.warm - self.cold
+            if free < read and self.cold > 0:
+                gone = min(self.cold, read - free)
+                self.cold -= gone
+                free += gone
+            self.warm += max(0.0, min(read, free))
+        rest = group.files - group.warm - self.read_files
+        if rest > 0:
+            read = min(rest, group.read * dt)
+            self.read_files += read
+            self.cold += max(0.0, min(read, room - self.warm - self.cold))
+
+    def _touch(self) -> None:
+        """What the host sees of it: pages touched, and which of them are in use."""
+        held = self.kernel + self.anon + self.warm + self.cold
+        hot = self.kernel + self.anon + self.warm
+        before, cold_before, hot_before = self.touched, self.touched - self.hot, self.hot
+        touched = held if self.group.reporting or held > before else before
+        touched = min(touched, self.actual)
+        self.grew = max(0.0, touched - before)
+        self.touched, self.hot = touched, hot
+        if not (self.swapped_hot or self.swapped_cold):
+            return
+        from_cold = hot - hot_before - self.grew
+        if from_cold > 0 and cold_before > 0:
+            moved = self.swapped_cold * min(1.0, from_cold / cold_before)
+            self.swapped_cold -= moved
+            self.swapped_hot += moved
+        elif from_cold < 0 and hot_before > 0:
+            moved = self.swapped_hot * min(1.0, -from_cold / hot_before)
+            self.swapped_hot -= moved
+            self.swapped_cold += moved
+        cold = max(0.0, touched - hot)
+        # What is gone into the balloon is swapped no more; swap holds no more than there is.
+        shrunk = before - touched
+        if shrunk > 0 and cold + shrunk > 0:
+            self.swapped_cold *= cold / (cold + shrunk)
+        self.swapped_cold = min(self.swapped_cold, cold)
+        self.swapped_hot = min(self.swapped_hot, hot)

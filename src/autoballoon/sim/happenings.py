@@ -1,0 +1,49 @@
+"""What happens to guests and to the daemon at stated times, beside what they do by themselves."""
+
+import msgspec
+
+from autoballoon.sim.course import Seconds, Size
+
+
+class _Happening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="what"):
+    at: Seconds
+
+
+class SetByHand(_Happening, frozen=True, kw_only=True, tag="set-by-hand"):
+    """Somebody else sets a guest's target."""
+
+    guest: str
+    size: Size
+
+
+class Reset(_Happening, frozen=True, kw_only=True, tag="reset"):
+    """A guest is reset: it boots anew."""
+
+    guest: str
+
+
+class Pause(_Happening, frozen=True, kw_only=True, tag="pause"):
+    """An operator stops a guest."""
+
+    guest: str
+
+
+class Unpause(_Happening, frozen=True, kw_only=True, tag="unpause"):
+    """An operator lets a guest run."""
+
+    guest: str
+
+
+class Leave(_Happening, frozen=True, kw_only=True, tag="leave"):
+    """The daemon ends in order: it hands memory back."""
+
+
+class Crash(_Happening, frozen=True, kw_only=True, tag="crash"):
+    """The daemon is gone at once."""
+
+
+class Start(_Happening, frozen=True, kw_only=True, tag="start"):
+    """The daemon is started again, and has forgotten everything."""
+
+
+Happening = SetByHand | Reset | Pause | Unpause | Leave | Crash | Start

@@ -1,0 +1,164 @@
+"""The daemon on virtual time: ticks, early ticks, questions between them, the watch on free memory.
+
+The rules are those of daemon/loop.py, whose constants are used. A tick takes no time here.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
+from autoballoon.core.policy import Policy
+from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
+from autoballoon.daemon.loop import ASK_EVERY_S, LEAST_GAP_S, MOST_ASKS
+from autoballoon.sim.guest import Guest
+from autoballoon.sim.host import Host
+from autoballoon.sim.session import EARLY, Session
+
+Told = Callable[[State, Snapshot, State, Sequence[Decision], float], None]
+"""Called at each tick with the state before, the snapshot, the state after, the decisions and the time."""
+
+
+class Keeper:
+    """Something that moves guests' memory; this one moves none."""
+
+    moves = 0
+    """Targets set, guests stopped or resumed."""
+
+    def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
+        """Before the first step."""
+
+    def step(self, guests: Sequence[Guest], now: float) -> None:
+        """After the world has lived until `now`; `guests` are those that are there."""
+
+
+class Daemon(Keeper):
+    """Steps the real engine as the daemon does."""
+
+    def __init__(self, rules: Rules, policy: Policy, told: Sequence[Told] = ()) -> None:
+        self.engine = Engine(rules, policy)
+        self.told = list(told)
+        self.state: State = self.engine.start()
+        self.ticks = self.moves = self.asks = 0
+        self.awake = True
+        self._sessions: dict[str, Session] = {}
+        self._numbers = 0
+        self._free = FreeWatch()
+        self._due = self._quiet_until = 0.0
+        self._ask_at, self._free_at = ASK_EVERY_S, LOOK_EVERY_S
+        self._asked_at: dict[str, float] = {}
+        self._early: str | None = None
+
+    def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
+        self.host = host
+        self._meet(guests, now)
+        self._due = now
+        self._tick(now)
+
+    def step(self, guests: Sequence[Guest], now: float) -> None:
+        self._meet(guests, now)
+        for session in self._sessions.values():
+            session.step(now)
+            if session.early is not None:
+                if not session.freed or self.engine.lacks_room(self.state):
+                    self._early = self._early or session.early
+                session.early, session.freed = None, False
+        if not self.awake:
+            return
+        if now + EARLY >= self._free_at:
+            self._free_at = max(self._free_at + LOOK_EVERY_S, now)
+            self._look_at_free(now)
+        if now + EARLY >= self._ask_at:
+            looks = 1 + int((now + EARLY - self._ask_at) / ASK_EVERY_S)
+            self._ask_at += ASK_EVERY_S * looks
+            self._look_at_edges(now, MOST_ASKS * looks)
+        if now + EARLY >= self._due or (self._early is not None and now + EARLY >= self._quiet_until):
+            self._tick(now)
+
+    # A daemon's life.
+
+    def leave(self, now: float) -> None:
+        """It ends in order."""
+        decisions = self.engine.farewell(self.state, self.snapshot(now), now)
+        self._act(decisions, now)
+        self.awake = False
+
+    def crash(self) -> None:
+        """It is gone."""
+        self.awake = False
+
+    def start(self, now: float) -> None:
+        """It begins anew."""
+        self.state, self.awake, self._due = self.engine.start(), True, now
+        self._ask_at, self._free_at = now + ASK_EVERY_S, now + LOOK_EVERY_S
+        self._free = FreeWatch()
+
+    def snapshot(self, now: float) -> Snapshot:
+        """What sensing sees now."""
+        return Snapshot(
+            host=self.host.seen(), guests=tuple(session.shown(now) for session in self._sessions.values())
+        )
+
+    @property
+    def sessions(self) -> Mapping[str, Session]:
+        """What is known of each guest that is there, by key."""
+        return self._sessions
+
+    def _meet(self, guests: Sequence[Guest], now: float) -> None:
+        if len(guests) == len(self._sessions) and all(guest.name in self._sessions for guest in guests):
+            return
+        old, self._sessions = self._sessions, {}
+        for guest in guests:
+            session = old.get(guest.name)
+            if session is None:
+                session = Session(guest, self._numbers, now)
+                self._numbers += 1
+            self._sessions[guest.name] = session
+
+    def _tick(self, now: float) -> None:
+        if now + EARLY >= self._due:
+            interval = self.engine.rules.interval_s
+            self._due += interval * (1 + (now + EARLY - self._due) // interval)
+        snapshot = self.snapshot(now)
+        before = self.state
+        self.state, decisions = self.engine.step(before, snapshot, now)
+        self._free.ticked(snapshot.host.available)
+        for tell in self.told:
+            tell(before, snapshot, self.state, decisions, now)
+        self._act(decisions, now)
+        self.ticks += 1
+        self._early = None
+        self._quiet_until = now + LEAST_GAP_S
+
+    def _act(self, decisions: Sequence[Decision], now: float) -> None:
+        for decision in decisions:
+            session = self._sessions.get(decision.key)
+            if session is None or isinstance(decision, Stay):
+                continue
+            self.moves += 1
+            match decision:
+                case SetTarget(size=size):
+                    session.order(size, now)
+                case Suspend():
+                    session.guest.running = False
+                case Resume():
+                    session.guest.running = True
+
+    def _look_at_free(self, now: float) -> None:
+        if self.state.account is None:
+            return
+        free = max(0, int(self.host.free))
+        if self._free.is_urgent(now, free, self.state.account.reserve, self._due):
+            self._early = self._early or "free memory falls towards the reserve"
+
+    def _look_at_edges(self, now: float, most: int) -> None:
+        suspects = [key for key in self.engine.suspects(self.state, now) if key in self._sessions]
+        wanted = set(self.engine.curious(self.state, now))
+        wanted.update(key for key in suspects if self._sessions[key].guest.is_busy())
+        longest = sorted(wanted & self._sessions.keys(), key=lambda key: (self._asked_at.get(key, 0.0), key))
+        for key in longest[:most]:
+            self._asked_at[key] = now
+            session = self._sessions[key]
+            self.asks += 1
+            session.ask(now)
+            if self.engine.near_edge(self.state, session.shown(now)):
+                self._early = self._early or f"{session.guest.name} nears its edge"

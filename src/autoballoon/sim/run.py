@@ -1,0 +1,62 @@
+"""Scenarios run with policies: one at a time, or many in a few processes."""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+
+from autoballoon.core.engine import Rules
+from autoballoon.policies import policy_named
+from autoballoon.sim.keeper import Daemon, Keeper
+from autoballoon.sim.oracle import Oracle
+from autoballoon.sim.scenario import Scenario, load
+from autoballoon.sim.score import Score
+from autoballoon.sim.world import Watch, World
+from autoballoon.views.sim_results import ORACLE, Result
+
+
+def rules_of(scenario: Scenario) -> Rules:
+    """The operator's rules in that scenario."""
+    return Rules(reserve=scenario.host.reserve, overload=scenario.host.overload)
+
+
+def keeper_of(scenario: Scenario, policy: str) -> Keeper:
+    """The daemon with that policy, or the oracle. BadInput when there is no such policy."""
+    if policy == ORACLE:
+        return Oracle()
+    return Daemon(rules_of(scenario), policy_named(policy))
+
+
+def simulate(
+    name: str,
+    scenario: Scenario,
+    policy: str,
+    seed: int = 1,
+    *,
+    watches: Sequence[Watch] = (),
+    progress: Callable[[float], None] | None = None,
+) -> Result:
+    """One policy in one scenario; the same three give the same result."""
+    world = World(scenario, keeper_of(scenario, policy), seed)
+    score = Score(world)
+    world.run((score, *watches), progress)
+    return score.result(name, policy, world)
+
+
+def run_all(names: Sequence[str], policies: Sequence[str], seed: int, processes: int) -> Iterator[Result]:
+    """Every policy in every scenario, in the order in which they are done."""
+    jobs = [(name, policy) for name in names for policy in policies]
+    if processes == 1 or len(jobs) == 1:
+        for name, policy in jobs:
+            yield _one(name, policy, seed)
+        return
+    with ProcessPoolExecutor(max_workers=processes) as pool:
+        futures = [pool.submit(_one, name, policy, seed) for name, policy in jobs]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            for future in futures:
+                future.cancel()
+
+
+def _one(name: str, policy: str, seed: int) -> Result:
+    return simulate(name, load(name), policy, seed)

@@ -1,0 +1,54 @@
+"""What a run came to: every number of the scoreboard, taken while the world lives."""
+
+from autoballoon.sim.checks import Watcher
+from autoballoon.sim.world import World
+from autoballoon.views.sim_results import Result
+
+
+class Score:
+    """Watches one world: call it after each step, and `result` at the end."""
+
+    def __init__(self, world: World) -> None:
+        self._watchers: list[tuple[str, Watcher]] = [
+            (str(type(must).__struct_config__.tag), must.watcher()) for must in world.scenario.must
+        ]
+        self._since: dict[str, float] = {}
+        self._longest = 0.0
+        self.broken: list[str] = []
+
+    def __call__(self, world: World) -> None:
+        now = world.now
+        for guest in world.there:
+            if guest.starves and guest.driver and guest.group.counts:
+                since = self._since.setdefault(guest.name, now)
+                self._longest = max(self._longest, now - since)
+            elif guest.name in self._since:
+                del self._since[guest.name]
+        for _, watcher in self._watchers:
+            watcher.see(world)
+
+    def result(self, name: str, policy: str, world: World) -> Result:
+        """The numbers, all over."""
+        for _, watcher in self._watchers:
+            watcher.end(world)
+        counted = [guest for guest in world.guests if guest.group.counts]
+        return Result(
+            scenario=name,
+            policy=policy,
+            seed=world.seed,
+            lost_s=round(sum(guest.lost_s for guest in counted), 3),
+            work_s=round(sum(guest.work_s for guest in counted), 3),
+            host_swap_in=int(world.host.swap_in),
+            host_swap_out=int(world.host.swap_out),
+            guest_swap_in=int(sum(guest.swapped_in_all for guest in counted)),
+            guest_swap_out=int(sum(guest.swapped_out_all for guest in counted)),
+            longest_starving_s=round(self._longest, 3),
+            moves=world.keeper.moves,
+            guest_ooms=sum(guest.oom_kills for guest in counted),
+            host_ooms=len(world.host.kills),
+            unmet=tuple(
+                f"{tag}: {watcher.wrong}" for tag, watcher in self._watchers if watcher.wrong is not None
+            ),
+            broken=tuple(self.broken),
+            lost={guest.name: round(guest.lost_s, 3) for guest in counted if guest.lost_s >= 0.01},
+        )

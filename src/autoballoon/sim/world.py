@@ -1,0 +1,100 @@
+"""A world: a host and its guests, from a scenario and a seed, lived through in small steps."""
+
+from collections.abc import Callable, Sequence
+from random import Random
+
+from autoballoon.core.units import page_floor
+from autoballoon.sim.course import course_of
+from autoballoon.sim.guest import Guest
+from autoballoon.sim.happenings import Crash, Happening, Leave, Pause, Reset, SetByHand, Start, Unpause
+from autoballoon.sim.host import Host
+from autoballoon.sim.keeper import Daemon, Keeper
+from autoballoon.sim.scenario import Scenario
+
+Watch = Callable[["World"], None]
+"""Called after each step."""
+
+
+class World:
+    """One run of a scenario. The same scenario, seed and keeper give the same world."""
+
+    def __init__(self, scenario: Scenario, keeper: Keeper, seed: int = 1) -> None:
+        self.scenario, self.keeper, self.seed = scenario, keeper, seed
+        self.now = 0.0
+        until = float(scenario.duration)
+        self.guests: list[Guest] = []
+        for group in scenario.guests:
+            for number, name in enumerate(group.names()):
+                rng = Random(f"{seed} {name}")
+                course = group.course(number, until, rng)
+                self.guests.append(Guest(group, name, course, rng))
+        own = course_of(scenario.host.own, until, Random(f"{seed} the host"))
+        self.host = Host(scenario.host, own)
+        self._by_name = {guest.name: guest for guest in self.guests}
+        self._happens = sorted(scenario.happens, key=lambda one: one.at)
+        self._changes = sorted(
+            at for guest in self.guests for at in (guest.group.starts, guest.group.ends) if at is not None
+        )
+        self.there = [guest for guest in self.guests if guest.there]
+
+    def guest(self, name: str) -> Guest:
+        """The guest of that name."""
+        return self._by_name[name]
+
+    def run(self, watches: Sequence[Watch] = (), progress: Callable[[float], None] | None = None) -> None:
+        """Live through the scenario; `progress` is told the part of it that is done, now and then."""
+        dt = float(self.scenario.step)
+        steps = round(self.scenario.duration / dt)
+        self.host.live(self.there, 0.0, dt)
+        for guest in self.guests:
+            guest.work_s = guest.lost_s = 0.0
+        self.keeper.begin(self.host, self.there, 0.0)
+        for n in range(1, steps + 1):
+            self.now = now = round(n * dt, 6)
+            self._come_and_go(now)
+            self._let_happen(now)
+            for guest in self.there:
+                guest.live(now, dt)
+            self.host.live(self.there, now, dt)
+            if any(not guest.there for guest in self.there):
+                self.there = [guest for guest in self.there if guest.there]
+            for guest in self.guests:
+                if guest.killed_by_host:
+                    guest.lost_s += dt
+            self.keeper.step(self.there, now)
+            for watch in watches:
+                watch(self)
+            if progress is not None and n % 64 == 0:
+                progress(n / steps)
+
+    def _let_happen(self, now: float) -> None:
+        while self._happens and self._happens[0].at <= now:
+            self._let_one_happen(self._happens.pop(0), now)
+
+    def _come_and_go(self, now: float) -> None:
+        while self._changes and self._changes[0] <= now:
+            self._changes.pop(0)
+            for guest in self.guests:
+                starts, ends = guest.group.starts, guest.group.ends
+                begun = starts is None or starts <= now
+                guest.there = begun and not (ends is not None and ends <= now) and not guest.killed_by_host
+            self.there = [guest for guest in self.guests if guest.there]
+
+    def _let_one_happen(self, happening: Happening, now: float) -> None:
+        if isinstance(happening, SetByHand | Reset | Pause | Unpause):
+            guest = self._by_name[happening.guest]
+            match happening:
+                case SetByHand(size=size):
+                    guest.order(page_floor(size))
+                case Reset():
+                    guest.reset(now)
+                case _:
+                    guest.running = isinstance(happening, Unpause)
+        elif isinstance(self.keeper, Daemon):  # the oracle does not die
+            match happening:
+                case Leave():
+                    self.keeper.leave(now)
+                case Crash():
+                    self.keeper.crash()
+                case Start():
+                    self.keeper.start(now)
