@@ -57,7 +57,7 @@ class Stops:
         pids = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
         pids |= state.load.owed
         known = {(one.key, one.pid): one for one in self._saved.stopped}
-        if known.keys() == pids.items():
+        if known.keys() == pids.items() and not state.load.owed:  # who is out of sight may have ended
             return state, decisions
         names = {decision.key: decision.guest for decision in decisions}
         stopped = []
