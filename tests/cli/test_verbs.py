@@ -53,6 +53,38 @@ def test_check_says_what_would_run(config: Path) -> None:
     assert "*.qmp: 0 there now" in result.output
 
 
+def test_check_says_who_may_be_suspended(config: Path) -> None:
+    config.write_text(config.read_text() + '[host]\noverload = "suspend"\n')
+    output = call("check", config).output
+    assert "overload: suspend: guests with may_suspend = true are stopped in turn" in output
+    assert "nobody may be suspended" in output
+    config.write_text(config.read_text() + '[guests."web-*"]\nmay_suspend = true\n')
+    output = call("check", config).output
+    assert "guests web-*: floor 25%, ceiling 100%, shares 1000, may be suspended" in output
+    assert "nobody may be suspended" not in output
+
+
+def test_release_with_nobody_stopped(config: Path) -> None:
+    result = call("run", "--config", config, "--release")
+    assert (result.exit_code, result.output) == (0, "no guest is stopped by autoballoon\n")
+    assert list(config.parent.iterdir()) == [config]
+    assert call("run", "--config", config, "--release", "--dry-run").exit_code == 2
+
+
+def test_release_beside_a_daemon_is_refused(config: Path, daemon: subprocess.Popen[str]) -> None:
+    result = call("run", "--config", config, "--release")
+    assert result.exit_code == 3
+    assert "another autoballoon daemon holds" in result.output
+
+
+def test_release_of_a_guest_that_is_gone_forgets_it(config: Path) -> None:
+    state = config.with_name("control.sock.state.json")
+    state.write_text('{"v":1,"stopped":[{"key":"/run/x.qmp","name":"x","pid":1,"process":"long ago"}]}')
+    result = call("run", "--config", config, "--release")
+    assert (result.exit_code, result.output) == (0, "no guest is stopped by autoballoon\n")
+    assert not state.exists()
+
+
 def test_check_as_json(config: Path) -> None:
     data = json.loads(call("check", "--json", config).output)
     assert data["config"]["socket"].endswith("control.sock")

@@ -95,8 +95,10 @@ class HypervisorContract:
         guest = await rig.until(lambda guest: guest.running)
         assert await rig.hypervisor.suspend(guest.key)
         await rig.until(lambda guest: not guest.running)
+        assert await rig.hypervisor.suspend(guest.key) is False  # whoever stopped it, it was not this
         assert await rig.hypervisor.resume(guest.key)
         await rig.until(lambda guest: guest.running)
+        assert await rig.hypervisor.resume(guest.key)
 
     async def test_after_a_reset_nothing_old_is_believed(self, rig: Rig) -> None:
         guest = await rig.until(lambda guest: guest.available is not None)
@@ -115,8 +117,8 @@ class HypervisorContract:
         await rig.vanish()
         await rig.until_gone()
         assert not await rig.hypervisor.set_target(guest.key, 300 * MIB)
-        assert not await rig.hypervisor.suspend(guest.key)
-        assert not await rig.hypervisor.resume(guest.key)
+        assert await rig.hypervisor.suspend(guest.key) is None
+        assert await rig.hypervisor.resume(guest.key) is None
         await rig.hypervisor.ask(frozenset({guest.key}))
 
     async def test_a_size_that_no_guest_can_have_is_refused(self, rig: Rig) -> None:

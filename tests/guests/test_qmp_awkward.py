@@ -200,6 +200,34 @@ async def test_a_guest_without_a_balloon_is_told_and_left_alone(bench: Bench) ->
         assert await bench.hypervisor.suspend(guest.key)
 
 
+@pytest.mark.parametrize("state", ["postmigrate", "io-error", "inmigrate", "guest-panicked", "shutdown"])
+async def test_a_guest_that_stands_still_for_another_reason_is_not_told_to_run(
+    bench: Bench, state: str
+) -> None:
+    async with bench.qemu() as qemu:
+        await bench.start()
+        (guest,) = await bench.until_seen("bad")
+        assert await bench.hypervisor.suspend(guest.key)
+        qemu.replies["query-status"] = {"status": state, "running": False}
+        assert await bench.hypervisor.resume(guest.key) is False
+        assert "cont" not in qemu.commands
+        qemu.replies["query-status"] = {
+            "status": "prelaunch",
+            "running": False,
+        }  # it was reset while it stood still
+        assert await bench.hypervisor.resume(guest.key)
+        assert "cont" in qemu.commands
+
+
+async def test_whether_a_guest_that_does_not_answer_is_stopped_is_not_known(bench: Bench) -> None:
+    async with bench.qemu() as qemu:
+        await bench.start()
+        (guest,) = await bench.until_seen("bad")
+        qemu.fault = "silent"
+        assert await bench.hypervisor.suspend(guest.key) is None
+        assert await bench.hypervisor.resume(guest.key) is None
+
+
 async def test_an_unverified_process_is_told_and_its_pid_unknown(tmp_path: Path) -> None:
     bench = Bench(tmp_path, verify=lambda path, pid: None)
     async with bench.qemu():

@@ -202,6 +202,7 @@ def test_a_zombie_is_gone() -> None:
     try:
         os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
         assert ProcessReader().read(child.pid, RAM) is None
+        assert ProcessReader().identity(child.pid) is None
     finally:
         child.wait()
 
@@ -209,6 +210,18 @@ def test_a_zombie_is_gone() -> None:
 def test_age_counts_from_the_processs_start() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     assert ProcessReader(FIXTURES).age_s(ANONYMOUS) == 2000.0 - 93040 / ticks
+
+
+def test_its_identity_is_of_this_boot_this_number_and_this_start(root: Path) -> None:
+    assert ProcessReader(root).identity(ANONYMOUS) is None  # without a boot id nothing is certain
+    boot = root / "proc/sys/kernel/random/boot_id"
+    boot.parent.mkdir(parents=True)
+    boot.write_text("7e5bd2a4\n")
+    assert ProcessReader(root).identity(ANONYMOUS) == f"7e5bd2a4/{ANONYMOUS}/93040"
+    assert ProcessReader(root).identity(999) is None
+    reader = ProcessReader()
+    assert reader.identity(os.getpid()) == reader.identity(os.getpid()) is not None
+    assert reader.identity(os.getpid()) != reader.identity(os.getppid())
 
 
 def test_a_process_whose_name_has_brackets_and_blanks(root: Path) -> None:

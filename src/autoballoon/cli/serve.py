@@ -12,10 +12,13 @@ from pathlib import Path
 import click
 import msgspec
 
+from autoballoon.core.errors import BadInput
+from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.config import Bounds, Config, load
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
+from autoballoon.daemon.release import release as let_run
 from autoballoon.host.memory import HostReader
 
 _LEVELS = ["debug", "info", "warning", "error"]
@@ -24,9 +27,14 @@ _LEVELS = ["debug", "info", "warning", "error"]
 @click.command()
 @click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The TOML file.")
 @click.option("--dry-run", is_flag=True, help="Decide and tell, and move nothing; whatever the file says.")
+@click.option(
+    "--release", is_flag=True, help="Only resume guests that a daemon which ended had stopped, and exit."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
-def run(path: Path, dry_run: bool, log_level: str) -> None:
+def run(path: Path, dry_run: bool, release: bool, log_level: str) -> None:
     """Balance guests until SIGTERM; SIGHUP reads the file again."""
+    if release and dry_run:
+        raise BadInput("--release resumes guests and --dry-run moves nothing; give one of them")
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=log_level.upper())
     if log_level != "debug":
         logging.getLogger("qemu").setLevel(logging.CRITICAL)  # what matters of it we say ourselves
@@ -35,6 +43,9 @@ def run(path: Path, dry_run: bool, log_level: str) -> None:
         config = load(path)
         return msgspec.structs.replace(config, dry_run=True) if dry_run else config
 
+    if release:
+        click.echo("\n".join(asyncio.run(let_run(configuration().socket))))
+        return
     _go_before_guests()
     gc.collect()
     gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
@@ -73,11 +84,16 @@ def check(path: Path, as_json: bool) -> None:
     lines = [
         f"{path} can be used{' (DRY RUN)' if config.dry_run else ''}",
         f"host: {size_text(host.capacity)} ({config.capacity}), of it {size_text(reserve)} in reserve",
-        f"loop: every {config.interval_s:g} s, policy {config.policy}, overload {config.overload}",
+        f"loop: every {config.interval_s:g} s, policy {config.policy}",
+        f"overload: {config.overload}: {CHOICES[config.overload]}",
         *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
     ]
+    if config.overload == "suspend" and not any(
+        config.bounds(rule.glob).may_suspend for rule in config.rules
+    ):
+        lines.append("nobody may be suspended: no table has may_suspend = true")
     if not config.qmp:
         lines.append("no guest will be seen: [connect] qmp is empty")
     click.echo("\n".join(lines))
@@ -86,4 +102,5 @@ def check(path: Path, as_json: bool) -> None:
 def _bounds(bounds: Bounds) -> str:
     if not bounds.manage:
         return "left alone"
-    return f"floor {bounds.floor}, ceiling {bounds.ceiling}, shares {bounds.shares}"
+    may = ", may be suspended" if bounds.may_suspend else ""
+    return f"floor {bounds.floor}, ceiling {bounds.ceiling}, shares {bounds.shares}{may}"

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from autoballoon.core.model import Guest
+from autoballoon.core.pause import is_late
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.pool import charge_of, overhead_of
 from autoballoon.core.swap import SwapSpeed, turn_s
@@ -74,7 +75,7 @@ class Contest(msgspec.Struct, frozen=True):
     waiting: tuple[Contender, ...]
     """Those that are stopped, or have been told to; the one that ran least first."""
     orphans: tuple[Guest, ...]
-    """Stopped by us, and not to be any more."""
+    """Stopped by us, or told to be, and not to be any more."""
     room: int
     """Bytes of the pool for those that take part: without the others, and without every QEMU's overhead."""
 
@@ -91,7 +92,7 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
     room = sight.account.pool
     for place, guest in enumerate(sight.snapshot.guests):
         track = sight.tracks[guest.key]
-        if track.pause is not None and (track.pause.is_orphan or not _may_be_stopped(guest)):
+        if _is_orphan(guest, track, now):
             orphans.append(guest)
             room -= charge_of(guest, track)
             continue
@@ -112,6 +113,12 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
         (waiting if waits else running).append(one)
     waiting.sort(key=lambda one: (one.run.ran, one.place))
     return Contest(tuple(running), tuple(waiting), tuple(orphans), room)
+
+
+def _is_orphan(guest: Guest, track: Track, now: float) -> bool:
+    if track.pause is None:
+        return False
+    return track.pause.is_orphan or is_late(track, guest, now) or not _may_be_stopped(guest)
 
 
 def _may_be_stopped(guest: Guest) -> bool:

@@ -12,11 +12,10 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core import guard
+from autoballoon.core import guard, pause
 from autoballoon.core.health import observe
-from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot
+from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.overload import Load, control
-from autoballoon.core.pause import SPARE_S, follow, resume, still_owed
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of
 from autoballoon.core.share import water_fill
@@ -118,9 +117,9 @@ class Engine:
         for guest in snapshot.guests:
             track = observe(state.tracks.get(guest.key), guest, now)
             if track.pause is not None or owed:
-                track = follow(track, guest, now, owed.get(guest.key))
+                track = pause.follow(track, guest, now, owed.get(guest.key))
             tracks[guest.key] = track
-        return tracks, still_owed(owed, state.tracks, snapshot.guests)
+        return tracks, pause.still_owed(owed, state.tracks, snapshot.guests)
 
     def curious(self, state: State, now: float) -> frozenset[str]:
         """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""
@@ -183,18 +182,19 @@ class Engine:
         for guest in snapshot.guests:
             track = tracks[guest.key]
             if track.pause is not None:
-                order, tracks[guest.key] = resume(guest, track, why, {}, now)
+                order, tracks[guest.key] = pause.resume(guest, track, why, {}, now)
                 orders.append(order)
         load = msgspec.structs.replace(state.load, owed=owed)
         return msgspec.structs.replace(state, tracks=tracks, load=load), tuple(orders)
 
-    def not_stopped(self, state: State, keys: Iterable[str], now: float) -> State:
-        """The state when these guests could not be stopped after all: whoever stops them then is not us."""
+    def learnt(
+        self, state: State, orders: Iterable[tuple[Suspend | Resume, bool | None]], now: float
+    ) -> State:
+        """The state when it is known what became of orders to stop and to run: see guests.hypervisor."""
         tracks = dict(state.tracks)
-        for key in keys:
-            track = tracks.get(key)
-            if track is not None and track.pause is not None and track.pause.resumed_at is None:
-                tracks[key] = msgspec.structs.replace(track, pause=None, spared_until=now + SPARE_S)
+        for order, done in orders:
+            if order.key in tracks:
+                tracks[order.key] = pause.learnt(tracks[order.key], order, done, now)
         return msgspec.structs.replace(state, tracks=tracks)
 
     def farewell(self, state: State, snapshot: Snapshot, now: float) -> tuple[Resume | SetTarget, ...]:

@@ -16,7 +16,7 @@ import msgspec
 from autoballoon.core import guard
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.health import began_anew, observe
-from autoballoon.core.model import Decision, Guest, Reason, SetTarget, Snapshot, Stay
+from autoballoon.core.model import AnyDecision, Decision, Guest, Reason, SetTarget, Snapshot, Stay
 from autoballoon.core.track import RESIDENT_SLACK, SLACK, Track
 from autoballoon.core.units import PAGE, page_floor, size_text
 
@@ -101,9 +101,9 @@ def hold_back(
     before: State,
     snapshot: Snapshot,
     after: State,
-    decisions: Sequence[Decision],
+    decisions: Sequence[AnyDecision],
     now: float,
-) -> tuple[State, tuple[Decision, ...]]:
+) -> tuple[State, tuple[AnyDecision, ...]]:
     """The same step without the moves that break an invariant: these guests stay, and nothing is remembered as done."""
     held = {key for violation in found for key in violation.keys}
     if not held:

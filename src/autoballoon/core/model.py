@@ -152,7 +152,7 @@ class Reason(Enum):
     ROOM = "room"
     """There is room for it again."""
     RELEASE = "release"
-    """It is stopped by us, and may no longer be: the configuration changed, or the daemon that stopped it ended."""
+    """It may not be stopped any more (the configuration changed, its daemon ended), or could not be."""
 
     # It stays.
     SETTLED = "settled"

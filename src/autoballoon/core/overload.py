@@ -21,6 +21,12 @@ from autoballoon.core.policy import Sight, Wish, Wishes
 from autoballoon.core.swap import SwapSpeed, measured
 from autoballoon.core.track import Pause, Track
 
+CHOICES: Mapping[str, str] = {
+    "host-swap": "nobody is set below its need, and the host swaps as it would without autoballoon",
+    "guest-swap": "guests known to have free swap of their own give up need, down to their fair share",
+    "suspend": "guests with may_suspend = true are stopped in turn, so that those that run fit",
+}
+"""What may be done when needs exceed the pool: the values of `[host] overload`."""
 ENTER_S = 10.0
 """Needs have to exceed the pool for so long before anybody is stopped: a burst that passes costs less than a stop."""
 ROOM_S = 5.0

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from autoballoon.core.model import Guest, Reason, Resume
+from autoballoon.core.model import Guest, Reason, Resume, Suspend
 from autoballoon.core.track import Pause, Track
 
 SHOW_S = 3.0
-"""A guest that still runs so long after it was told to stop was not stopped (QEMU answers within milliseconds)."""
+"""A guest that still runs so long after it was told to stop is let run (QEMU answers within milliseconds): the order
+may have been lost, or may yet arrive."""
 AGAIN_S = 1.0
 """A guest that is to run and does not is told so again after this time."""
 SPARE_S = 600.0
@@ -31,10 +32,25 @@ def follow(track: Track, guest: Guest, now: float, owed: int | None) -> Track:
     elif not guest.running:
         if not pause.seen:
             track = _with(track, msgspec.structs.replace(pause, seen=True))
-    elif pause.resumed_at is not None:
-        track = msgspec.structs.replace(track, pause=None)
-    elif pause.seen or now - pause.at > SHOW_S:
+    elif pause.seen:
+        spared_until = track.spared_until if pause.resumed_at is not None else now + SPARE_S
+        track = msgspec.structs.replace(track, pause=None, spared_until=spared_until)
+    elif pause.resumed_at is not None and guest.age_s is not None and now - guest.age_s > pause.resumed_at:
+        # It was not seen stopped, and lives: it has sent statistics since it was told to run.
         track = msgspec.structs.replace(track, pause=None, spared_until=now + SPARE_S)
+    return track
+
+
+def learnt(track: Track, order: Suspend | Resume, done: bool | None, now: float) -> Track:
+    """The track after an order was carried out (True), is not ours to carry out (False), or may have been (None)."""
+    pause = track.pause
+    if pause is None or done is None:
+        return track
+    # Somebody else had stopped it before we could, or it stands still by now for a reason that is not ours.
+    is_not_ours = not done and (isinstance(order, Resume) or pause.resumed_at is None)
+    runs_unseen = done and isinstance(order, Resume) and not pause.seen
+    if is_not_ours or runs_unseen:
+        return msgspec.structs.replace(track, pause=None, spared_until=now + SPARE_S)
     return track
 
 
@@ -58,6 +74,18 @@ def resume(
     numbers = numbers | {"stopped_s": now - track.pause.at}
     return Resume(guest.key, guest.name, reason, numbers), _with(
         track, msgspec.structs.replace(track.pause, resumed_at=now)
+    )
+
+
+def is_late(track: Track, guest: Guest, now: float) -> bool:
+    """It was told to stop, and did not."""
+    pause = track.pause
+    return (
+        pause is not None
+        and not pause.seen
+        and pause.resumed_at is None
+        and guest.running
+        and now - pause.at > SHOW_S
     )
 
 

@@ -21,6 +21,7 @@ class Hands:
     def __init__(self) -> None:
         self._waiting: dict[str, Decision] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
+        self._became: list[tuple[Suspend | Resume, bool | None]] = []
 
     async def carry_out(self, decisions: Iterable[Decision], senses: Senses, patience_s: float) -> None:
         """Send what moves a guest, all at once; returns when every guest took it, or when patience ends."""
@@ -34,10 +35,18 @@ class Hands:
         if tasks:
             await asyncio.wait(tasks, timeout=patience_s)
 
+    def became(self) -> list[tuple[Suspend | Resume, bool | None]]:
+        """What became of orders to stop and to run since the last call: see guests.hypervisor."""
+        became, self._became = self._became, []
+        return became
+
     async def _send_all(self, key: str, senses: Senses) -> None:
         try:
             while (decision := self._waiting.pop(key, None)) is not None:
-                if not await _send(decision, senses):
+                done = await _send(decision, senses)
+                if isinstance(decision, Suspend | Resume):
+                    self._became.append((decision, done))
+                if not done:
                     log.warning("%s could not be asked to %s", decision.guest, _order(decision))
         finally:
             del self._busy[key]
@@ -51,10 +60,10 @@ class Hands:
         await asyncio.gather(*under_way, return_exceptions=True)
 
 
-async def _send(decision: Decision, senses: Senses) -> bool:
+async def _send(decision: Decision, senses: Senses) -> bool | None:
     hypervisor = senses.owner(decision.key)
     if hypervisor is None:
-        return False
+        return None
     match decision:
         case SetTarget(key=key, size=size):
             return await hypervisor.set_target(key, size)

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.invariants import Violation, hold_back, violations
-from autoballoon.core.model import Decision, Snapshot
+from autoballoon.core.model import AnyDecision, Snapshot
 from autoballoon.guests.hypervisor import Problem
 
 log = logging.getLogger(__name__)
@@ -20,7 +20,7 @@ class CheckedSteps:
 
     def step(
         self, engine: Engine, before: State, snapshot: Snapshot, now: float
-    ) -> tuple[State, Sequence[Decision]]:
+    ) -> tuple[State, Sequence[AnyDecision]]:
         """As Engine.step, but a guest whose move would break an invariant stays."""
         after, decisions = engine.step(before, snapshot, now)
         found = violations(engine, before, snapshot, after, decisions, now)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from autoballoon.core.errors import BadInput
+from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import PAGE, Portion, page_floor, parse_duration, parse_portion, parse_size
 from autoballoon.policies import policy_named
 
@@ -73,6 +74,7 @@ class Bounds(msgspec.Struct, frozen=True):
     ceiling: Portion = Portion(share=1.0)
     shares: int = 1000
     manage: bool = True
+    may_suspend: bool = False
 
     def within(self, ram: int) -> tuple[int, int, bool]:
         """(floor, ceiling, fits) in bytes with `ram` bytes of RAM; a floor that does not fit is lowered."""
@@ -152,7 +154,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
         qmp=tuple(_absolute(glob, "[connect] qmp") for glob in connect.qmp),
         capacity=_capacity(host.capacity),
         reserve=_reserve(host.reserve),
-        overload=host.overload,
+        overload=_overload(host.overload),
         dry_run=host.dry_run,
         interval_s=_interval(_read_table(_Loop, tables, "loop").interval),
         socket=_socket(control.socket),
@@ -198,10 +200,6 @@ def _refuse_what_comes_later(host: _Host, connect: _Connect) -> None:
             raise BadInput(f"[connect] {key} is not in this version; remove it and connect through qmp")
     if host.contain:
         raise BadInput("[host] contain = true is not in this version; remove it")
-    if host.overload in ("guest-swap", "suspend"):
-        raise BadInput(f'[host] overload = "{host.overload}" is not in this version; write "host-swap"')
-    if host.overload != "host-swap":
-        raise BadInput(f'[host] overload {host.overload[:40]!r} is no choice; write "host-swap"')
 
 
 def _at(place: str, error: BadInput) -> BadInput:
@@ -236,6 +234,13 @@ def _reserve(text: str) -> Portion:
     if reserve.share == 1.0 or (reserve.amount or 0) > LARGEST_SIZE:
         raise BadInput(f"[host] reserve of {text} leaves nothing for guests; the default is 5%")
     return reserve
+
+
+def _overload(choice: str) -> str:
+    if choice not in CHOICES:
+        known = ", ".join(f'"{name}"' for name in CHOICES)
+        raise BadInput(f"[host] overload {choice[:40]!r} is no choice; write one of {known}")
+    return choice
 
 
 def _interval(text: str) -> float:
@@ -297,10 +302,9 @@ def _compile_bounds(raw: Any, place: str) -> dict[str, Any]:
         if not 1 <= table.shares <= 1_000_000:
             raise BadInput(f"{place} shares {table.shares} is not between 1 and 1000000; the default is 1000")
         sets["shares"] = table.shares
-    if table.may_suspend:
-        raise BadInput(f"{place} may_suspend = true is not in this version; remove it")
-    if table.manage is not None:
-        sets["manage"] = table.manage
+    for key in ("manage", "may_suspend"):
+        if getattr(table, key) is not None:
+            sets[key] = getattr(table, key)
     return sets
 
 

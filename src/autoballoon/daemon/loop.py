@@ -12,7 +12,7 @@ from pathlib import Path
 from autoballoon import __version__
 from autoballoon.core.engine import State
 from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
-from autoballoon.core.model import Decision, Snapshot, Stay
+from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
 from autoballoon.daemon.checked import CheckedSteps
@@ -22,6 +22,8 @@ from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.parts import Parts, assemble
+from autoballoon.daemon.statefile import StateFile, state_path
+from autoballoon.daemon.stops import Apart, Stops
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.views.sentences import sentence
 from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, encode, tell
@@ -39,8 +41,9 @@ MOST_ASKS = 4
 so that this bounds the watch to 1.4 % of a processor, however many guests grow."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
-FAREWELL_S, CLOSE_S = 3.0, 1.5
-"""Bounds for leaving: memory handed back, then hypervisors closed; 5 s in all with room for the rest."""
+FAREWELL_S, RESUME_S, CLOSE_S = 3.0, 1.0, 1.5
+"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then hypervisors closed; 5 s in all
+with room for the rest."""
 
 
 Assemble = Callable[[Config, Wake, Parts | None], Parts]
@@ -49,13 +52,17 @@ Assemble = Callable[[Config, Wake, Parts | None], Parts]
 class Daemon:
     """One daemon's life: `run` returns after `stop`, or raises when it cannot go on."""
 
-    def __init__(self, load: Callable[[], Config], assemble: Assemble = assemble) -> None:
+    def __init__(
+        self, load: Callable[[], Config], assemble: Assemble = assemble, apart: Apart = asyncio.to_thread
+    ) -> None:
         self._load = load
         self._assemble = assemble
         self._parts = assemble(load(), self.wake, None)
         self._state: State = self._parts.engine.start()
         self._board = Board()
         self._hands = Hands()
+        state = state_path(self._parts.config.socket, os.environ)
+        self._stops = Stops(StateFile(state), apart)
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._asked: dict[str, asyncio.Task[None]] = {}
         """Guests that are being asked for fresh statistics."""
@@ -100,6 +107,8 @@ class Daemon:
         self._started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
+            owed = await self._stops.load(self._parts.processes.identity)
+            self._state = self._parts.engine.start(owed)
             await self._until_stopped(self._parts.start(self.wake))
             log.info(self._introduction())
             watches = [
@@ -190,8 +199,13 @@ class Daemon:
 
     async def _decide_and_act(self, snapshot: Snapshot) -> Sequence[Decision]:
         now = asyncio.get_running_loop().time()
-        self._state, decisions = self._steps.step(self._parts.engine, self._state, snapshot, now)
+        engine, identity = self._parts.engine, self._parts.processes.identity
+        state = engine.learnt(self._state, self._hands.became(), now)
+        self._state, decided = self._steps.step(engine, state, snapshot, now)
         self._free.ticked(snapshot.host.available)
+        decisions: Sequence[Decision] = decided
+        if not self._parts.config.dry_run:
+            self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
         await self._act(decisions, ACT_PATIENCE_S)
         if not self._parts.config.dry_run:
             self._holes.look(snapshot.guests)
@@ -287,25 +301,47 @@ class Daemon:
         except AutoballoonError as error:
             log.error("the configuration was not reloaded and the old one stays: %s", error)
             return
+        if parts.config.qmp != self._parts.config.qmp or parts.config.dry_run:
+            await self._release()  # whom the new parts may not see, or must not touch
         old, self._parts = self._parts, parts
         await old.close(keep=parts.hypervisors)
         await parts.start(self.wake, running=old.hypervisors)
         if parts.engine.policy.name != old.engine.policy.name:
-            self._state = parts.engine.start()  # the old policy's memory means nothing to another one
+            self._state = parts.engine.take_over(self._state)
         log.info("reloaded: %s", self._introduction())
 
+    async def _release(self) -> None:
+        """Let all run that we stopped."""
+        try:
+            async with asyncio.timeout(FAREWELL_S):
+                snapshot = await self._parts.senses.snapshot()
+                now = asyncio.get_running_loop().time()
+                self._state, resumes = self._parts.engine.release(self._state, snapshot, now)
+                await self._act(resumes, RESUME_S)
+                await self._stops.cross_out(await self._parts.senses.guests())
+        except Exception as error:
+            log.error("not all guests that were stopped run again: %s", _in_a_sentence(error))
+
     async def _leave(self) -> None:
-        """Hand back what the pool allows, and let go; what takes too long is left undone."""
+        """Resume whom we stopped, hand back what the pool allows, and let go; what takes too long is left undone.
+
+        Who could not be resumed stays in the state file, for the next daemon or for `run --release`.
+        """
         try:
             async with asyncio.timeout(FAREWELL_S):
                 snapshot = await self._parts.senses.snapshot()
                 now = asyncio.get_running_loop().time()
                 farewell = self._parts.engine.farewell(self._state, snapshot, now)
-                await self._act(farewell, FAREWELL_S)
+                await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
+                await self._stops.cross_out(await self._parts.senses.guests())
+                await self._act([one for one in farewell if isinstance(one, SetTarget)], FAREWELL_S)
                 await self._hands.close()
                 await self._holes.close()
         except Exception as error:
-            log.error("memory was not handed back to all guests: %s", _in_a_sentence(error))
+            log.error("not all guests were resumed, or got memory back: %s", _in_a_sentence(error))
+        if self._stops.entries:
+            names = ", ".join(one.name for one in self._stops.entries)
+            log.error("still stopped: %s; run with --release, or start the daemon again", names)
         try:
             async with asyncio.timeout(CLOSE_S):
                 await self._parts.close()

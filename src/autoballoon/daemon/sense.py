@@ -48,6 +48,8 @@ class ProcessSense(Protocol):
 
     def age_s(self, pid: int) -> float | None: ...
 
+    def identity(self, pid: int) -> str | None: ...
+
     async def split_holed(self, pid: int) -> int | None: ...
 
 
@@ -105,6 +107,7 @@ class Senses:
             ceiling=ceiling,
             shares=bounds.shares,
             managed=guest.managed and bounds.manage,
+            may_suspend=bounds.may_suspend,
         )
         held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
         if held is None:

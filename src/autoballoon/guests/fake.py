@@ -164,10 +164,13 @@ class FakeHypervisor(Hypervisor):
         self.targets.append((key, size))
         return True
 
-    async def suspend(self, key: str) -> bool:
+    async def suspend(self, key: str) -> bool | None:
+        guest = self.guests.get(key)
+        if guest is not None and not guest.running:
+            return False
         return self._run(key, running=False)
 
-    async def resume(self, key: str) -> bool:
+    async def resume(self, key: str) -> bool | None:
         return self._run(key, running=True)
 
     def problems(self) -> list[Problem]:
@@ -182,10 +185,10 @@ class FakeHypervisor(Hypervisor):
     async def close(self) -> None:
         self.is_closed = True
 
-    def _run(self, key: str, *, running: bool) -> bool:
+    def _run(self, key: str, *, running: bool) -> bool | None:
         guest = self.guests.get(key)
         if guest is None:
-            return False
+            return None
         guest.advance(self._clock())
         guest.running = running
         return True

@@ -49,11 +49,19 @@ class Hypervisor(Protocol):
     async def set_target(self, key: str, size: int) -> bool:
         """Ask the guest to become `size` bytes large; False when it could not be asked."""
 
-    async def suspend(self, key: str) -> bool:
-        """Stop the guest's processors; False when that could not be done."""
+    async def suspend(self, key: str) -> bool | None:
+        """Stop the guest's processors: True when it ran and is stopped now.
 
-    async def resume(self, key: str) -> bool:
-        """Let the guest run; False when that could not be done."""
+        False when it did not run, so that whoever stopped it was another; None when it could not be asked, or did
+        not answer: it may be stopped or not.
+        """
+
+    async def resume(self, key: str) -> bool | None:
+        """Let a guest run that was stopped by `suspend`: True when it runs now.
+
+        False when it stands still for another reason (it was migrated away, its disk failed): it is left as it is.
+        None when it could not be asked, or did not answer.
+        """
 
     def problems(self) -> list[Problem]:
         """What keeps guests from being seen or balanced, now."""

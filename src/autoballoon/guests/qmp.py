@@ -85,13 +85,13 @@ class QmpHypervisor(Hypervisor):
         session = self._sessions.get(key)
         return session is not None and await session.set_target(size)
 
-    async def suspend(self, key: str) -> bool:
+    async def suspend(self, key: str) -> bool | None:
         session = self._sessions.get(key)
-        return session is not None and await session.suspend()
+        return None if session is None else await session.suspend()
 
-    async def resume(self, key: str) -> bool:
+    async def resume(self, key: str) -> bool | None:
         session = self._sessions.get(key)
-        return session is not None and await session.resume()
+        return None if session is None else await session.resume()
 
     def problems(self) -> list[Problem]:
         return [

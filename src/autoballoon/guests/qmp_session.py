@@ -19,6 +19,8 @@ be waiting for what a guest gives up; nobody waits for one to take what is its o
 ANSWER_S = (0.006, 0.5)
 """The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
 the time after which it is left to the next regular look."""
+PAUSED = frozenset({"paused", "prelaunch"})
+"""Run states of a guest that `stop` has stopped: as it was, and after a reset."""
 PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
 
 
@@ -80,13 +82,31 @@ class Session:
         self._follow(self._set_size)
         return True
 
-    async def suspend(self) -> bool:
-        """Send `stop`."""
-        return await self._tell("stop")
+    async def suspend(self) -> bool | None:
+        """Send `stop` to a guest that runs: False when it does not, None when it did not answer."""
+        status = await self._status()
+        if status is None:
+            return None
+        return status == "running" and (True if await self._tell("stop") else None)
 
-    async def resume(self) -> bool:
-        """Send `cont`."""
-        return await self._tell("cont")
+    async def resume(self) -> bool | None:
+        """Send `cont` to a guest that is paused, or was reset since: False in any other state.
+
+        QEMU would take `cont` after a migration too, and then two of the same guest would write to one disk.
+        """
+        status = await self._status()
+        if status is None or status == "running":
+            return None if status is None else True
+        return status in PAUSED and (True if await self._tell("cont") else None)
+
+    async def _status(self) -> str | None:
+        """QEMU's run state (qapi/run-state.json), asked now; None when it does not answer."""
+        if self._wire is None:
+            return None
+        try:
+            return str((await self._wire.run_dict("query-status")).get("status"))
+        except WireError:
+            return None
 
     async def ask(self) -> bool:
         """Have statistics taken now; whether they came. Asking costs five commands in two trips, 2 to 6 ms.

@@ -118,6 +118,14 @@ class ProcessReader:
             return None
         return max(float(uptime.split()[0]) - started / os.sysconf("SC_CLK_TCK"), 0.0)
 
+    def identity(self, pid: int) -> str | None:
+        """What tells this process from every other, of this boot and of others; None when it is gone."""
+        fields = self._stat(pid)
+        boot = read_if_there(self._proc / "sys/kernel/random/boot_id")
+        if not fields or fields[0] in b"ZX" or boot is None:
+            return None
+        return f"{boot.decode().strip()}/{pid}/{int(fields[19])}"
+
     def _started(self, pid: int) -> int | None:
         """When the process started, in clock ticks since boot: field 22 of stat, which tells reused pids apart."""
         fields = self._stat(pid)

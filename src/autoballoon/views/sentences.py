@@ -25,7 +25,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.TURN_OVER: "it has had its turn, and another one waits",
     Reason.TURN: "its turn has come",
     Reason.ROOM: "there is room for it again",
-    Reason.RELEASE: "it was stopped by autoballoon, and may not be any more",
+    Reason.RELEASE: "autoballoon had stopped it, or tried to, and it may not be stopped any more",
     Reason.SETTLED: "it has what it should have",
     Reason.SMALL: "the change would be too small to be worth a move",
     Reason.PACED: "the host is not short, so it shrinks slowly",

@@ -1,0 +1,94 @@
+"""`run --release`: let run what a daemon that ended had stopped, and nothing else."""
+
+import asyncio
+import glob
+import os
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.lock import ControlSocket
+from autoballoon.daemon.statefile import StateFile, Stopped, state_path
+from autoballoon.daemon.stops import Apart, Identity, Stops
+from autoballoon.guests.hypervisor import Hypervisor
+from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.host.find import qemu_behind
+from autoballoon.host.process import ProcessReader
+
+PATIENCE_S = 4.0
+"""A guest that cannot be resumed is tried again for so long."""
+AGAIN_S = 0.2
+
+Connect = Callable[[Iterable[str]], Hypervisor]
+"""(keys) -> a hypervisor that shows at least the guests with these keys."""
+
+
+async def release(
+    socket: str,
+    connect: Connect | None = None,
+    identity: Identity | None = None,
+    apart: Apart = asyncio.to_thread,
+) -> list[str]:
+    """Resume the guests in the state file of the daemon at this control socket; a sentence for each.
+
+    CouldNot when that daemon runs (it resumes them itself), or when a guest could not be resumed: it stays in the
+    file. `connect` and `identity` are for tests.
+    """
+    control = ControlSocket(Path(socket))
+    try:
+        stops = Stops(StateFile(state_path(socket, os.environ)), apart)
+        await stops.load(identity or ProcessReader().identity)
+        if not stops.entries:
+            return ["no guest is stopped by autoballoon"]
+        hypervisor = (connect or _connect)(one.key for one in stops.entries)
+        await hypervisor.start(_let_be)
+        try:
+            return await _resume_all(hypervisor, stops)
+        finally:
+            await hypervisor.close()
+    finally:
+        control.close()
+
+
+async def _resume_all(hypervisor: Hypervisor, stops: Stops) -> list[str]:
+    clock = asyncio.get_running_loop().time
+    deadline = clock() + PATIENCE_S
+    said: dict[str, str] = {}
+    left: Sequence[Stopped] = stops.entries
+    while left and clock() < deadline:
+        for one in left:
+            says = await _resume(hypervisor, one)
+            if says is not None:
+                said[one.key] = says
+        await stops.forget(said)
+        left = stops.entries
+        if left:
+            await asyncio.sleep(AGAIN_S)
+    if left:
+        who = ", ".join(f"{one.name} ({one.key})" for one in left)
+        told = "".join(f"{sentence}; " for sentence in said.values())
+        raise CouldNot(f"{told}still stopped: {who}; see whether its QMP socket is in use, and try again")
+    return list(said.values())
+
+
+async def _resume(hypervisor: Hypervisor, one: Stopped) -> str | None:
+    """What became of it, in a sentence; None when it could not be asked."""
+    guest = next((guest for guest in await hypervisor.read() if guest.key == one.key), None)
+    if guest is None or guest.pid is None:
+        return None
+    if guest.pid != one.pid:
+        return f"{one.name}: another QEMU is at its socket now; it is left as it is"
+    if guest.running:
+        return f"{one.name} runs already"
+    done = await hypervisor.resume(one.key)
+    if done is None:
+        return None
+    return f"{one.name} runs again" if done else f"{one.name} stands still for another reason and is left so"
+
+
+def _connect(keys: Iterable[str]) -> Hypervisor:
+    return QmpHypervisor([glob.escape(key) for key in keys], verify=qemu_behind)
+
+
+def _let_be(why: str, *, freed: bool = False) -> None:
+    """No tick is to come early here."""

@@ -1,0 +1,120 @@
+"""What outlives the daemon, in one small versioned file: written whole, or not at all."""
+
+import contextlib
+import logging
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import msgspec
+
+from autoballoon.core.errors import CouldNot
+
+log = logging.getLogger(__name__)
+
+VERSION = 1
+LONGEST = 1 << 20
+"""Bytes; a thousand stopped guests take a fifth of it."""
+ASIDE = ".unusable"
+
+
+class Stopped(msgspec.Struct, frozen=True):
+    """One guest that we have stopped, or are about to."""
+
+    key: str
+    name: str
+    pid: int
+    process: str
+    """Which process of which boot the pid was: host.process.ProcessReader.identity."""
+
+
+class Saved(msgspec.Struct, frozen=True):
+    """All that is kept. Fields are only ever added, each with a default; another meaning is another version."""
+
+    v: int = VERSION
+    stopped: tuple[Stopped, ...] = ()
+
+
+class _Version(msgspec.Struct):
+    v: int
+
+
+def state_path(socket: str, environment: Mapping[str, str]) -> Path:
+    """Where it is: state.json in systemd's $STATE_DIRECTORY, else beside the control socket."""
+    folder = environment.get("STATE_DIRECTORY", "").split(":")[0]
+    return Path(folder) / "state.json" if folder.startswith("/") else Path(f"{socket}.state.json")
+
+
+class StateFile:
+    """The file at `path`; it need not exist."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def load(self) -> Saved:
+        """What was kept; nothing when there is no file. One that cannot be used is set aside, and the log says so."""
+        try:
+            with self.path.open("rb") as file:
+                raw = file.read(LONGEST + 1)
+        except FileNotFoundError:
+            return Saved()
+        except OSError as error:
+            log.error("the state file %s cannot be read: %s; run as root", self.path, error.strerror)
+            return Saved()
+        try:
+            version = msgspec.json.decode(raw, type=_Version).v
+            if version == VERSION and len(raw) <= LONGEST:
+                return msgspec.json.decode(raw, type=Saved)
+            what = f"is of version {version}, and this autoballoon knows {VERSION}"
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            what = f"cannot be understood ({error})"
+        self._set_aside(what)
+        return Saved()
+
+    def _set_aside(self, what: str) -> None:
+        aside = self.path.with_name(self.path.name + ASIDE)
+        try:
+            self.path.replace(aside)
+        except OSError as error:
+            log.error("the state file %s %s; it stays there: %s", self.path, what, error.strerror)
+            return
+        log.error(
+            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`",
+            self.path,
+            what,
+            aside,
+        )
+
+    def save(self, saved: Saved) -> None:
+        """Keep this, on the disk when the call returns; a file with nothing in it is removed. CouldNot on failure."""
+        try:
+            if saved == Saved():
+                self.path.unlink(missing_ok=True)
+            else:
+                self._write(msgspec.json.encode(saved))
+        except OSError as error:
+            raise CouldNot(
+                f"the state file {self.path} cannot be written ({error.strerror}); make room, or run as root"
+            ) from None
+
+    def _write(self, content: bytes) -> None:
+        self.path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        new = self.path.with_name(self.path.name + ".new")
+        # What a killed daemon left of it is replaced, and never followed when it is a link.
+        new.unlink(missing_ok=True)
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        try:
+            with os.fdopen(file, "wb") as written:
+                written.write(content)
+                written.flush()
+                os.fsync(written.fileno())
+            new.replace(self.path)
+        except OSError:
+            with contextlib.suppress(OSError):
+                new.unlink(missing_ok=True)
+            raise
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)

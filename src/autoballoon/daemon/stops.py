@@ -1,0 +1,94 @@
+"""Guests that we stopped, kept in the state file for as long as they may stand still because of us.
+
+What is in the file can be resumed by whoever comes after this daemon. So a guest is entered before it is told to
+stop, and crossed out only when it has been seen to run, or is no more.
+"""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
+from typing import Any
+
+import msgspec
+
+from autoballoon.core.engine import Engine, State
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.model import AnyDecision, Guest, Reason, Stay, Suspend
+from autoballoon.daemon.statefile import Saved, StateFile, Stopped
+
+log = logging.getLogger(__name__)
+
+Identity = Callable[[int], str | None]
+"""(pid) -> which process that is, or None when it is gone."""
+Apart = Callable[..., Awaitable[Any]]
+"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: asyncio.to_thread."""
+
+
+class Stops:
+    """The guests in the state file."""
+
+    def __init__(self, file: StateFile, apart: Apart = asyncio.to_thread) -> None:
+        self._file = file
+        self._apart = apart
+        self._saved = Saved()
+
+    @property
+    def entries(self) -> tuple[Stopped, ...]:
+        """Who is in the file."""
+        return self._saved.stopped
+
+    async def load(self, identity: Identity) -> dict[str, int]:
+        """Whom an earlier daemon left stopped, by key, with the pid; those whose process is gone are crossed out."""
+        self._saved = await self._apart(self._file.load)
+        there = [one for one in self._saved.stopped if identity(one.pid) == one.process]
+        try:
+            await self._save(there)
+        except CouldNot as error:
+            log.warning("%s", error)
+        return {one.key: one.pid for one in there}
+
+    async def keep(
+        self, engine: Engine, state: State, decisions: Sequence[AnyDecision], identity: Identity, now: float
+    ) -> tuple[State, Sequence[AnyDecision]]:
+        """Have all in the file whom the engine counts as stopped by us: before they are told to stop.
+
+        When that fails nobody is stopped: the state and the decisions are those to go on with.
+        """
+        pids = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
+        pids |= state.load.owed
+        known = {(one.key, one.pid): one for one in self._saved.stopped}
+        if known.keys() == pids.items() and not state.load.owed:  # who is out of sight may have ended
+            return state, decisions
+        names = {decision.key: decision.guest for decision in decisions}
+        stopped = []
+        for key, pid in pids.items():
+            process = identity(pid)
+            entry = known.get((key, pid))
+            if process is not None and (entry is None or entry.process == process):
+                stopped.append(entry or Stopped(key, names.get(key, key), pid, process))
+        try:
+            await self._save(stopped)
+        except CouldNot as error:
+            orders = [(one, False) for one in decisions if isinstance(one, Suspend)]
+            log.log(logging.ERROR if orders else logging.DEBUG, "no guest is stopped: %s", error)
+            state = engine.learnt(state, orders, now)
+            decisions = [_left_alone(one, state) if isinstance(one, Suspend) else one for one in decisions]
+        return state, decisions
+
+    async def cross_out(self, guests: Iterable[Guest]) -> None:
+        """Of these guests, forget those that run: when no engine is stepped any more. CouldNot when that fails."""
+        await self.forget({guest.key for guest in guests if guest.running})
+
+    async def forget(self, keys: Container[str]) -> None:
+        """Cross out these guests. CouldNot when that fails."""
+        await self._save([one for one in self._saved.stopped if one.key not in keys])
+
+    async def _save(self, stopped: Sequence[Stopped]) -> None:
+        if tuple(stopped) != self._saved.stopped:
+            saved = msgspec.structs.replace(self._saved, stopped=tuple(stopped))
+            await self._apart(self._file.save, saved)
+            self._saved = saved
+
+
+def _left_alone(order: Suspend, state: State) -> Stay:
+    return Stay(order.key, order.guest, Reason.SETTLED, order.numbers, size=state.tracks[order.key].target)

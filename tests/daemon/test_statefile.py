@@ -1,0 +1,114 @@
+"""The file that outlives the daemon: written whole or not at all, and set aside when it cannot be used."""
+
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.statefile import LONGEST, Saved, StateFile, Stopped, state_path
+
+ONE = Stopped(key="/run/vms/web.qmp", name="web", pid=123, process="boot/123/456")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> StateFile:
+    return StateFile(tmp_path / "state" / "state.json")
+
+
+@pytest.mark.parametrize(
+    ("folder", "path"),
+    [
+        ("/var/lib/autoballoon", "/var/lib/autoballoon/state.json"),
+        ("/var/lib/one:/var/lib/two", "/var/lib/one/state.json"),
+        ("", "/run/x.sock.state.json"),
+        ("here", "/run/x.sock.state.json"),
+    ],
+)
+def test_it_lies_where_systemd_says_or_beside_the_socket(folder: str, path: str) -> None:
+    assert state_path("/run/x.sock", {"STATE_DIRECTORY": folder}) == Path(path)
+    assert state_path("/run/x.sock", {}) == Path("/run/x.sock.state.json")
+
+
+def test_what_was_saved_is_loaded_and_nobody_else_may_read_it(file: StateFile) -> None:
+    assert file.load() == Saved()
+    file.save(Saved(stopped=(ONE,)))
+    assert file.load() == Saved(stopped=(ONE,))
+    assert file.path.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in file.path.parent.iterdir()] == ["state.json"]
+
+
+def test_with_nothing_to_keep_there_is_no_file(file: StateFile) -> None:
+    file.save(Saved())
+    assert not file.path.exists()
+    file.save(Saved(stopped=(ONE,)))
+    file.save(Saved())
+    assert list(file.path.parent.iterdir()) == []
+
+
+def test_fields_of_a_later_daemon_are_no_harm(file: StateFile) -> None:
+    file.save(Saved(stopped=(ONE,)))
+    file.path.write_text(file.path.read_text()[:-1] + ',"holds":["db"]}')
+    assert file.load() == Saved(stopped=(ONE,))
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b"", "cannot be understood"),
+        (b"{", "cannot be understood"),
+        (b"\xff\xfe", "cannot be understood"),
+        (b"[]", "cannot be understood"),
+        (b'{"stopped":[]}', "cannot be understood"),
+        (b'{"v":1,"stopped":[{"key":1}]}', "cannot be understood"),
+        (b'{"v":2,"stopped":{}}', "is of version 2"),
+        (b"[" * 5000, "cannot be understood"),
+        (b'{"v":1,"pad":"' + b"x" * LONGEST + b'"}', "cannot be understood"),
+    ],
+)
+def test_one_that_cannot_be_used_is_set_aside_with_a_sentence(
+    file: StateFile, caplog: pytest.LogCaptureFixture, text: bytes, says: str
+) -> None:
+    file.path.parent.mkdir()
+    file.path.write_bytes(text)
+    assert file.load() == Saved()
+    assert says in caplog.text
+    assert not file.path.exists()
+    assert file.path.with_name("state.json.unusable").read_bytes() == text
+    assert file.load() == Saved()
+
+
+@given(st.binary(max_size=60))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_whatever_makes_it_fail(file: StateFile, text: bytes) -> None:
+    file.path.parent.mkdir(exist_ok=True)
+    file.path.write_bytes(text)
+    file.load()
+
+
+def test_one_that_cannot_be_written_is_one_sentence_and_leaves_the_old_one(
+    file: StateFile, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file.save(Saved(stopped=(ONE,)))
+
+    def full(_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(CouldNot, match=r"cannot be written .No space left"):
+        file.save(Saved(stopped=(ONE, ONE)))
+    assert file.load() == Saved(stopped=(ONE,))
+    assert [path.name for path in file.path.parent.iterdir()] == ["state.json"]
+
+
+def test_a_link_in_its_place_is_not_followed(file: StateFile, tmp_path: Path) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    file.path.parent.mkdir()
+    file.path.symlink_to(victim)
+    file.path.with_name("state.json.new").symlink_to(victim)
+    file.save(Saved(stopped=(ONE,)))
+    assert victim.read_text() == "precious"
+    assert file.load() == Saved(stopped=(ONE,))
