@@ -140,8 +140,8 @@ def verdict(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> list[s
         return []
     lost = [name for name in scenarios if not is_best(by, name, policies)]
     says = (
-        f"The ladder is best or tied (guest time lost, to within {TIE_S:g} s or {TIE_PART:.0%}, among those that fail no "
-        f"more of what must hold) on {len(scenarios) - len(lost)} of {len(scenarios)} scenarios"
+        f"The ladder is best or tied (guest time lost, to within {TIE_S:g} s or {TIE_PART:.0%}, among those that "
+        f"fail no more of what must hold) on {len(scenarios) - len(lost)} of {len(scenarios)} scenarios"
     )
     if not lost:
         return [f"{says}."]
