@@ -14,7 +14,6 @@ class Score:
         ]
         self._since: dict[str, float] = {}
         self._longest = self._over_s = 0.0
-        self.broken: list[str] = []
 
     def __call__(self, world: World) -> None:
         now = world.now
@@ -54,6 +53,6 @@ class Score:
             unmet=tuple(
                 f"{tag}: {watcher.wrong}" for tag, watcher in self._watchers if watcher.wrong is not None
             ),
-            broken=tuple(self.broken),
+            broken=world.keeper.broken,
             lost={guest.name: round(guest.lost_s, 3) for guest in counted if guest.lost_s >= 0.01},
         )
