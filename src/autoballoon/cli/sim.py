@@ -3,6 +3,7 @@
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import click
 import msgspec
@@ -67,13 +68,14 @@ def run(name: str, policies: str | None, seed: int, as_json: bool, plot: Path | 
     for one in scenarios:
         load(one)
     arms = [*dict.fromkeys(wanted), ORACLE]
-    results = []
-    with click.progressbar(
-        length=len(scenarios) * len(arms), label="simulating", file=sys.stderr, item_show_func=str
-    ) as bar:
-        for result in run_all(scenarios, arms, seed, min(os.cpu_count() or 1, 2)):
-            results.append(result)
-            bar.update(1, f"{result.scenario} with {result.policy}")
+    if plot is not None:
+        results = _plot(scenarios, arms, seed, plot)
+    else:
+        results = []
+        with _bar(len(scenarios) * len(arms)) as bar:
+            for result in run_all(scenarios, arms, seed, min(os.cpu_count() or 1, 2)):
+                results.append(result)
+                bar.update(1, f"{result.scenario} with {result.policy}")
     results.sort(key=lambda one: (scenarios.index(one.scenario), arms.index(one.policy)))
     click.echo(msgspec.json.encode({"v": 1, "results": results}) if as_json else table(results))
     failed = sorted({r.scenario for r in results if r.policy == OURS and (r.unmet or r.broken)})
@@ -81,3 +83,41 @@ def run(name: str, policies: str | None, seed: int, as_json: bool, plot: Path | 
         raise CouldNot(
             f"the ladder does not keep what must hold in {', '.join(failed)}; the scoreboard says what"
         )
+
+
+def _bar(length: int) -> Any:
+    return click.progressbar(
+        length=length, label="simulating", file=sys.stderr, item_show_func=lambda says: says or ""
+    )
+
+
+def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[Any]:
+    """Run the one scenario and write its page; the results."""
+    from autoballoon.sim.record import Recorder  # noqa: PLC0415
+    from autoballoon.sim.run import simulate, world_of  # noqa: PLC0415
+    from autoballoon.sim.scenario import load  # noqa: PLC0415
+    from autoballoon.views.sim_report import page  # noqa: PLC0415
+
+    if len(scenarios) > 1:
+        raise BadInput("--plot draws one scenario; name it instead of all")
+    try:
+        from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # noqa: PLC0415  (an extra)
+    except ImportError:
+        raise CouldNot("--plot needs plotly; install the extra: pip install 'autoballoon[report]'") from None
+    (name,) = scenarios
+    scenario = load(name)
+    results, records = [], []
+    with _bar(len(arms)) as bar:
+        for arm in arms:
+            world = world_of(scenario, arm, seed)
+            recorder = Recorder(world, arm)
+            results.append(simulate(name, arm, world, watches=(recorder,)))
+            records.append(recorder.record())
+            bar.update(1, arm)
+    try:
+        path.write_text(page(scenario.says, results, records, get_plotlyjs()), encoding="utf-8")
+    except OSError as error:
+        raise CouldNot(
+            f"{path}: the page cannot be written ({error.strerror}); give --plot another file"
+        ) from None
+    return results

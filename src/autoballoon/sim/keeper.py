@@ -6,13 +6,14 @@ The rules are those of daemon/loop.py, whose constants are used. A tick takes no
 from collections.abc import Callable, Mapping, Sequence
 
 from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.invariants import hold_back, violations
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.policy import Policy
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
 from autoballoon.daemon.loop import ASK_EVERY_S, LEAST_GAP_S, MOST_ASKS
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
-from autoballoon.sim.session import EARLY, Session
+from autoballoon.sim.session import EARLY, PID, Session
 
 Told = Callable[[State, Snapshot, State, Sequence[Decision], float], None]
 """Called at each tick with the state before, the snapshot, the state after, the decisions and the time."""
@@ -23,6 +24,8 @@ class Keeper:
 
     moves = 0
     """Targets set, guests stopped or resumed."""
+    broken: tuple[str, ...] = ()
+    """Invariants that a step broke, a sentence for each time."""
 
     def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
         """Before the first step."""
@@ -47,6 +50,7 @@ class Daemon(Keeper):
         self._ask_at, self._free_at = ASK_EVERY_S, LOOK_EVERY_S
         self._asked_at: dict[str, float] = {}
         self._early: str | None = None
+        self._owed: dict[str, int] = {}
 
     def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
         self.host = host
@@ -83,12 +87,14 @@ class Daemon(Keeper):
         self.awake = False
 
     def crash(self) -> None:
-        """It is gone."""
+        """It is gone; a file remembers whom it had stopped."""
+        self._owed = {key: PID for key, track in self.state.tracks.items() if track.pause is not None}
+        self._owed |= self.state.load.owed
         self.awake = False
 
     def start(self, now: float) -> None:
         """It begins anew."""
-        self.state, self.awake, self._due = self.engine.start(), True, now
+        self.state, self.awake, self._due = self.engine.start(self._owed), True, now
         self._ask_at, self._free_at = now + ASK_EVERY_S, now + LOOK_EVERY_S
         self._free = FreeWatch()
 
@@ -120,7 +126,10 @@ class Daemon(Keeper):
             self._due += interval * (1 + (now + EARLY - self._due) // interval)
         snapshot = self.snapshot(now)
         before = self.state
-        self.state, decisions = self.engine.step(before, snapshot, now)
+        after, decided = self.engine.step(before, snapshot, now)
+        found = violations(self.engine, before, snapshot, after, decided, now)
+        self.broken += tuple(f"{one.invariant} at {now:.1f} s: {one.says}" for one in found)
+        self.state, decisions = hold_back(found, before, snapshot, after, decided, now)
         self._free.ticked(snapshot.host.available)
         for tell in self.told:
             tell(before, snapshot, self.state, decisions, now)

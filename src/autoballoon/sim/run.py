@@ -1,6 +1,6 @@
 """Scenarios run with policies: one at a time, or many in a few processes."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 
 from autoballoon.core.engine import Rules
@@ -25,19 +25,15 @@ def keeper_of(scenario: Scenario, policy: str) -> Keeper:
     return Daemon(rules_of(scenario), policy_named(policy))
 
 
-def simulate(
-    name: str,
-    scenario: Scenario,
-    policy: str,
-    seed: int = 1,
-    *,
-    watches: Sequence[Watch] = (),
-    progress: Callable[[float], None] | None = None,
-) -> Result:
-    """One policy in one scenario; the same three give the same result."""
-    world = World(scenario, keeper_of(scenario, policy), seed)
+def world_of(scenario: Scenario, policy: str, seed: int) -> World:
+    """The world of that scenario and seed, with that policy, not yet begun. BadInput when there is no such policy."""
+    return World(scenario, keeper_of(scenario, policy), seed)
+
+
+def simulate(name: str, policy: str, world: World, watches: Sequence[Watch] = ()) -> Result:
+    """Live through a world that has not begun; the same world gives the same result. `watches` see each step."""
     score = Score(world)
-    world.run((score, *watches), progress)
+    world.run((score, *watches))
     return score.result(name, policy, world)
 
 
@@ -59,4 +55,4 @@ def run_all(names: Sequence[str], policies: Sequence[str], seed: int, processes:
 
 
 def _one(name: str, policy: str, seed: int) -> Result:
-    return simulate(name, load(name), policy, seed)
+    return simulate(name, policy, world_of(load(name), policy, seed))

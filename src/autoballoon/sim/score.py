@@ -13,8 +13,7 @@ class Score:
             (str(type(must).__struct_config__.tag), must.watcher()) for must in world.scenario.must
         ]
         self._since: dict[str, float] = {}
-        self._longest = 0.0
-        self.broken: list[str] = []
+        self._longest = self._over_s = 0.0
 
     def __call__(self, world: World) -> None:
         now = world.now
@@ -24,6 +23,10 @@ class Score:
                 self._longest = max(self._longest, now - since)
             elif guest.name in self._since:
                 del self._since[guest.name]
+        host = world.host
+        wanted = sum(guest.used + guest.overhead(now) for guest in world.there)
+        if wanted + host.own > host.ram - host.spec.reserve.of(host.ram):
+            self._over_s += float(world.scenario.step)
         for _, watcher in self._watchers:
             watcher.see(world)
 
@@ -44,11 +47,12 @@ class Score:
             guest_swap_out=int(sum(guest.swapped_out_all for guest in counted)),
             longest_starving_s=round(self._longest, 3),
             moves=world.keeper.moves,
+            over_s=round(self._over_s, 3),
             guest_ooms=sum(guest.oom_kills for guest in counted),
             host_ooms=len(world.host.kills),
             unmet=tuple(
                 f"{tag}: {watcher.wrong}" for tag, watcher in self._watchers if watcher.wrong is not None
             ),
-            broken=tuple(self.broken),
+            broken=world.keeper.broken,
             lost={guest.name: round(guest.lost_s, 3) for guest in counted if guest.lost_s >= 0.01},
         )

@@ -16,6 +16,8 @@ POLL_S = 1.0
 """QEMU's interval for statistics, and that of our looks at them."""
 EVENT_S = 1.0
 """QEMU sends one BALLOON_CHANGE in so long at most (QAPI event rate limit)."""
+PID = 1
+"""Of every QEMU: none is replaced by another."""
 EARLY = 1e-9
 """Seconds by which something due may come early: times are sums of steps."""
 GOLDEN = 0.6180339887
@@ -105,7 +107,8 @@ class Session:
         group = guest.group
         seen = Seen(
             key=self.key, name=guest.name, max=guest.max, actual=self.actual, floor=self._floor,
-            ceiling=self._ceiling, shares=group.shares, pid=1, running=guest.running, managed=group.manage,
+            ceiling=self._ceiling, shares=group.shares, pid=PID, running=guest.running, managed=group.manage,
+            may_suspend=group.may_suspend,
             age_s=None if report is None else max(0.0, now - self.taken_at), up_s=max(0.0, now - self.up_since),
             driver=self.driver, deflates_itself=group.deflates_itself if self.driver else None,
             total=report.total if report else None, available=report.available if report else None,

@@ -26,6 +26,8 @@ class Result(msgspec.Struct, frozen=True):
     """The longest time at a stretch that one guest lacked memory it wanted."""
     moves: int
     """Targets set, guests stopped or resumed."""
+    over_s: float
+    """Seconds in which what guests wanted did not fit the pool, whoever had it."""
     guest_ooms: int
     host_ooms: int
     unmet: tuple[str, ...] = ()
