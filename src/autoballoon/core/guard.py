@@ -35,8 +35,11 @@ def bounds(guest: Guest, track: Track) -> tuple[int, int]:
 
 def within(guest: Guest, track: Track, size: int) -> int:
     """I1: `size` on a whole page and between the guest's bounds."""
+    whole = page_floor(size)
+    if guest.floor <= whole <= guest.top and (track.adopted is None or whole <= track.adopted):
+        return whole  # nearly always: then the bounds need not be brought onto pages
     low, high = bounds(guest, track)
-    return min(max(page_floor(size), low), high)
+    return min(max(whole, low), high)
 
 
 def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
