@@ -17,7 +17,7 @@ from autoballoon.core.health import observe
 from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
-from autoballoon.core.pool import Account, account_of
+from autoballoon.core.pool import Account, account_of, charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Health, Track
 from autoballoon.core.turn import Turn
@@ -96,7 +96,9 @@ class Engine:
         roomy_since = None
         if account.room > account.cushion:
             roomy_since = now if state.roomy_since is None else state.roomy_since
-        calm = roomy_since is not None and now - roomy_since >= CALM_S
+        calm = roomy_since is not None and (
+            now - roomy_since >= CALM_S or _holds_all(snapshot, tracks, account)
+        )
         turn = Turn(snapshot, tracks, account, first.wishes, now, raw=self.policy.raw, calm=calm)
         decisions = tuple(first.decisions.get(move.key, move) for move in turn.decide())
         if not self.rules.dry_run:
@@ -220,3 +222,12 @@ class Engine:
                     SetTarget(guest.key, guest.name, Reason.FAREWELL, numbers, before=before, size=size)
                 )
         return tuple(decisions)
+
+
+def _holds_all(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account) -> bool:
+    """Whether every guest could be as large as it may be: then nothing that is given will be wanted back."""
+    most = (
+        max(charge_of(g, tracks[g.key]), overhead_of(g) + guard.bounds(g, tracks[g.key])[1])
+        for g in snapshot.guests
+    )
+    return sum(most) <= account.pool - account.cushion

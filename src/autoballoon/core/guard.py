@@ -19,6 +19,8 @@ FRESH_WAIT_S = 1.0
 """... within this time; then the newest one has to do, as long as it was taken after the last move."""
 STUCK_S = 3.0
 """A shrink that has not moved for so long is not going to (Linux retries every 200 ms)."""
+STILL_S = 1.0
+"""A size that somebody else set is adopted when it has stood for so long: on its way there it is none."""
 STUCK_COOL_S = 30.0
 DEFLATED_COOL_S = 1.0
 
@@ -51,9 +53,15 @@ def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
             return Reason.DEFLATED
         if now - max(track.moved_at, track.ok_since) > STUCK_S:
             return Reason.STUCK
-    elif track.below >= 2 and (guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK):
+    elif is_manual(guest, track, now):
         return Reason.MANUAL
     return None
+
+
+def is_manual(guest: Guest, track: Track, now: float) -> bool:
+    """I6: somebody else made it smaller, it stands there, and the host sees that too: one that holds more lies."""
+    agrees = guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK
+    return track.below >= 2 and now - track.changed_at >= STILL_S and agrees
 
 
 def bars_shrink(track: Track, now: float) -> Reason | None:

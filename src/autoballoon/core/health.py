@@ -2,13 +2,17 @@
 
 import msgspec
 
+from autoballoon.core import guard
 from autoballoon.core.model import Guest
 from autoballoon.core.track import SLACK, Health, Reading, Track
+from autoballoon.core.units import PAGE
 
 DRIVER_WAIT_S = 30.0
 """A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
 SILENT_S = 5.0
 """Statistics this old are no ground for any move: five missed readings at the usual one a second."""
+STEADY_S = 5.0
+"""A size that has not changed for so long is not on its way anywhere (drivers retry every 200 ms)."""
 GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
 SWAP_FADE_S = 10.0
@@ -29,16 +33,19 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             spared_until=track.spared_until,
         )
     if not track.ours:
-        track = msgspec.structs.replace(track, target=guest.actual, before=guest.actual)
+        track = msgspec.structs.replace(
+            track, target=guest.actual, before=guest.actual, taken_from=_taken_from(track, guest, now)
+        )
     changed = guest.actual != track.actual
     # Readings first: one that came together with a change of size belongs to neither size.
     reading = _reading(track, guest, now)
     below = 0
     fell_at = now if guest.actual < track.actual else track.fell_at
-    if track.ours and fell_at > track.set_at and guest.actual < min(track.target, track.before) - SLACK:
+    asked = min(track.target, track.before) if track.ours else track.taken_from
+    if asked is not None and fell_at > track.set_at and guest.actual < asked - SLACK:
         below = track.below + (reading is not track.reading and reading is not None)
     health = health_of(guest, reading, now, track.since)
-    return msgspec.structs.replace(
+    track = msgspec.structs.replace(
         track,
         actual=guest.actual,
         changed_at=now if changed else track.changed_at,
@@ -51,6 +58,10 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         health=health,
         ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
+    if track.taken_from is not None and guard.is_manual(guest, track, now):
+        # Nothing is to be done about it: what we have never moved has its own size as its target.
+        return msgspec.structs.replace(track, adopted=guest.actual, taken_from=None, below=0)
+    return track
 
 
 def _new_life(guest: Guest, now: float) -> Track:
@@ -62,8 +73,22 @@ def _new_life(guest: Guest, now: float) -> Track:
         actual=guest.actual,
         health=Health.OK,
         since=now - up_s,
+        met_at=now,
         up_s=up_s,
     )
+
+
+def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
+    """The size from which somebody else takes a guest that we have never moved: it stood still, and became smaller.
+
+    What moves when it is first met is no such thing: a daemon before us may have begun it, or its driver just came up.
+    """
+    if track.taken_from is not None:
+        return track.taken_from if guest.actual < track.taken_from - SLACK else None
+    stood = (
+        track.health is Health.OK and now - max(track.changed_at, track.met_at, track.ok_since) >= STEADY_S
+    )
+    return track.actual if stood and guest.actual < track.actual - SLACK else None
 
 
 def began_anew(track: Track, guest: Guest) -> bool:
@@ -99,13 +124,15 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     if last is not None and taken_at <= last.taken_at + GROWTH_MIN_S:
         return last
     available = min(guest.available, guest.actual)
-    growth, swapping = 0.0, 0
+    growth, faulting, swapping = 0.0, 0.0, 0
     if last is not None:
         elapsed = taken_at - last.taken_at
         need = guest.actual - available
         if track.fell_at < last.taken_at:
             growth = (need - max(0, last.actual - last.available)) / elapsed
         swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
+        if guest.major_faults is not None and last.major_faults is not None:
+            faulting = max(0, guest.major_faults - last.major_faults) * PAGE / elapsed
         if guest.swap_in is not None and last.swap_in is not None:
             swapping += max(0, guest.swap_in - last.swap_in)
         swapping = min(swapping, guest.max // 4)
@@ -117,5 +144,8 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         swap_in=guest.swap_in,
         growth=growth,
         settled_since=track.fell_at,
+        free=guest.free if guest.free is None else min(guest.free, guest.actual),
+        major_faults=guest.major_faults,
+        faulting=faulting,
         swapping=swapping,
     )

@@ -40,6 +40,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     """How fast its need has risen since the reading before, bytes a second; negative when it fell."""
     settled_since: float = -1e9
     """When it last became smaller: while a balloon inflates, sizes and statistics do not belong together."""
+    free: int | None = None
+    """Bytes that hold nothing at all; None where the guest does not tell."""
+    major_faults: int | None = None
+    faulting: float = 0.0
+    """Bytes a second that it had to read from disk since the reading before: major faults, a page each."""
     swapping: int = 0
     """Bytes swapped in lately (halved every SWAP_FADE_S): memory it misses although it shows some free."""
 
@@ -98,6 +103,10 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """No shrink before this time."""
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
+    met_at: float = -1e9
+    """When this life of it was first seen."""
+    taken_from: int | None = None
+    """The size at which it stood until somebody else made it smaller; we have never moved it."""
     below: int = 0
     """Readings in a row in which it had become smaller than anything we asked for."""
     ok_since: float = -1e9

@@ -156,6 +156,8 @@ class Turn:
             self._stay(guest, track, _KEPT[track.health])
         elif wish is None:
             self._stay(guest, track, Reason.SETTLED)
+        elif (track.below or track.taken_from is not None) and not self.raw:
+            self._stay(guest, track, Reason.WAIT_READING, wish)
         elif track.shrinking and wish.need <= track.target and not self.raw:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
         else:
@@ -299,6 +301,7 @@ class Turn:
             reached=guest.actual <= size,
             below=0,
             asked_since=None,
+            taken_from=None,
             **changes,
         )
 

@@ -35,6 +35,11 @@ NEAR_END = 1 / 2
 """With less than this part of its least headroom available, a guest is at the end of its memory ..."""
 KEPT = 5 / 8
 """... so in an overload it keeps this part beyond its need: with less, its need would seem to rise and fall with it."""
+FAULT_HALF_S = 10.0
+HUNGRY_RATE = MIB
+"""Bytes a second read from disk by major faults over FAULT_HALF_S: a guest that does so misses cache that it uses."""
+APPETITE_MIN, APPETITE_PART = 64 * MIB, 8
+"""What such a guest is given at a time beyond its cache, as long as it fills it: bytes, or a part of its maximum."""
 CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
 
@@ -51,6 +56,8 @@ class Habit(msgspec.Struct, frozen=True, gc=False):
     since: float = 0.0
     cold: int = 0
     """Cache that has been there for long, bytes: a slowly following low-water mark."""
+    faulting: float = 0.0
+    """Bytes a second that major faults read from disk, a slowly following mean."""
     taken_at: float = 0.0
     """The time of the reading that this was learnt from."""
 
@@ -193,12 +200,21 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
         needed += base
     need = min(max(needed, floor), top)
     with_headroom = min(max(needed + headroom, floor), top)
-    warm = min(max(with_headroom, needed + least + reading.caches - habit.cold), top)
-    cold = min(max(warm, needed + least + reading.caches), top)
+    cached = needed + least + reading.caches
+    warm = min(max(with_headroom, cached - habit.cold + appetite(guest, reading, habit)), top)
+    cold = min(max(warm, cached), top)
     least = min(max(need, needed + round(base * KEPT)), top)
     return Rungs(
         floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base, least=least
     )
+
+
+def appetite(guest: Guest, reading: Reading, habit: Habit) -> int:
+    """Bytes beyond its cache that a guest would fill: it reads from disk what it had to drop, and nothing lies free."""
+    if habit.faulting < HUNGRY_RATE or reading.free is None:
+        return 0
+    is_full = reading.free <= max(base_headroom(guest), reading.actual // 16)
+    return max(APPETITE_MIN, guest.max // APPETITE_PART) if is_full else 0
 
 
 def base_headroom(guest: Guest) -> int:
@@ -235,8 +251,10 @@ def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
     if elapsed <= 0:
         return habit
     fade = 0.5 ** (elapsed / PEAK_HALF_S)
-    # Cache becomes cold with time; cache that went away is not cold any more.
-    cold = round(reading.caches - (reading.caches - habit.cold) * 0.5 ** (elapsed / WARM_S))
+    faulting = reading.faulting + (habit.faulting - reading.faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
+    # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
+    aim = reading.caches if faulting < HUNGRY_RATE else 0
+    cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))
     peak, rate, need, since = habit.peak * fade, habit.rate, habit.need, habit.since
     if reading.taken_at - since >= RATE_S:
         rate = max(0.0, (reading.need - need) / (reading.taken_at - since))
@@ -250,5 +268,6 @@ def _learn_guest(habit: Habit | None, reading: Reading) -> Habit:
         need=need,
         since=since,
         cold=min(cold, reading.caches),
+        faulting=faulting,
         taken_at=reading.taken_at,
     )
