@@ -70,6 +70,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """... and gives back: 320 MiB in 0.2 s."""
     deflates_itself: bool = True
     """Its driver may take memory back where the kernel would kill (feature bit 2), and its total stays at `max`."""
+    answers_when_asked: bool = True
+    """False: statistics come once a second, asked or not (QEMU before 7.2 cannot tell a fresh answer)."""
     reporting: bool = False
     """Free page reporting: the host gets pages back that the guest has freed."""
     overhead: Size = Size(60 * MIB)
@@ -81,6 +83,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Whether it has a balloon driver at all."""
     boot: Seconds = Seconds(4)
     """From its start until its balloon driver is up (2 to 10 s measured under emulation)."""
+    programs: Seconds = Seconds(1)
+    """... and from then until its programs start."""
     starts: Seconds | None = None
     """When it boots; absent: it has long been running when the scenario begins, its caches are full."""
     ends: Seconds | None = None

@@ -190,8 +190,9 @@ class Guest:
         if not self.booted and not self._boot(now):
             return
         self._move_balloon(now, dt)
-        self._program(now, dt)
-        self._read_files(dt)
+        if now - self.born_at >= self.group.boot + self.group.programs:
+            self._program(now, dt)
+            self._read_files(dt)
         self._touch()
 
     def settle(self, dt: float, waits_s: float) -> None:

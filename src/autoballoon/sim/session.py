@@ -66,7 +66,7 @@ class Session:
         if not (self.guest.running and self.driver):
             return False
         self.actual = int(self.guest.actual)
-        if not self._answers(now):
+        if not (self._answers(now) and self.guest.group.answers_when_asked):
             return False
         self._poll(now)
         self._learn(now)

@@ -1,0 +1,77 @@
+"""A switch for each safeguard: what turns it off, in one table. Used to show that a scenario fails without it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from autoballoon.core import engine, guard, health, invariants, pace, pool, turn
+from autoballoon.core.model import Guest, Reason
+from autoballoon.core.track import Health, Track
+from autoballoon.core.units import PAGE
+from autoballoon.policies import ladder
+
+Change = tuple[Any, str, Any]
+"""An object, the name of what it has, and what is put in its place."""
+
+
+def _follow_without(*reasons: Reason) -> Callable[[Guest, Track, float], Reason | None]:
+    kept = guard.must_follow
+
+    def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
+        follow = kept(guest, track, now)
+        return None if follow in reasons else follow
+
+    return must_follow
+
+
+def _never_wait_for_a_reading(track: Track, now: float) -> Reason | None:
+    if now < track.cool_until:
+        return Reason.COOL_DOWN
+    return Reason.WAIT_MOVE if track.shrinking or track.growing(now) else None
+
+
+def _grant_everything(grows: list[guard.Grow], *_: Any, **__: Any) -> list[int]:
+    return [grow.need + grow.headroom + grow.warm + grow.rest for grow in grows]
+
+
+def _no_boot_target(self: turn.Turn, guest: Guest, track: Track) -> None:
+    self._stay(guest, track, Reason.BOOTING)
+
+
+def _bounds_without_floor(guest: Guest, track: Track) -> tuple[int, int]:
+    return PAGE, max(PAGE, guest.max if track.adopted is None else min(guest.max, track.adopted))
+
+
+_rungs_of = ladder.rungs_of
+
+
+def _rungs_without_floor(guest: Guest, track: Track, habit: ladder.Habit) -> ladder.Rungs:
+    import msgspec
+
+    return _rungs_of(msgspec.structs.replace(guest, floor=0), track, habit)
+
+
+def _at_once(guest: Guest, track: Track, size: int, *, now: float) -> tuple[int, Reason | None]:
+    return size, None
+
+
+SWITCHES: dict[str, tuple[Change, ...]] = {
+    "fresh-reading": ((guard, "bars_shrink", _never_wait_for_a_reading),),
+    "stuck": ((guard, "must_follow", _follow_without(Reason.STUCK)),),
+    "deflated": ((guard, "must_follow", _follow_without(Reason.DEFLATED)),),
+    "follow": ((guard, "must_follow", _follow_without(Reason.STUCK, Reason.DEFLATED)),),
+    "manual": ((guard, "must_follow", _follow_without(Reason.MANUAL)),),
+    "two-phases": ((guard, "grants", _grant_everything),),
+    "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
+    "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),
+    "boot-target": ((turn.Turn, "_boot", _no_boot_target),),
+    "silent-hold": ((health, "SILENT_S", 1e9),),
+    "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),
+    "end-of-memory": ((ladder, "NEAR_END", 0.0),),
+    "calm": ((engine, "CALM_S", 0.0),),
+    "dead-band": (
+        (pace, "dead_band", lambda guest: 0),
+        (pace, "SHORT_DEAD_BAND", 0),
+        (pace, "NEED_DEAD_BAND", 0),
+    ),
+    "pace": ((pace, "paced_shrink", _at_once),),
+}
