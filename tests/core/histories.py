@@ -19,6 +19,8 @@ GAPS = (0.2, 1.0, 1.0, 4.0, 31.0)
 """Seconds between two ticks."""
 MOODS = ("obeys", "obeys", "obeys", "lags", "lags", "jumps")
 """At one tick a guest has gone to its target, stands where it stood, or has any size whatever."""
+RESTS = 3
+"""Ticks for which half of those that have jumped stand where they are, as one that an operator has set does."""
 
 
 class Tick(NamedTuple):
@@ -60,7 +62,7 @@ def _life(seed: str, key: str, ticks: int) -> list[tuple[str, Guest]]:
     shares = dice.choice((1, 500, 1000, 4000))
     return [
         (
-            dice.choice(MOODS),
+            mood,
             Guest(
                 key=key,
                 name=key,
@@ -72,8 +74,17 @@ def _life(seed: str, key: str, ticks: int) -> list[tuple[str, Guest]]:
                 **_look(dice, most),
             ),
         )
-        for _ in range(ticks)
+        for mood in _moods(dice, ticks)
     ]
+
+
+def _moods(dice: Random, ticks: int) -> list[str]:
+    moods: list[str] = []
+    while len(moods) < ticks:
+        moods.append(dice.choice(MOODS))
+        if moods[-1] == "jumps" and dice.random() < 0.5:
+            moods += ["lags"] * RESTS
+    return moods[:ticks]
 
 
 def _history(seed: int, ticks: int, count: int) -> History:
