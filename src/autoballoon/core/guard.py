@@ -22,6 +22,7 @@ STUCK_S = 3.0
 STILL_S = 1.0
 """A size that somebody else set is adopted when it has stood for so long: on its way there it is none."""
 STUCK_COOL_S = 30.0
+FULL_COOL_S = 5.0
 DEFLATED_COOL_S = 1.0
 
 
@@ -56,6 +57,21 @@ def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
     elif is_manual(guest, track, now):
         return Reason.MANUAL
     return None
+
+
+def cool_down(guest: Guest, track: Track, reason: Reason) -> float:
+    """Seconds for which a guest that was followed for `reason` is not shrunk again.
+
+    One that would not give up what it has free has a driver that does not work; one that had nothing to give has only
+    to be waited for.
+    """
+    if reason is Reason.DEFLATED:
+        return DEFLATED_COOL_S
+    if reason is not Reason.STUCK:
+        return 0.0
+    reading = track.reading
+    had_it = reading is None or reading.available >= guest.actual - track.target
+    return STUCK_COOL_S if had_it else FULL_COOL_S
 
 
 def is_manual(guest: Guest, track: Track, now: float) -> bool:

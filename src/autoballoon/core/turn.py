@@ -132,12 +132,7 @@ class Turn:
         enough = self.account.room - lacking >= self.account.cushion // 2
         if not self.account.short and enough and cold == 0:
             return None
-        coming = sum(
-            max(track.actual, guest.resident or 0) - track.target
-            for guest in self.snapshot.guests
-            if (track := tracks[guest.key]).health is Health.OK and track.shrinking
-        )
-        missing = self.account.cushion + lacking - self.account.room - coming
+        missing = self.account.cushion + lacking - self.account.room - self._coming()
         return missing, missing + cold
 
     def _settle(self, guest: Guest) -> Case | None:
@@ -172,7 +167,7 @@ class Turn:
         return guard.within(guest, self.tracks[guest.key], wish.size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
-        cool = {Reason.STUCK: guard.STUCK_COOL_S, Reason.DEFLATED: guard.DEFLATED_COOL_S}.get(reason, 0.0)
+        cool = guard.cool_down(guest, track, reason)
         adopted = guest.actual if reason is Reason.MANUAL else track.adopted
         self._set(
             guest,
@@ -217,9 +212,7 @@ class Turn:
                 self._shrink(case, case.size, guard.bars_shrink(case.track, self.now))
         cases = [case for case in cases if not case.wish.at_once]
         if self._missing is None:
-            for case in cases:
-                size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
-                self._shrink(case, size, bar or guard.bars_shrink(case.track, self.now), paced_at=self.now)
+            self._refill(cases)
             return
         missing, idle = self._missing
         band = pace.NEED_DEAD_BAND if self._lacking else pace.SHORT_DEAD_BAND
@@ -231,10 +224,39 @@ class Turn:
             small = wanted <= 0 or gap <= band
             bar = Reason.SMALL if small else guard.bars_shrink(case.track, self.now)
             taken = min(gap, max(wanted, step))
+            if wanted <= 0 and gap > max(BACK_MIN, 2 * pace.dead_band(case.guest)):
+                # Nobody waits for it, but by shares it is another's: it goes there slowly.
+                self._shrink_slowly(case)
+                continue
             # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
             if bar in (None, Reason.WAIT_READING):
                 missing, idle = missing - taken, idle - taken
             self._shrink(case, case.track.target - taken, bar)
+
+    def _refill(self, cases: list[Case]) -> None:
+        """The host is not short: its cushion is filled up with what is free in guests; all else goes slowly."""
+        wanted = self.account.cushion - self.account.room - self._coming()
+        for case in sorted(cases, key=_spare, reverse=True):
+            spare, step = _spare(case), max(IDLE_STEP_MIN, case.guest.max // IDLE_PART)
+            if wanted > 0 and spare >= step:
+                bar, taken = guard.bars_shrink(case.track, self.now), min(spare, max(wanted, step))
+                wanted -= taken if bar in (None, Reason.WAIT_READING) else 0
+                self._shrink(case, case.track.target - taken, bar)
+            else:
+                self._shrink_slowly(case)
+
+    def _coming(self) -> int:
+        """Bytes on their way back from guests that are shrinking."""
+        tracks = self.tracks
+        return sum(
+            max(track.actual, guest.resident or 0) - track.target
+            for guest in self.snapshot.guests
+            if (track := tracks[guest.key]).health is Health.OK and track.shrinking
+        )
+
+    def _shrink_slowly(self, case: Case) -> None:
+        size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=self.now)
+        self._shrink(case, size, bar or guard.bars_shrink(case.track, self.now), paced_at=self.now)
 
     def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
         track = case.track
@@ -317,3 +339,11 @@ class Turn:
 def _least_hurt(case: Case) -> tuple[int, int]:
     """Sorts by what would be taken, then by how much there is to take."""
     return _HURTS.get(case.wish.reason, 0), case.size - case.track.target
+
+
+def _spare(case: Case) -> int:
+    """Bytes that may be taken and hold nothing at all, headroom left out."""
+    reading = case.track.reading
+    if reading is None or reading.free is None:
+        return 0
+    return min(case.track.target - case.size, reading.free - (case.wish.urgent - case.wish.need))

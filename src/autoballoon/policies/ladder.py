@@ -85,6 +85,8 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     """The least headroom it should have, bytes."""
     least: int
     """The smallest size at which what it needs can be told."""
+    held: int = 0
+    """What it has and would not give up when it was asked: that is promised to no other (I5)."""
 
     def taken(self, size: int) -> Reason:
         """What a guest loses that is left with `size`."""
@@ -118,7 +120,7 @@ class Ladder:
         pool = sight.account.pool - sum(overhead_of(guest) for guest in movable)
         pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
-        rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key]) for guest in movable]
+        rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key], now) for guest in movable]
         sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
         excess = over
         if over and sight.overload == "guest-swap":
@@ -126,6 +128,9 @@ class Ladder:
         wishes, edges, peaks = {}, {}, {}
         for guest, rung, size in zip(movable, rungs, sizes, strict=True):
             track = sight.tracks[guest.key]
+            if not over:
+                # What others hold and would not give up may leave less than its need, and nobody pays for that (I8).
+                size = max(size, min(rung.need, track.target))  # noqa: PLW2901
             wishes[guest.key] = Wish(
                 size=size,
                 need=min(size, rung.need),
@@ -170,9 +175,9 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     """
     excess = sum(rung.need for rung in rungs) - pool
     if excess > 0:
-        return [rung.least for rung in rungs], excess
+        return [max(rung.least, rung.held) for rung in rungs], excess
     sizes, left = [0] * len(rungs), pool
-    for name in ("floor", "need", "headroom", "warm", "cold", "top"):
+    for name in ("held", "floor", "need", "headroom", "warm", "cold", "top"):
         if name == "warm":
             left -= cushion
         claims = [getattr(rung, name) - size for rung, size in zip(rungs, sizes, strict=True)]
@@ -182,7 +187,7 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     return sizes, 0
 
 
-def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
+def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     """The ladder of one guest; each rung includes those below it.
 
     Headroom may hold cache until it is needed, so cache is claimed beside the least headroom, not on top of all.
@@ -205,7 +210,15 @@ def rungs_of(guest: Guest, track: Track, habit: Habit) -> Rungs:
     cold = min(max(warm, cached), top)
     least = min(max(need, needed + round(base * KEPT)), top)
     return Rungs(
-        floor=floor, need=need, headroom=with_headroom, warm=warm, cold=cold, top=top, base=base, least=least
+        floor=floor,
+        need=need,
+        headroom=with_headroom,
+        warm=warm,
+        cold=cold,
+        top=top,
+        base=base,
+        least=least,
+        held=0 if now >= track.cool_until else min(track.actual, top),
     )
 
 
