@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from autoballoon.core import engine, guard, health, invariants, pace, pool, turn
+import msgspec
+
+from autoballoon.core import engine, guard, health, pace, pool, turn
 from autoballoon.core.model import Guest, Reason
-from autoballoon.core.track import Health, Track
+from autoballoon.core.track import Track
 from autoballoon.core.units import PAGE
 from autoballoon.policies import ladder
 
@@ -45,8 +47,6 @@ _rungs_of = ladder.rungs_of
 
 
 def _rungs_without_floor(guest: Guest, track: Track, habit: ladder.Habit) -> ladder.Rungs:
-    import msgspec
-
     return _rungs_of(msgspec.structs.replace(guest, floor=0), track, habit)
 
 

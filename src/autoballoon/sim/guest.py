@@ -111,6 +111,8 @@ class Guest:
         """Since its boot, bytes."""
         self.lacks_since: float | None = None
         self.restarts_until = -1.0
+        self.restarts = False
+        """What was killed is not back yet."""
 
     # What is seen from outside.
 
@@ -197,7 +199,7 @@ class Guest:
 
     def settle(self, dt: float, waits_s: float) -> None:
         """End the step: `waits_s` is what it waits for the host in a second of work."""
-        if not self.running:
+        if not self.running or self.restarts:
             self.progress = 0.0
         elif not self.booted or self.want == 0:
             self.progress = 1.0
@@ -255,7 +257,8 @@ class Guest:
         group = self.group
         need = self.course.at(now if group.clock == "wall" else self.work_s)
         want = group.wants(self, need, now)
-        if now < self.restarts_until:
+        self.restarts = now < self.restarts_until
+        if self.restarts:
             want = 0.0
         want = self.want = min(want, self.want + group.touch * dt)
         room = self.actual - self.kernel - KEPT_CACHE
@@ -280,8 +283,6 @@ class Guest:
         self.rests_now = need <= group.rests_below
         missing = self.own_swap + self.unmet
         self.waits = missing / group.pass_ / group.disk if missing and not self.rests_now else 0.0
-        if now < self.restarts_until:
-            self.waits = 1e6
 
     def _run_short(self, now: float, dt: float) -> None:
         """Nothing of the cache is left to it: own swap, then the balloon, then a kill."""

@@ -8,6 +8,7 @@ than it can move, everybody waits longer by the same factor. When swap is full t
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -23,7 +24,7 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ram: Size
     reserve: Portion = Portion(share=0.05)
     """The rule that policies are given."""
-    overload: str = "host-swap"
+    overload: Literal["host-swap", "guest-swap", "suspend"] = "host-swap"
     own: Shape = Steady(size=Size(512 * MIB))
     """What its own processes hold."""
     swap: Size = Size(0)
