@@ -6,10 +6,8 @@ from autoballoon.sim.run import simulate, world_of
 from autoballoon.sim.scenario import load, names
 
 NOT_YET = {
-    "cache-hungry": "warm files that are read again are not seen",
     "greedy": "what a greedy guest says it needs is an overload, and the host swaps for everybody",
     "over-its-ceiling": "a guest that took more than its ceiling is asked to give what it uses, and is stuck for 30 s",
-    "set-by-hand": "what others set is not adopted where we have never moved the guest",
     "shares": "warm files that are read again are not seen",
     "stuck-donor": "what a stuck guest would give is handed out, so another donor is not asked",
 }
