@@ -19,10 +19,10 @@ def check_books(one: World) -> None:
     for guest in one.there:
         assert 0 <= guest.actual <= guest.max + 1
         assert guest.anon >= -1
-        assert -1 <= guest.swapped_hot <= guest.hot + 1
+        assert -1 <= guest.pages.swapped_hot <= guest.pages.hot + 1
         assert guest.resident <= guest.actual + 1
         assert 0 <= guest.progress <= 1
-    swapped = sum(guest.swapped_hot + guest.swapped_cold for guest in one.there)
+    swapped = sum(guest.pages.swapped for guest in one.there)
     assert swapped <= one.host.spec.swap + (1 << 20)
 
 
