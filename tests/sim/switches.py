@@ -25,6 +25,10 @@ def _follow_without(*reasons: Reason) -> Callable[[Guest, Track, float], Reason 
     return must_follow
 
 
+def _observe_nobody_else(track: Track | None, guest: Guest, now: float) -> Track:
+    return msgspec.structs.replace(health.observe(track, guest, now), below=0, taken_from=None, adopted=None)
+
+
 def _never_wait_for_a_reading(track: Track, now: float) -> Reason | None:
     if now < track.cool_until:
         return Reason.COOL_DOWN
@@ -59,7 +63,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "stuck": ((guard, "must_follow", _follow_without(Reason.STUCK)),),
     "deflated": ((guard, "must_follow", _follow_without(Reason.DEFLATED)),),
     "follow": ((guard, "must_follow", _follow_without(Reason.STUCK, Reason.DEFLATED)),),
-    "manual": ((guard, "must_follow", _follow_without(Reason.MANUAL)),),
+    "manual": ((engine, "observe", _observe_nobody_else),),
     "two-phases": ((guard, "grants", _grant_everything),),
     "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
     "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),

@@ -26,7 +26,8 @@ def list_(as_json: bool) -> None:
     if as_json:
         rows = [
             {
-                "name": name, "says": one.says, "duration_s": one.duration, "guests": sum(g.count for g in one.guests),
+                "name": name, "says": one.says, "duration_s": float(one.duration),
+                "guests": sum(group.count for group in one.guests),
                 "must": [type(must).__struct_config__.tag for must in one.must], "switches": one.switches,
             }
             for name, one in found

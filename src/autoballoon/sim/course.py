@@ -10,6 +10,9 @@ import msgspec
 from autoballoon.core.errors import AutoballoonError
 from autoballoon.core.units import parse_duration, parse_size
 
+LARGEST = 1 << 50
+"""Of a size, 1 PiB, and far more than any time: more is a slip of the pen."""
+
 
 class Size(int):
     """Bytes, written as "2GiB"."""
@@ -27,9 +30,12 @@ def read_quantity(kind: type, value: Any) -> Any:
     if not isinstance(value, str):
         raise ValueError(f"{value!r:.40} has no unit; write it like {'2GiB' if kind is Size else '10s'!r}")
     try:
-        return kind(parse(value))
+        quantity = kind(parse(value))
     except AutoballoonError as error:
         raise ValueError(str(error)) from None
+    if quantity > LARGEST:
+        raise ValueError(f"{value:.40} is too much")
+    return quantity
 
 
 class _Shape(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="shape"):

@@ -17,8 +17,10 @@ from random import Random
 from typing import NamedTuple
 
 from autoballoon.core.units import GIB, MIB, page_floor
+from autoballoon.sim.cache import FileCache
 from autoballoon.sim.characters import Group
 from autoballoon.sim.course import Course
+from autoballoon.sim.pages import Pages
 
 KEPT_CACHE = 2 * MIB
 """File cache that no pressure takes: the pages of running programs."""
@@ -32,9 +34,12 @@ RESTART_S = 10.0
 """What was killed is restarted, and does no work before that."""
 OOM_RATE = 200 * MIB
 """Bytes a second that a driver takes back where the kernel would kill: 1 MiB at a time, each after a vain reclaim."""
-INFLATE_COST = 1 / (819 * MIB)
-"""Seconds of one processor for a byte that the balloon takes: 320 MiB in 0.4 s (guests under emulation)."""
-DEFLATE_COST = 1 / (1638 * MIB) + 1 / (2 * GIB)
+BUSY = 0.5
+"""Part of the time in which a balloon moves that it takes of one processor; so that guests of the lab's wave lose as
+much by being moved as was measured (docs/reference/simulator.md)."""
+INFLATE_COST = BUSY / (819 * MIB)
+"""Seconds of one processor for a byte that the balloon takes: it moves 320 MiB in 0.4 s (guests under emulation)."""
+DEFLATE_COST = BUSY * (1 / (1638 * MIB) + 1 / (2 * GIB))
 """... and that it gives back: 320 MiB in 0.2 s, and the host has to clear the page again when it is touched."""
 LACK = 8 * MIB
 """A guest that lacks less than this, or less than a hundredth of what it wants, starves of nothing."""
@@ -78,10 +83,7 @@ class Guest:
             self.booted = True
             self.want = course.at_any(0.0)
             self.anon = min(self.want, max(0.0, self.actual - self.kernel - KEPT_CACHE))
-            room = max(0.0, self.actual - self.kernel - self.anon)
-            self.warm = min(float(group.warm), room)
-            self.cold = min(float(group.files - group.warm), room - self.warm)
-            self.read_files = float(group.files - group.warm)
+            self.cache.fill(max(0.0, self.actual - self.kernel - self.anon))
             self._touch()
 
     def reset(self, now: float) -> None:
@@ -95,8 +97,8 @@ class Guest:
         self.rests = False
         """It took memory back by itself, and does not give it again before another order."""
         self.want = self.anon = self.unmet = self.own_swap = 0.0
-        self.warm = self.cold = self.read_files = 0.0
-        self.touched = self.hot = self.swapped_hot = self.swapped_cold = 0.0
+        self.cache = FileCache(self.group)
+        self.pages = Pages()
         self.moved_s = 0.0
         """Seconds of one processor that its balloon still takes for what it has moved."""
         self.rests_now = False
@@ -111,6 +113,8 @@ class Guest:
         """Since its boot, bytes."""
         self.lacks_since: float | None = None
         self.restarts_until = -1.0
+        self.restarts = False
+        """What was killed is not back yet."""
 
     # What is seen from outside.
 
@@ -122,12 +126,12 @@ class Guest:
     @property
     def resident(self) -> float:
         """Guest memory that the host holds in RAM."""
-        return self.touched - self.swapped_hot - self.swapped_cold
+        return self.pages.resident
 
     @property
     def lack(self) -> float:
         """Bytes by which its size is too small for what it wants, and those that it wants and the host swapped out."""
-        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.swapped_hot
+        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.pages.swapped_hot
 
     @property
     def starves(self) -> bool:
@@ -161,8 +165,8 @@ class Guest:
 
     def report(self) -> Report:
         """Balloon statistics as they are: virtio 1.2, section 5.5.6.4."""
-        free = max(0.0, self.actual - self.kernel - self.anon - self.warm - self.cold)
-        cache = self.warm + self.cold
+        free = max(0.0, self.actual - self.kernel - self.anon - self.cache.size)
+        cache = self.cache.size
         total = (self.max if self.group.deflates_itself else self.actual) - self.kernel / 2
         return Report(
             total=int(total),
@@ -197,17 +201,15 @@ class Guest:
 
     def settle(self, dt: float, waits_s: float) -> None:
         """End the step: `waits_s` is what it waits for the host in a second of work."""
-        if not self.running:
+        if not self.running or self.restarts:
             self.progress = 0.0
-        elif not self.booted or self.want == 0:
-            self.progress = 1.0
         else:
-            stalls = min(self.stall_s, dt)
+            stalls, moves = min(self.stall_s, dt), min(self.moved_s, dt)
             self.stall_s -= stalls
-            self.progress = (1 - stalls / dt) / (1 + self.waits + waits_s)
-            if self.moved_s:
-                moves = min(self.moved_s, dt)
-                self.moved_s -= moves
+            self.moved_s -= moves
+            self.progress = 1.0
+            if self.booted and self.want > 0 and not self.rests_now:
+                self.progress = (1 - stalls / dt) / (1 + self.waits + waits_s)
                 self.progress *= 1 - moves / dt / self.group.cpus
         self.work_s += self.progress * dt
         self.lost_s += (1 - self.progress) * dt
@@ -217,10 +219,8 @@ class Guest:
     def _boot(self, now: float) -> bool:
         age = now - self.born_at
         self.booted = age >= self.group.boot
-        self.touched = max(
-            self.touched, min(1.0, age / max(self.group.boot, 1e-9)) * (self.kernel + BOOT_USE)
-        )
-        self.hot = min(self.kernel, self.touched)
+        touched = min(1.0, age / max(self.group.boot, 1e-9)) * (self.kernel + BOOT_USE)
+        self.pages.boot(touched, self.kernel)
         return self.booted
 
     def _move_balloon(self, now: float, dt: float) -> None:
@@ -255,7 +255,8 @@ class Guest:
         group = self.group
         need = self.course.at(now if group.clock == "wall" else self.work_s)
         want = group.wants(self, need, now)
-        if now < self.restarts_until:
+        self.restarts = now < self.restarts_until
+        if self.restarts:
             want = 0.0
         want = self.want = min(want, self.want + group.touch * dt)
         room = self.actual - self.kernel - KEPT_CACHE
@@ -280,8 +281,6 @@ class Guest:
         self.rests_now = need <= group.rests_below
         missing = self.own_swap + self.unmet
         self.waits = missing / group.pass_ / group.disk if missing and not self.rests_now else 0.0
-        if now < self.restarts_until:
-            self.waits = 1e6
 
     def _run_short(self, now: float, dt: float) -> None:
         """Nothing of the cache is left to it: own swap, then the balloon, then a kill."""
@@ -317,58 +316,16 @@ class Guest:
         return self.actual < self.max and group.has_driver and group.balloon_moves(self, now)
 
     def _read_files(self, dt: float) -> None:
-        group = self.group
         room = self.actual - self.kernel - self.anon
-        over = self.warm + self.cold - room
-        if over > 0:
-            gone = min(self.cold, over)
-            self.cold -= gone
-            self.warm = max(0.0, self.warm - (over - gone))
-        if not group.files:
+        self.cache.fit(room)
+        if not self.group.files:
             return
-        misses = group.warm - self.warm
-        if misses > 0 and not self.rests_now:
-            # It wants all of it, pass after pass; what has no room is read for nothing.
-            rate = misses / group.warm_pass
-            self.waits += rate / group.disk
-            read = min(rate * dt * self.progress, group.disk * dt)
+        if not self.rests_now:
+            waits, read = self.cache.read_again(room, dt, self.progress)
+            self.waits += waits
             self.faults += read
-            free = room - self.warm - self.cold
-            if free < read and self.cold > 0:
-                gone = min(self.cold, read - free)
-                self.cold -= gone
-                free += gone
-            self.warm += max(0.0, min(read, free))
-        rest = group.files - group.warm - self.read_files
-        if rest > 0:
-            read = min(rest, group.read * dt)
-            self.read_files += read
-            self.cold += max(0.0, min(read, room - self.warm - self.cold))
+        self.cache.read_on(room, dt)
 
     def _touch(self) -> None:
-        """What the host sees of it: pages touched, and which of them are in use."""
-        held = self.kernel + self.anon + self.warm + self.cold
-        hot = self.kernel + self.anon + self.warm
-        before, cold_before, hot_before = self.touched, self.touched - self.hot, self.hot
-        touched = held if self.group.reporting or held > before else before
-        touched = min(touched, self.actual)
-        self.grew = max(0.0, touched - before)
-        self.touched, self.hot = touched, hot
-        if not (self.swapped_hot or self.swapped_cold):
-            return
-        from_cold = hot - hot_before - self.grew
-        if from_cold > 0 and cold_before > 0:
-            moved = self.swapped_cold * min(1.0, from_cold / cold_before)
-            self.swapped_cold -= moved
-            self.swapped_hot += moved
-        elif from_cold < 0 and hot_before > 0:
-            moved = self.swapped_hot * min(1.0, -from_cold / hot_before)
-            self.swapped_hot -= moved
-            self.swapped_cold += moved
-        cold = max(0.0, touched - hot)
-        # What is gone into the balloon is swapped no more; swap holds no more than there is.
-        shrunk = before - touched
-        if shrunk > 0 and cold + shrunk > 0:
-            self.swapped_cold *= cold / (cold + shrunk)
-        self.swapped_cold = min(self.swapped_cold, cold)
-        self.swapped_hot = min(self.swapped_hot, hot)
+        used = self.kernel + self.anon + self.cache.warm
+        self.grew = self.pages.now(used + self.cache.cold, used, self.actual, reporting=self.group.reporting)

@@ -8,6 +8,7 @@ than it can move, everybody waits longer by the same factor. When swap is full t
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import msgspec
 
@@ -23,12 +24,13 @@ class HostSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ram: Size
     reserve: Portion = Portion(share=0.05)
     """The rule that policies are given."""
-    overload: str = "host-swap"
+    overload: Literal["host-swap", "guest-swap", "suspend"] = "host-swap"
     own: Shape = Steady(size=Size(512 * MIB))
     """What its own processes hold."""
     swap: Size = Size(0)
-    swap_rate: Size = Size(150 * MIB)
-    """Bytes a second that its swap device moves, in and out together, in pages of 4 KiB at random places."""
+    swap_rate: Size = Size(270 * MIB)
+    """Bytes a second that its swap device moves, in and out together; so that the lab's wave without a controller
+    loses about what was measured (docs/reference/simulator.md)."""
 
 
 class Host:
@@ -70,7 +72,9 @@ class Host:
     def _bring_in(self, guests: Sequence[Guest], dt: float) -> list[float]:
         """Guests touch what is out: seconds that each waits in a second of work."""
         asks = [
-            g.swapped_hot / g.group.pass_ if g.swapped_hot > 1 and g.running and not g.rests_now else 0.0
+            g.pages.swapped_hot / g.group.pass_
+            if g.pages.swapped_hot > 1 and g.running and not g.rests_now
+            else 0.0
             for g in guests
         ]
         rate = self.spec.swap_rate
@@ -86,19 +90,19 @@ class Host:
         waits = [ask / rate * factor for ask in asks]
         for guest, ask, wait, own in zip(guests, asks, waits, inner, strict=True):
             if ask:
-                comes = min(guest.swapped_hot, ask * dt / (1 + wait + own))
-                guest.swapped_hot -= comes
+                comes = min(guest.pages.swapped_hot, ask * dt / (1 + wait + own))
+                guest.pages.swapped_hot -= comes
                 self.swap_in += comes
         return waits
 
     def _make_room(self, guests: Sequence[Guest], now: float) -> None:
         over = -self.free
-        space = self.spec.swap - sum(g.swapped_hot + g.swapped_cold for g in guests)
+        space = self.spec.swap - sum(g.pages.swapped for g in guests)
         if over > space:
             self._kill(guests)
             held = self.own + sum(guest.resident + guest.overhead(now) for guest in guests)
             over = held - self.ram
-            space = self.spec.swap - sum(g.swapped_hot + g.swapped_cold for g in guests)
+            space = self.spec.swap - sum(g.pages.swapped for g in guests)
         over = min(over, max(0.0, space))
         if over <= 0:
             return
@@ -114,15 +118,15 @@ class Host:
 
     def _page_out(self, guests: Sequence[Guest], size: float) -> float:
         """Bytes that went out: what nobody uses first, then what has not been touched for longest."""
-        colds = [max(0.0, g.touched - g.hot - g.swapped_cold) for g in guests]
+        colds = [g.pages.cold for g in guests]
         total = sum(colds)
         part = min(1.0, size / total) if total > 0 else 0.0
         if part:
             for guest, cold in zip(guests, colds, strict=True):
-                guest.swapped_cold += cold * part
+                guest.pages.swapped_cold += cold * part
         left = size - total * part
         for _ in range(3):
-            hots = [max(0.0, g.hot - g.swapped_hot) for g in guests]
+            hots = [max(0.0, g.pages.hot - g.pages.swapped_hot) for g in guests]
             weights = [hot * g.group.pass_ for hot, g in zip(hots, guests, strict=True)]
             weight = sum(weights)
             if left <= 1 or weight <= 0:
@@ -130,7 +134,7 @@ class Host:
             wanted = left
             for guest, hot, one in zip(guests, hots, weights, strict=True):
                 gone = min(hot, wanted * one / weight)
-                guest.swapped_hot += gone
+                guest.pages.swapped_hot += gone
                 left -= gone
         return size - max(0.0, left)
 
@@ -139,7 +143,7 @@ class Host:
         largest = max(guests, key=lambda guest: guest.resident)
         largest.killed_by_host = True
         largest.there = False
-        largest.touched = largest.hot = largest.swapped_hot = largest.swapped_cold = 0.0
+        largest.pages.clear()
         self.kills.append(largest.name)
 
 

@@ -22,6 +22,7 @@ SPARE = 4 * MIB
 """Beyond what a guest will want."""
 WARM_LEVELS = 2
 """Of the levels of a plan's `spare`, so many may be taken for other guests' warm cache."""
+STUCK_S = 5.0
 STEP = 64 * MIB
 """A guest that gives something gives so much at least, where it has it."""
 
@@ -29,7 +30,7 @@ STEP = 64 * MIB
 class _Plan:
     """What one guest has and will want, bytes of its size."""
 
-    __slots__ = ("guest", "has", "long", "now", "soon", "warm")
+    __slots__ = ("guest", "has", "long", "now", "soon", "stuck", "warm")
 
     def __init__(self, guest: Guest, now: float, horizon: float, fair: float) -> None:
         group = guest.group
@@ -48,12 +49,13 @@ class _Plan:
         self.guest = guest
         self.now, self.soon, self.long = size(horizon), size(max(horizon, SOON_S)), size(LONG_S)
         self.warm = min(group.warm, top - self.soon) if group.counts else 0.0
+        self.stuck = False
         self.has = max(float(guest.target), guest.actual)
 
     def spare(self, level: int) -> float:
         """What it could give: without ever missing it, for a while, or of its warm cache."""
         keeps = (self.long + self.warm, self.soon + self.warm, self.soon, self.now)[level]
-        return max(0.0, guest_target(self.guest) - keeps)
+        return 0.0 if self.stuck else max(0.0, guest_target(self.guest) - keeps)
 
 
 def guest_target(guest: Guest) -> float:
@@ -67,6 +69,8 @@ class Oracle(Keeper):
     def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
         self.host, self._next = host, now
         self.moves = 0
+        self._sizes: dict[str, float] = {}
+        self._stuck_until: dict[str, float] = {}
         self.step(guests, now)
 
     def step(self, guests: Sequence[Guest], now: float) -> None:
@@ -88,7 +92,19 @@ class Oracle(Keeper):
             if id(guest) not in others
         )
         plans = [_Plan(guest, now, horizon, pool / len(able)) for guest in able]
+        self._see_who_is_stuck(plans, now)
         self._move(plans, pool)
+
+    def _see_who_is_stuck(self, plans: Sequence[_Plan], now: float) -> None:
+        """Who has not moved since the last look, though told to shrink, is asked for nothing for a while."""
+        for plan in plans:
+            guest = plan.guest
+            if guest.actual > guest.target + MIB and self._sizes.get(guest.name) == guest.actual:
+                self._stuck_until[guest.name] = now + STUCK_S
+                self._order(guest, page_floor(int(guest.actual)))
+                plan.has = guest.actual
+            plan.stuck = now < self._stuck_until.get(guest.name, 0.0)
+            self._sizes[guest.name] = guest.actual
 
     def _moving_s(self, guests: Sequence[Guest], now: float) -> float:
         """How long the largest rise to come takes to be freed by all together, and taken."""
@@ -110,6 +126,8 @@ class Oracle(Keeper):
         coming = sum(plan.has - guest_target(plan.guest) for plan in plans)
         shares = [plan.guest.group.shares for plan in plans]
         excess = max(0.0, sum(plan.now for plan in plans) - pool)
+        if self.host.spec.overload == "guest-swap":
+            excess = 0.0
         lacks = [max(0, int(plan.now - guest_target(plan.guest))) for plan in plans]
         # Who is given something gets enough for a while.
         more = [

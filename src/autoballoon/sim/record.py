@@ -45,7 +45,7 @@ class Recorder:
                     key=guest.name, name=guest.name, max=guest.max, actual=int(guest.actual), driver=guest.driver,
                     running=guest.running, deflates_itself=guest.group.deflates_itself, total=report.total,
                     available=report.available, free=report.free, caches=report.caches,
-                    resident=max(0, int(guest.resident)), swapped=int(guest.swapped_hot + guest.swapped_cold),
+                    resident=max(0, int(guest.resident)), swapped=int(guest.pages.swapped),
                 )
             )  # fmt: skip
         host = world.host

@@ -1,5 +1,6 @@
 """Scenarios: what a file says, checked as a whole; and where the scenarios are."""
 
+import fnmatch
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -7,16 +8,21 @@ from typing import Any
 import msgspec
 
 from autoballoon.core.errors import BadInput
-from autoballoon.core.units import Portion, parse_portion
+from autoballoon.core.units import MIB, parse_portion
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
-from autoballoon.sim.course import Seconds, read_quantity
+from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
 from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
 
 FOLDER = Path(__file__).parent / "scenarios"
 LONGEST = 1 << 20
 """Bytes of a scenario file."""
+LONGEST_S = 86400.0
+MOST_STEPS = 10_000_000
+"""Steps of guests: a million takes about ten seconds."""
+MOST_CORNERS = 100_000
+"""Of one shape: more than one for each step of the longest scenario tells nothing more."""
 
 
 class Scenario(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -83,15 +89,15 @@ def _fill_in(tables: dict[str, Any]) -> None:
     """What may be written shorter: an honest guest, a steady need as a size, points as a list, parts as "5%"."""
     host = tables.get("host")
     if isinstance(host, dict):
-        _fill_in_table(host, "own", ("reserve",))
+        _fill_in_table("host", host, "own", ("reserve",))
     guests = tables.get("guests")
-    for guest in guests if isinstance(guests, list) else ():
+    for n, guest in enumerate(guests if isinstance(guests, list) else ()):
         if isinstance(guest, dict):
             guest.setdefault("character", "honest")
-            _fill_in_table(guest, "need", ("floor", "ceiling"))
+            _fill_in_table(f"guests[{n}]", guest, "need", ("floor", "ceiling"))
 
 
-def _fill_in_table(table: dict[str, Any], shape: str, portions: tuple[str, ...]) -> None:
+def _fill_in_table(place: str, table: dict[str, Any], shape: str, portions: tuple[str, ...]) -> None:
     value = table.get(shape)
     if isinstance(value, str):
         table[shape] = {"shape": "steady", "size": value}
@@ -99,12 +105,11 @@ def _fill_in_table(table: dict[str, Any], shape: str, portions: tuple[str, ...])
         table[shape] = {"shape": "points", "points": value}
     for key in portions:
         if isinstance(table.get(key), str):
-            table[key] = _portion(table[key])
-
-
-def _portion(text: str) -> dict[str, Any]:
-    portion: Portion = parse_portion(text)
-    return {"amount": portion.amount} if portion.amount is not None else {"share": portion.share}
+            try:
+                portion = parse_portion(table[key])
+            except BadInput as error:
+                raise BadInput(f"{place}.{key}: {error}") from None
+            table[key] = msgspec.to_builtins(portion)
 
 
 def _place(text: str) -> str:
@@ -116,20 +121,58 @@ def _place(text: str) -> str:
 
 def _check(scenario: Scenario) -> None:
     """What types cannot say."""
-    if scenario.duration <= 0 or scenario.duration > 86400:
-        raise BadInput("duration: must lie between 0 and 24h")
-    if not 0.01 <= scenario.step <= 1.0:
-        raise BadInput('step: must lie between "10ms" and "1s"')
-    named: set[str] = set()
+    duration = float(scenario.duration)
+    _need(0 < duration <= LONGEST_S, "duration", "must lie between 0 and 24h")
+    _need(0.01 <= scenario.step <= 1.0, "step", 'must lie between "10ms" and "1s"')
+    work = duration / scenario.step * sum(group.count for group in scenario.guests)
+    _need(work <= MOST_STEPS, "step", "so many guests in so many steps take hours; make it coarser")
+    host = scenario.host
+    _need(host.ram >= 64 * MIB, "host.ram", 'must be at least "64MiB"')
+    _need(host.swap_rate >= MIB, "host.swap_rate", 'must be at least "1MiB"')
+    _check_shape("host.own", host.own, duration)
+    names: set[str] = set()
     for n, group in enumerate(scenario.guests):
-        if not 1 <= group.count <= 1000:
-            raise BadInput(f"guests[{n}].count: must lie between 1 and 1000")
-        if group.max < 16 << 20:
-            raise BadInput(f'guests[{n}].max: is too small for any guest; give at least "16MiB"')
-        if group.pass_ <= 0 or group.warm_pass <= 0 or group.disk <= 0:
-            raise BadInput(f"guests[{n}]: pass, warm_pass and disk must be above zero")
-        if group.warm > group.files:
-            raise BadInput(f"guests[{n}].warm: is part of `files`, and larger; raise files")
-        if named & set(group.names()):
-            raise BadInput(f"guests[{n}].name: {group.name!r} is taken already; names are used once")
-        named |= set(group.names())
+        _check_group(f"guests[{n}]", group, duration)
+        for name in group.names():
+            _need(name not in names, f"guests[{n}].name", f"{name!r} is taken already; a name is used once")
+            names.add(name)
+    for n, happening in enumerate(scenario.happens):
+        guest = getattr(happening, "guest", None)
+        _need(guest is None or guest in names, f"happens[{n}].guest", f"there is no guest {guest!r}")
+    for n, must in enumerate(scenario.must):
+        glob = getattr(must, "guest", "*")
+        _need(
+            bool(fnmatch.filter(names, glob)) or glob == "*", f"must[{n}].guest", f"no guest matches {glob!r}"
+        )
+
+
+def _check_group(place: str, group: Character, duration: float) -> None:
+    _need(1 <= group.count <= 10_000, f"{place}.count", "must lie between 1 and 10000")
+    _need(group.max >= 16 * MIB, f"{place}.max", 'must be at least "16MiB"')
+    _need(group.shares >= 1, f"{place}.shares", "must be at least 1")
+    _need(1 <= group.cpus <= 4096, f"{place}.cpus", "must lie between 1 and 4096")
+    _need(0 <= group.jitter < 1, f"{place}.jitter", "must lie between 0 and 1")
+    for key, seconds in (("pass", group.pass_), ("warm_pass", group.warm_pass)):
+        _need(seconds >= 0.01, f"{place}.{key}", 'must be at least "10ms"')
+    for key in ("disk", "read", "touch", "inflate", "deflate"):
+        _need(getattr(group, key) >= MIB, f"{place}.{key}", 'must be at least "1MiB" a second')
+    _need(group.warm <= group.files, f"{place}.warm", "is part of `files`, and larger; raise `files`")
+    every = getattr(group, "every", None)
+    _need(every is None or every >= 0.1, f"{place}.every", 'must be at least "100ms"')
+    _check_shape(f"{place}.need", group.need, duration)
+
+
+def _check_shape(place: str, shape: Shape, duration: float) -> None:
+    every = getattr(shape, "every", getattr(shape, "day", None))
+    _need(
+        every is None or every >= duration / MOST_CORNERS, place, "repeats too often; give it a longer period"
+    )
+    if isinstance(shape, Points):
+        _need(bool(shape.points), f"{place}.points", "must not be empty")
+        times = [at for at, _ in shape.points]
+        _need(times == sorted(times), f"{place}.points", "must be in order of time")
+
+
+def _need(holds: bool, place: str, says: str) -> None:
+    if not holds:
+        raise BadInput(f"{place}: {says}")

@@ -1,6 +1,6 @@
 """What a run came to: every number of the scoreboard, taken while the world lives."""
 
-from autoballoon.sim.checks import Watcher
+from autoballoon.sim.check import Watcher
 from autoballoon.sim.world import World
 from autoballoon.views.sim_results import Result
 

@@ -115,7 +115,7 @@ class Session:
             free=report.free if report else None, caches=report.caches if report else None,
             swap_in=report.swap_in if report else None, swap_out=report.swap_out if report else None,
             major_faults=report.major_faults if report else None, resident=max(0, int(guest.resident)),
-            swapped=int(guest.swapped_hot + guest.swapped_cold), overhead=guest.overhead(now),
+            swapped=int(guest.pages.swapped), overhead=guest.overhead(now),
         )  # fmt: skip
         return self._with_agent(seen) if group.agent and guest.driver and guest.running else seen
 

@@ -53,14 +53,14 @@ class World:
             self.now = now = round(n * dt, 6)
             self._come_and_go(now)
             self._let_happen(now)
-            for guest in self.there:
-                guest.live(now, dt)
+            for guest in self.guests:
+                if guest.there:
+                    guest.live(now, dt)
+                elif guest.killed_by_host:
+                    guest.lost_s += dt
             self.host.live(self.there, now, dt)
             if any(not guest.there for guest in self.there):
                 self.there = [guest for guest in self.there if guest.there]
-            for guest in self.guests:
-                if guest.killed_by_host:
-                    guest.lost_s += dt
             self.keeper.step(self.there, now)
             for watch in watches:
                 watch(self)

@@ -1,0 +1,125 @@
+"""Scenario files: those that come with autoballoon, and what is refused."""
+
+from pathlib import Path
+from random import Random
+from typing import get_args
+
+import pytest
+
+from autoballoon.core.errors import BadInput
+from autoballoon.core.units import GIB, MIB
+from autoballoon.sim import scenario as scenarios
+from autoballoon.sim.characters import Character
+from autoballoon.sim.checks import Must
+from autoballoon.sim.scenario import FOLDER, load, names, parse
+from tests.sim.switches import SWITCHES
+
+GOOD = """
+says = "A test."
+duration = "10s"
+[host]
+ram = "4GiB"
+[[guests]]
+name = "g"
+count = 2
+max = "1GiB"
+need = "100MiB"
+[[must]]
+check = "no-guest-oom"
+guest = "g-*"
+"""
+
+
+def test_there_are_many_and_each_says_what_it_is_and_what_must_hold() -> None:
+    assert len(names()) >= 20
+    for name in names():
+        one = load(name)
+        assert one.says.endswith(".")
+        assert one.must, name
+        assert one.switches.keys() <= SWITCHES.keys(), name
+
+
+def test_every_character_and_every_check_is_used() -> None:
+    loaded = [load(name) for name in names()]
+    characters = {type(group) for one in loaded for group in one.guests}
+    assert characters == set(get_args(Character))
+    assert {type(must) for one in loaded for must in one.must} == set(get_args(Must))
+
+
+def test_a_file_is_read_and_shorter_ways_of_writing_are_understood() -> None:
+    one = parse(GOOD)
+    (group,) = one.guests
+    assert group.names() == ["g-1", "g-2"]
+    assert group.max == GIB
+    assert group.course(0, 10.0, Random(1)).at(5.0) == 100 * MIB
+    assert one.step == 0.05
+    points = parse(GOOD.replace('"100MiB"', '[["1s", "100MiB"], ["3s", "300MiB"]]')).guests[0]
+    assert points.course(1, 10.0, Random(1)).at(2.0) == 200 * MIB
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "says"),
+    [
+        ('"10s"', "10", "duration: "),
+        ('"10s"', '"0s"', "duration: must lie between"),
+        ('"10s"', '"10s"\nstep = "5s"', "step: must lie"),
+        ('"10s"', '"20h"\nstep = "10ms"', "step: so many guests"),
+        ('"4GiB"', '"4GiB"\nspeed = 1', "host: Object contains unknown field `speed`"),
+        ('"4GiB"', '"4GiB"\noverload = "panic"', "host.overload: "),
+        ('"4GiB"', '"4GiB"\nreserve = "5x"', "host.reserve: "),
+        ('"1GiB"', '"1GiB"\ncolour = 2', "guests[0]: Object contains unknown field `colour`"),
+        ('"1GiB"', '"1MiB"', "guests[0].max: must be at least"),
+        ('"1GiB"', '"1GiB"\ncharacter = "mad"', "guests[0].character: Invalid value 'mad'"),
+        ('"1GiB"', '"1GiB"\njitter = nan', "guests[0].jitter: "),
+        ('"1GiB"', '"1GiB"\nfloor = "101%"', "guests[0].floor: "),
+        ('"1GiB"', '"1GiB"\npass = "0s"', "guests[0].pass: "),
+        ('"1GiB"', '"1GiB"\nwarm = "1MiB"', "guests[0].warm: "),
+        ('"100MiB"', '"100"', "guests[0].need.size: "),
+        ('"100MiB"', "[]", "guests[0].need.points: must not be empty"),
+        ('"100MiB"', '[["2s", "1MiB"], ["1s", "1MiB"]]', "guests[0].need.points: must be in order"),
+        (
+            '"100MiB"',
+            '{ shape = "walk", low = "1MiB", high = "2MiB", every = "0s", step = "1MiB" }',
+            "guests[0].need: repeats too often",
+        ),
+        ("count = 2", "count = 0", "guests[0].count: "),
+        ('"g-*"', '"h"', "must[0].guest: no guest matches 'h'"),
+        ("no-guest-oom", "no-harm", "must[0].check: Invalid value"),
+        ("[[must]]", '[[happens]]\nwhat = "reset"\nat = "1s"\nguest = "x"\n[[must]]', "happens[0].guest: "),
+        ("[host]", "[hosts]", "Object contains unknown field `hosts`"),
+        ("[host]", "[host", "is not TOML"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(old: str, new: str, says: str) -> None:
+    assert old in GOOD
+    with pytest.raises(BadInput) as error:
+        parse(GOOD.replace(old, new))
+    assert says in str(error.value)
+    assert "\n" not in str(error.value)
+
+
+def test_a_name_used_twice_is_refused() -> None:
+    again = '[[guests]]\nname = "g-2"\nmax = "1GiB"\nneed = "1MiB"\n'
+    with pytest.raises(BadInput, match=r"guests\[1\].name: 'g-2' is taken"):
+        parse(GOOD.replace("[[must]]", again + "[[must]]"))
+
+
+def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
+    with pytest.raises(BadInput, match="there is no scenario 'wav'"):
+        load("wav")
+    with pytest.raises(BadInput, match="cannot be read"):
+        load(str(tmp_path / "none.toml"))
+    broken = tmp_path / "broken.toml"
+    broken.write_bytes(b"\xff\xfe")
+    with pytest.raises(BadInput, match="not UTF-8"):
+        load(str(broken))
+    broken.write_bytes(b"x" * (scenarios.LONGEST + 1))
+    with pytest.raises(BadInput, match="larger than 1 MiB"):
+        load(str(broken))
+    broken.write_text(GOOD.replace('"10s"', '"x"'))
+    with pytest.raises(BadInput, match=r"broken.toml: duration"):
+        load(str(broken))
+
+
+def test_scenarios_are_files_of_the_package() -> None:
+    assert {path.name for path in FOLDER.iterdir()} == {f"{name}.toml" for name in names()}
