@@ -45,11 +45,14 @@ def _look(dice: Random, most: int) -> dict[str, Any]:
         "age_s": dice.choice((0.0, 0.0, 0.0, 0.1, 0.9, 3.0, 60.0)) if talks else None,
         "total": most if talks else None,
         "available": round(most * dice.random() ** 2) if talks else None,
+        "free": dice.choice((None, dice.randint(0, most))),
         "caches": dice.choice((None, dice.randint(0, most))),
         "swap_in": dice.choice((None, dice.randint(0, 10**10))),
         "resident": dice.choice((None, None, dice.randint(0, most))),
         "overhead": dice.choice((None, dice.randint(0, 80 * MIB))),
         "deflates_itself": dice.choice((True, False, None)),
+        "swap_total": dice.choice((None, 0, most)),
+        "swap_used": dice.choice((None, 0, most // 2)),
     }
 
 
@@ -60,6 +63,7 @@ def _life(seed: str, key: str, ticks: int) -> list[tuple[str, Guest]]:
     floor = dice.choice((most // 4, dice.randint(0, most)))
     ceiling = dice.choice((0, dice.randint(floor, most) or most))
     shares = dice.choice((1, 500, 1000, 4000))
+    may_suspend = dice.random() < 0.7
     return [
         (
             mood,
@@ -71,6 +75,7 @@ def _life(seed: str, key: str, ticks: int) -> list[tuple[str, Guest]]:
                 ceiling=ceiling,
                 shares=shares,
                 pid=1,
+                may_suspend=may_suspend,
                 **_look(dice, most),
             ),
         )
@@ -87,24 +92,25 @@ def _moods(dice: Random, ticks: int) -> list[str]:
     return moods[:ticks]
 
 
-def _history(seed: int, ticks: int, count: int) -> History:
+def history(seed: int, ticks: int, count: int) -> History:
+    """The history of that seed: so many ticks of so many guests."""
     lives = [_life(f"{seed}", f"g{number}", ticks) for number in range(count)]
     dice = Random(f"{seed} host")
     most = sum(life[0][1].max for life in lives)
     capacity = round(most * dice.uniform(0.2, 1.5)) + MIB
     roomy = dice.random() < 0.3
-    now, history = 10.0, []
+    now, told = 10.0, []
     for tick in range(ticks):
         available = capacity if roomy else dice.randint(0, capacity)
-        history.append(Tick(now, Host(capacity, available), tuple(life[tick] for life in lives)))
+        told.append(Tick(now, Host(capacity, available), tuple(life[tick] for life in lives)))
         now += dice.choice(GAPS)
-    return history
+    return told
 
 
 def histories() -> st.SearchStrategy[History]:
     """Up to forty ticks of up to five guests, on a host that may be far too small or nearly empty."""
     ticks, count = st.sampled_from((1, 4, 12, 40)), st.sampled_from((1, 2, 3, 5, 0))
-    return st.builds(_history, st.integers(0, 2**32), ticks=ticks, count=count)
+    return st.builds(history, st.integers(0, 2**32), ticks=ticks, count=count)
 
 
 class Step(NamedTuple):
@@ -118,14 +124,14 @@ class Step(NamedTuple):
     now: float
 
 
-def play(history: History, policy: str = "ladder", rules: Rules | None = None) -> list[Step]:
+def play(ticks: History, policy: str = "ladder", rules: Rules | None = None) -> list[Step]:
     """A policy stepped through a history."""
     engine = Engine(rules or Rules(), policy_named(policy))
     state = engine.start()
     sizes: dict[str, int] = {}
     targets: dict[str, int] = {}
     steps = []
-    for now, host, guests in history:
+    for now, host, guests in ticks:
         for mood, guest in guests:
             stood = sizes.get(guest.key, guest.actual)
             sizes[guest.key] = {"jumps": guest.actual, "lags": stood}.get(mood, targets.get(guest.key, stood))

@@ -18,40 +18,49 @@ from autoballoon.core.share import water_fill
 from autoballoon.core.track import Health
 from autoballoon.core.units import GIB, MIB, PAGE, Portion
 from autoballoon.policies import POLICIES, policy_named
-from tests.core.histories import History, Step, histories, play
+from tests.core.histories import History, Step, histories, history, play
 from tests.core.world import Tame, World
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 @given(histories())
-def test_no_step_breaks_an_invariant(policy: str, history: History) -> None:
-    for step in play(history, policy):
+def test_no_step_breaks_an_invariant(policy: str, ticks: History) -> None:
+    for step in play(ticks, policy):
+        assert violations(*step) == ()
+
+
+@pytest.mark.parametrize("overload", ["guest-swap", "suspend"])
+@given(histories())
+def test_no_step_breaks_an_invariant_whatever_the_choice_in_an_overload(
+    overload: str, ticks: History
+) -> None:
+    for step in play(ticks, rules=Rules(overload=overload)):
         assert violations(*step) == ()
 
 
 def test_the_histories_reach_every_kind_of_move() -> None:
-    """The property above would say little of a move that no history leads to."""
-    reached: Counter[Reason] = Counter()
-
-    @given(histories())
-    def look(history: History) -> None:
-        for step in play(history):
-            reached.update(d.reason for d in step.decisions if isinstance(d, SetTarget))
-
-    look()
-    moves = {
+    """The properties above would say little of a move that no history leads to."""
+    reached: dict[str, Counter[Reason]] = {}
+    for overload in ("host-swap", "guest-swap", "suspend"):
+        steps = [
+            step for seed in range(100) for step in play(history(seed, 30, 4), rules=Rules(overload=overload))
+        ]
+        reached[overload] = Counter(d.reason for s in steps for d in s.decisions if not isinstance(d, Stay))
+    always = {
         Reason.BOOT,
         Reason.NEED,
         Reason.GIVE_BACK,
         Reason.TAKE_SURPLUS,
         Reason.TAKE_COLD_CACHE,
     } | FOLLOWS
-    assert moves - reached.keys() == set(), reached
+    assert always - reached["host-swap"].keys() == set()
+    assert Reason.TAKE_NEED in reached["guest-swap"]
+    assert {Reason.OVERLOAD, Reason.SQUEEZE} <= reached["suspend"].keys()
 
 
 @given(histories())
-def test_i4_every_guest_gets_exactly_one_decision_with_a_reason(history: History) -> None:
-    for step in play(history):
+def test_i4_every_guest_gets_exactly_one_decision_with_a_reason(ticks: History) -> None:
+    for step in play(ticks):
         assert [d.key for d in step.decisions] == [g.key for g in step.snapshot.guests]
         for decision in step.decisions:
             assert isinstance(decision, SetTarget | Stay)
@@ -96,15 +105,15 @@ def test_i6_nothing_is_adopted_from_a_guest_that_keeps_its_memory(less: int) -> 
 
 
 @given(histories())
-def test_i6_nothing_is_manual_at_first_contact(history: History) -> None:
-    first = play(history[:1])[0]
+def test_i6_nothing_is_manual_at_first_contact(ticks: History) -> None:
+    first = play(ticks[:1])[0]
     assert Reason.MANUAL not in [d.reason for d in first.decisions]
 
 
 @given(histories())
-def test_i7_no_report_takes_a_guests_fair_share_of_need(history: History) -> None:
+def test_i7_no_report_takes_a_guests_fair_share_of_need(ticks: History) -> None:
     """Its share as it were if every other guest claimed all that it could ever have: worse no report can be."""
-    for step in play(history):
+    for step in play(ticks):
         account, wishes, tracks = step.after.account, step.after.wishes, step.after.tracks
         assert account is not None
         assert wishes is not None
@@ -122,9 +131,9 @@ def test_i7_no_report_takes_a_guests_fair_share_of_need(history: History) -> Non
 
 
 @given(histories())
-def test_i8_a_crash_at_any_time_leaves_no_guest_below_its_need_as_last_read(history: History) -> None:
+def test_i8_a_crash_at_any_time_leaves_no_guest_below_its_need_as_last_read(ticks: History) -> None:
     needs: dict[str, int] = {}
-    for step in play(history):
+    for step in play(ticks):
         for guest, decision in zip(step.snapshot.guests, step.decisions, strict=True):
             reading = step.after.tracks[guest.key].reading
             if reading is not None:
@@ -135,15 +144,15 @@ def test_i8_a_crash_at_any_time_leaves_no_guest_below_its_need_as_last_read(hist
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
 @given(histories())
-def test_i9_same_inputs_same_decisions(policy: str, history: History) -> None:
-    first, second = (play(history, policy) for _ in range(2))
+def test_i9_same_inputs_same_decisions(policy: str, ticks: History) -> None:
+    first, second = (play(ticks, policy) for _ in range(2))
     assert [step.decisions for step in first] == [step.decisions for step in second]
 
 
 @given(histories())
-def test_farewell_shrinks_nobody_and_hands_out_only_what_is_there(history: History) -> None:
+def test_farewell_shrinks_nobody_and_hands_out_only_what_is_there(ticks: History) -> None:
     engine = Engine(Rules(), policy_named("ladder"))
-    last = play(history)[-1]
+    last = play(ticks)[-1]
     decisions = engine.farewell(last.after, last.snapshot, 100.0)
     guests = {g.key: g for g in last.snapshot.guests}
     room = account_of(last.snapshot, last.after.tracks, engine.rules.reserve).room
@@ -156,8 +165,8 @@ def test_farewell_shrinks_nobody_and_hands_out_only_what_is_there(history: Histo
 
 
 @given(histories())
-def test_a_dry_run_remembers_nothing_as_done_and_breaks_nothing(history: History) -> None:
-    for step in play(history, rules=Rules(dry_run=True)):
+def test_a_dry_run_remembers_nothing_as_done_and_breaks_nothing(ticks: History) -> None:
+    for step in play(ticks, rules=Rules(dry_run=True)):
         assert violations(*step) == ()
         for guest in step.snapshot.guests:
             assert step.after.tracks[guest.key].target == guest.actual

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from autoballoon.core.engine import Engine, Rules
-from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay
+from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.planning import Plan, plan
 from autoballoon.core.units import GIB, MIB, PAGE
 from autoballoon.policies import POLICIES, policy_named
@@ -17,10 +17,12 @@ def guest(name: str, most: int, actual: int, available: int | None, **fields: An
     return Guest(key=name, name=name, max=most, actual=actual, available=available, **shown)
 
 
-def planned(capacity: int, *guests: Guest, other: int = 0, policy: str = "ladder") -> Plan:
+def planned(
+    capacity: int, *guests: Guest, other: int = 0, policy: str = "ladder", overload: str = "host-swap"
+) -> Plan:
     held = sum(one.resident or 0 for one in guests)
     snapshot = Snapshot(Host(capacity, max(0, capacity - held - other)), guests)
-    return plan(Engine(Rules(), policy_named(policy)), snapshot)
+    return plan(Engine(Rules(overload=overload), policy_named(policy)), snapshot)
 
 
 def targets(answer: Plan) -> dict[str, int]:
@@ -82,6 +84,17 @@ def test_a_booting_guest_has_a_boot_target() -> None:
     )
     assert answer.decisions[0].reason is Reason.BOOT
     assert targets(answer)["new"] < 2 * GIB
+
+
+def test_in_an_overload_that_lasts_a_guest_that_opted_in_would_be_stopped() -> None:
+    full = [
+        guest(f"g{n}", 2 * GIB, 2 * GIB - 100 * MIB, 60 * MIB, pid=n + 1, may_suspend=True) for n in range(3)
+    ]
+    answer = planned(4 * GIB, *full, overload="suspend")
+    stopped = [d for d in answer.decisions if isinstance(d, Suspend)]
+    assert 1 <= len(stopped) < 3
+    assert stopped[0].reason is Reason.OVERLOAD
+    assert not any(isinstance(d, Suspend) for d in planned(4 * GIB, *full).decisions)
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))

@@ -78,7 +78,7 @@ class Engine:
 
         `now` is monotonic seconds. Same state, snapshot and time: same decisions (I9).
         """
-        tracks, owed = self._observed(state, snapshot, now)
+        tracks, owed = self.observed(state, snapshot, now)
         account = account_of(snapshot, tracks, self.rules.reserve)
         movable = tuple(
             g for g in snapshot.guests if tracks[g.key].health is Health.OK and tracks[g.key].pause is None
@@ -113,7 +113,7 @@ class Engine:
         return "host-swap" if self.policy.raw else self.rules.overload
 
     @staticmethod
-    def _observed(state: State, snapshot: Snapshot, now: float) -> tuple[dict[str, Track], Mapping[str, int]]:
+    def observed(state: State, snapshot: Snapshot, now: float) -> tuple[dict[str, Track], Mapping[str, int]]:
         """The tracks brought up to date, and who is stopped by us and out of sight."""
         tracks, owed = {}, state.load.owed
         for guest in snapshot.guests:
@@ -179,7 +179,7 @@ class Engine:
     def _released(
         self, state: State, snapshot: Snapshot, now: float, why: Reason
     ) -> tuple[State, tuple[Resume, ...]]:
-        tracks, owed = self._observed(state, snapshot, now)
+        tracks, owed = self.observed(state, snapshot, now)
         orders = []
         for guest in snapshot.guests:
             track = tracks[guest.key]

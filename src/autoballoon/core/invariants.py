@@ -15,7 +15,7 @@ import msgspec
 
 from autoballoon.core import guard
 from autoballoon.core.engine import Engine, State
-from autoballoon.core.health import began_anew, observe
+from autoballoon.core.health import began_anew
 from autoballoon.core.model import AnyDecision, Decision, Guest, Reason, SetTarget, Snapshot, Stay
 from autoballoon.core.track import RESIDENT_SLACK, SLACK, Track
 from autoballoon.core.units import PAGE, page_floor, size_text
@@ -108,7 +108,8 @@ def hold_back(
     held = {key for violation in found for key in violation.keys}
     if not held:
         return after, tuple(decisions)
-    seen = {g.key: observe(before.tracks.get(g.key), g, now) for g in snapshot.guests if g.key in held}
+    tracks, _ = Engine.observed(before, snapshot, now)
+    seen = {key: track for key, track in tracks.items() if key in held}
     made = {decision.key: decision for decision in decisions}
     kept = tuple(
         Stay(guest.key, guest.name, Reason.HELD_BACK, {}, size=seen[guest.key].target)

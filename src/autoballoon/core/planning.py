@@ -28,9 +28,9 @@ class Plan(msgspec.Struct, frozen=True):
 def plan(engine: Engine, snapshot: Snapshot) -> Plan:
     """One step from an empty state, in which nothing is waited for that only time can bring.
 
-    A daemon that meets a guest asks for a fresh reading before it shrinks it, and sees for some seconds whether room
-    lasts before it gives it away. A plan takes the snapshot to be the fresh reading, and to have been so for long. A
-    reading that is too old, or none, is no ground for a shrink here either (I3).
+    A daemon that meets a guest asks for a fresh reading before it shrinks it, and sees for some seconds whether room or
+    an overload lasts before it acts on it. A plan takes the snapshot to be the fresh reading, and to have been so for
+    long. A reading that is too old, or none, is no ground for a shrink here either (I3).
     """
     state, decisions = engine.step(_unhurried(engine.start(), snapshot), snapshot, NOW)
     assert state.account is not None
@@ -49,4 +49,5 @@ def _unhurried(empty: State, snapshot: Snapshot) -> State:
         guest.key: msgspec.structs.replace(observe(None, guest, NOW), asked_since=LONG_AGO)
         for guest in snapshot.guests
     }
-    return msgspec.structs.replace(empty, tracks=tracks, roomy_since=LONG_AGO)
+    load = msgspec.structs.replace(empty.load, over_since=LONG_AGO)
+    return msgspec.structs.replace(empty, tracks=tracks, roomy_since=LONG_AGO, load=load)
