@@ -8,6 +8,7 @@ import pytest
 from autoballoon.core import guard, health
 from autoballoon.core.engine import Rules
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
+from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
 from autoballoon.core.units import MIB, Portion
 from tests.core.world import Tame, World
@@ -221,6 +222,41 @@ def test_in_an_overload_too_targets_come_to_rest() -> None:
     assert world.state.wishes is not None
     assert world.state.wishes.excess > 0
     assert [len(guest.moves) for guest in world.guests] == moves
+
+
+def seen(**fields: float | int) -> Guest:
+    """A guest of 1 GiB with 300 MiB available, most of it cache."""
+    guest = Guest(
+        key="g", name="g", max=1024 * MIB, actual=1024 * MIB, pid=1, driver=True, age_s=0.0, up_s=500.0,
+        total=1000 * MIB, available=300 * MIB, free=10 * MIB, caches=290 * MIB, major_faults=0, swap_in=0,
+    )  # fmt: skip
+    return msgspec.structs.replace(guest, **fields)
+
+
+def wish_after(changes: Callable[[int], dict[str, int | float]], seconds: int = 20) -> Wish:
+    """What the ladder wishes for a guest that is seen for some seconds on a host with room, changing as told."""
+    engine = World([], 1400 * MIB).engine
+    state = engine.start()
+    for now in range(seconds):
+        snapshot = Snapshot(Host(1400 * MIB, 300 * MIB), (seen(**changes(now)),))
+        state, _ = engine.step(state, snapshot, float(now))
+    assert state.wishes is not None
+    return state.wishes.wishes["g"]
+
+
+@pytest.mark.parametrize("counter", ["major_faults", "refaults"])
+def test_a_guest_that_misses_cache_claims_what_it_has_as_warm_and_more(counter: str) -> None:
+    idle = wish_after(lambda now: {"refaults": 0}, 60)
+    misses = wish_after(lambda now: {"refaults": 0, counter: 2000 * now}, 60)
+    assert misses.used >= 1024 * MIB > idle.used + 100 * MIB
+
+
+def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
+    before = wish_after(lambda now: {"psi_some_s": 0.0})
+    waits = wish_after(lambda now: {"psi_some_s": 0.5 * now})
+    assert waits.urgent > before.urgent + 100 * MIB
+    later = wish_after(lambda now: {"psi_some_s": 0.5 * min(now, 20)}, 1200)
+    assert before.urgent <= later.urgent < waits.urgent - 100 * MIB
 
 
 def test_leaving_hands_back_what_is_free() -> None:

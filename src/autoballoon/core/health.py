@@ -16,6 +16,8 @@ STEADY_S = 5.0
 GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
 SWAP_FADE_S = 10.0
+STALLED = 0.1
+"""A guest in which something waits for memory for a tenth of the time runs short, whatever it shows as available."""
 
 
 def observe(track: Track | None, guest: Guest, now: float) -> Track:
@@ -39,11 +41,12 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     changed = guest.actual != track.actual
     # Readings first: one that came together with a change of size belongs to neither size.
     reading = _reading(track, guest, now)
+    is_new = reading is not None and reading is not track.reading
     below = 0
     fell_at = now if guest.actual < track.actual else track.fell_at
     asked = min(track.target, track.before) if track.ours else track.taken_from
     if asked is not None and fell_at > track.set_at and guest.actual < asked - SLACK:
-        below = track.below + (reading is not track.reading and reading is not None)
+        below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
     track = msgspec.structs.replace(
         track,
@@ -58,6 +61,8 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         health=health,
         ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
+    if is_new and reading is not None and reading.stalled >= STALLED:
+        track = msgspec.structs.replace(track, learnt=guest.actual, learnt_at=now)
     if track.taken_from is not None and guard.is_manual(guest, track, now):
         # Nothing is to be done about it: what we have never moved has its own size as its target.
         return msgspec.structs.replace(track, adopted=guest.actual, taken_from=None, below=0)
@@ -124,15 +129,19 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     if last is not None and taken_at <= last.taken_at + GROWTH_MIN_S:
         return last
     available = min(guest.available, guest.actual)
-    growth, faulting, swapping = 0.0, 0.0, 0
+    growth, faulting, stalled, swapping = 0.0, 0.0, 0.0, 0
     if last is not None:
         elapsed = taken_at - last.taken_at
         need = guest.actual - available
         if track.fell_at < last.taken_at:
             growth = (need - max(0, last.actual - last.available)) / elapsed
         swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
-        if guest.major_faults is not None and last.major_faults is not None:
-            faulting = max(0, guest.major_faults - last.major_faults) * PAGE / elapsed
+        misses = (
+            _risen(last.major_faults, guest.major_faults),
+            _risen(last.refaults, guest.refaults),
+        )
+        faulting = max(misses) * PAGE / elapsed
+        stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
         if guest.swap_in is not None and last.swap_in is not None:
             swapping += max(0, guest.swap_in - last.swap_in)
         swapping = min(swapping, guest.max // 4)
@@ -146,6 +155,14 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         settled_since=track.fell_at,
         free=guest.free if guest.free is None else min(guest.free, guest.actual),
         major_faults=guest.major_faults,
+        refaults=guest.refaults,
         faulting=faulting,
+        psi_some_s=guest.psi_some_s,
+        stalled=stalled,
         swapping=swapping,
     )
+
+
+def _risen(before: float | None, now: float | None) -> float:
+    """How far a counter has risen; 0 where it is not told, or began anew."""
+    return 0 if before is None or now is None else max(0, now - before)

@@ -43,8 +43,13 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     free: int | None = None
     """Bytes that hold nothing at all; None where the guest does not tell."""
     major_faults: int | None = None
+    refaults: int | None = None
     faulting: float = 0.0
-    """Bytes a second that it had to read from disk since the reading before: major faults, a page each."""
+    """Bytes a second that it had to read from disk since the reading before: major faults, or cache that it had dropped
+    (refaults, where a guest side tells them), a page each."""
+    psi_some_s: float | None = None
+    stalled: float = 0.0
+    """The part of the time since the reading before in which something in it waited for memory; 0 where untold."""
     swapping: int = 0
     """Bytes swapped in lately (halved every SWAP_FADE_S): memory it misses although it shows some free."""
 
@@ -103,6 +108,9 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """No shrink before this time."""
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
+    learnt: int = 0
+    """The size at which it fought: took memory back, could not give what was asked, or waited for memory."""
+    learnt_at: float = -1e9
     met_at: float = -1e9
     """When this life of it was first seen."""
     taken_from: int | None = None

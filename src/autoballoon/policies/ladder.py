@@ -40,6 +40,8 @@ HUNGRY_RATE = MIB
 """Bytes a second read from disk by major faults over FAULT_HALF_S: a guest that does so misses cache that it uses."""
 APPETITE_MIN, APPETITE_PART = 64 * MIB, 8
 """What such a guest is given at a time beyond its cache, as long as it fills it: bytes, or a part of its maximum."""
+LEARNT_HALF_S = 300.0
+"""A size at which a guest fought is half forgotten after this time."""
 CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
 
@@ -204,6 +206,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
     need = min(max(needed, floor), top)
+    headroom = max(headroom, min(guest.max // 4, _learnt(track, needed, now)))
     with_headroom = min(max(needed + headroom, floor), top)
     cached = needed + least + reading.caches
     warm = min(max(with_headroom, cached - habit.cold + appetite(guest, reading, habit)), top)
@@ -220,6 +223,13 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         least=least,
         held=0 if now >= track.cool_until else min(track.actual, top),
     )
+
+
+def _learnt(track: Track, needed: int, now: float) -> int:
+    """Bytes above its need that a guest has fought for; forgotten slowly, as what it does changes."""
+    if track.learnt <= needed:
+        return 0
+    return round((track.learnt - needed) * 0.5 ** ((now - track.learnt_at) / LEARNT_HALF_S))
 
 
 def appetite(guest: Guest, reading: Reading, habit: Habit) -> int:

@@ -1,0 +1,124 @@
+"""Taking: how much memory is taken from whom in this step.
+
+While the host is short, only what is missing is taken, and from where it hurts least: a guest's surplus before
+anybody's cold cache, that before warm cache, need last. While it is not, its cushion is filled up with what is free
+in guests. What belongs to another by its shares, and nobody waits for, goes there slowly.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+
+import msgspec
+
+from autoballoon.core import guard, pace
+from autoballoon.core.case import Case
+from autoballoon.core.model import Reason, Snapshot
+from autoballoon.core.policy import Wishes
+from autoballoon.core.pool import Account
+from autoballoon.core.track import Health, Track
+from autoballoon.core.units import MIB
+
+STEP_MIN = 32 * MIB
+"""A shrink is worth at least this, where there is so much to take."""
+IDLE_STEP_MIN, IDLE_PART = 64 * MIB, 8
+"""... and of what lies idle, surplus and cold cache, at least this or an eighth of the guest: every move costs."""
+
+
+class Take(msgspec.Struct, frozen=True, gc=False):
+    """What is to be done with one guest that would shrink."""
+
+    case: Case
+    size: int
+    """Bytes it is to have, where nothing bars it."""
+    bar: Reason | None
+    """Why it stays as it is for now."""
+    paced: bool = False
+    """It is taken slowly, though nobody waits for it."""
+
+
+class Shortage(msgspec.Struct, frozen=True, gc=False):
+    """What the host and its guests are short of, bytes, less what is on its way back."""
+
+    lacking: int
+    """What guests need and have not been given."""
+    refill: int
+    """What the cushion is short of."""
+    missing: int | None
+    """What may be taken from whatever hurts least; None while the host is not short."""
+    idle: int = 0
+    """What may be taken, for others' warm cache too, from what lies idle."""
+
+
+def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, wishes: Wishes) -> Shortage:
+    """Short is a host of whose cushion half is used, or will be when guests get what they lack, or where a guest
+    lacks memory for its warm cache."""
+    lacking = cold = 0
+    for key, wish in wishes.wishes.items():
+        if key not in tracks:
+            continue  # it has gone since the policy looked
+        target = tracks[key].target
+        if wish.urgent > target:
+            lacking += wish.urgent - target
+        lack = wish.used - max(target, wish.urgent)
+        if lack > pace.SHORT_DEAD_BAND:
+            cold += lack
+    refill = account.cushion - account.room - _coming(snapshot, tracks)
+    enough = account.room - lacking >= account.cushion // 2
+    if not account.short and enough and cold == 0:
+        return Shortage(lacking, refill, None)
+    return Shortage(lacking, refill, refill + lacking, refill + lacking + cold)
+
+
+def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
+    """Bytes on their way back from guests that are shrinking."""
+    return sum(
+        max(track.actual, guest.resident or 0) - track.target
+        for guest in snapshot.guests
+        if (track := tracks[guest.key]).health is Health.OK and track.shrinking
+    )
+
+
+def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
+    """One Take for each case."""
+    rest = []
+    for case in cases:
+        if case.wish.at_once:
+            yield Take(case, case.size, guard.bars_shrink(case.track, now))
+        else:
+            rest.append(case)
+    if short.missing is None:
+        yield from _refill(rest, short.refill, now)
+        return
+    missing, idle = short.missing, short.idle
+    band = pace.NEED_DEAD_BAND if short.lacking else pace.SHORT_DEAD_BAND
+    for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
+        wanted = idle if case.is_idle else missing
+        if wanted <= 0 and case.gap > max(STEP_MIN, 2 * pace.dead_band(case.guest)):
+            yield _slowly(case, now)
+            continue
+        taken = min(case.gap, max(wanted, _step(case) if case.is_idle else STEP_MIN))
+        small = wanted <= 0 or case.gap <= band
+        bar = Reason.SMALL if small else guard.bars_shrink(case.track, now)
+        # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
+        if bar in (None, Reason.WAIT_READING):
+            missing, idle = missing - taken, idle - taken
+        yield Take(case, case.track.target - taken, bar)
+
+
+def _step(case: Case) -> int:
+    return max(IDLE_STEP_MIN, case.guest.max // IDLE_PART)
+
+
+def _refill(cases: list[Case], wanted: int, now: float) -> Iterator[Take]:
+    for case in sorted(cases, key=lambda case: case.spare, reverse=True):
+        spare, step = case.spare, _step(case)
+        if wanted <= 0 or spare < step:
+            yield _slowly(case, now)
+            continue
+        bar, taken = guard.bars_shrink(case.track, now), min(spare, max(wanted, step))
+        wanted -= taken if bar in (None, Reason.WAIT_READING) else 0
+        yield Take(case, case.track.target - taken, bar)
+
+
+def _slowly(case: Case, now: float) -> Take:
+    size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now)
+    return Take(case, size, bar or guard.bars_shrink(case.track, now), paced=True)
