@@ -7,9 +7,6 @@ from autoballoon.sim.scenario import load, names
 
 NOT_YET = {
     "greedy": "what a greedy guest says it needs is an overload, and the host swaps for everybody",
-    "over-its-ceiling": "a guest that took more than its ceiling is asked to give what it uses, and is stuck for 30 s",
-    "shares": "warm files that are read again are not seen",
-    "stuck-donor": "what a stuck guest would give is handed out, so another donor is not asked",
 }
 """Scenarios in which something does not hold yet, and why. Whoever mends it takes the line away."""
 LARGE = 70_000
