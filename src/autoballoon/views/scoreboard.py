@@ -102,9 +102,14 @@ def unmet(by: By, scenarios: Sequence[str]) -> list[str]:
         f"{name}: {says}"
         for name in scenarios
         if (name, OURS) in by
-        for says in (*by[name, OURS].unmet, *by[name, OURS].broken)
+        for says in (*by[name, OURS].unmet, *_few(by[name, OURS].broken))
     ]
     return [f"WHAT THE LADDER FAILS ({len(lines)})", *lines, ""] if lines else []
+
+
+def _few(broken: Sequence[str]) -> list[str]:
+    """The first, and how many more: a fault that lasts is broken at every tick."""
+    return [*broken[:1], *([f"... and {len(broken) - 1} more invariants broken"] if len(broken) > 1 else [])]
 
 
 def rivals(by: By, name: str, policies: Sequence[str]) -> list[Result]:
