@@ -61,11 +61,11 @@ def test_the_guest_that_gave_up_most_comes_first_and_one_at_a_time(virtually: Vi
         splitter = Splitter()
         holes = splitter.holes()
         holes.look([guest("a", 512), guest("bb", 512)])
-        holes.look([guest("a", 500), guest("bb", 200)])
-        holes.look([guest("a", 500), guest("bb", 200)])
+        holes.look([guest("a", 480), guest("bb", 200)])
+        holes.look([guest("a", 480), guest("bb", 200)])
         await asyncio.sleep(1)
         assert splitter.asked == [2]
-        holes.look([guest("a", 500), guest("bb", 200)])
+        holes.look([guest("a", 480), guest("bb", 200)])
         await asyncio.sleep(1)
         assert splitter.asked == [2, 1]
 
@@ -77,11 +77,11 @@ def test_what_finds_nothing_is_not_tried_again_soon(virtually: Virtually) -> Non
         splitter = Splitter(found=0)
         holes = splitter.holes()
         for second in range(round(NOTHING_S) - 1):
-            holes.look([guest("a", 512 - 8 * second)])
+            holes.look([guest("a", 512 - 20 * second)])
             await asyncio.sleep(1)
         assert splitter.asked == [1]
         await asyncio.sleep(3)
-        holes.look([guest("a", 300)])
+        holes.look([guest("a", 100)])
         await holes.close()
         assert splitter.asked == [1, 1]
 

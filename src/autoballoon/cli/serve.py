@@ -21,6 +21,8 @@ from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
 from autoballoon.host.memory import HostReader
 
+_GC = (20_000, 20, 20)
+"""Objects made between two collections (700 by default): an event loop makes thousands a second, few of them in cycles."""
 _LEVELS = ["debug", "info", "warning", "error"]
 
 
@@ -49,6 +51,7 @@ def run(path: Path, dry_run: bool, release: bool, log_level: str) -> None:
     _go_before_guests()
     gc.collect()
     gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
+    gc.set_threshold(*_GC)
     asyncio.run(_live(Daemon(configuration)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
 
-WORTH = 4 * MIB
+WORTH = 16 * MIB
 """A guest that has given up less than this since the last time can wait."""
 COST = 40
 """Splitting takes at most one part in this many of the time, for each guest ..."""
