@@ -22,7 +22,7 @@ from autoballoon.daemon.release import release as let_run
 from autoballoon.host.memory import HostReader
 
 _GC = (20_000, 20, 20)
-"""Objects made between two collections (700 by default): an event loop makes thousands a second, few of them in cycles."""
+"""Objects made between two collections (700 by default): an event loop makes thousands a second, few in cycles."""
 _LEVELS = ["debug", "info", "warning", "error"]
 
 
