@@ -229,7 +229,8 @@ def _learnt(track: Track, needed: int, now: float) -> int:
     """Bytes above its need that a guest has fought for; forgotten slowly, as what it does changes."""
     if track.learnt <= needed:
         return 0
-    return round((track.learnt - needed) * 0.5 ** ((now - track.learnt_at) / LEARNT_HALF_S))
+    left: float = 0.5 ** ((now - track.learnt_at) / LEARNT_HALF_S)
+    return round((track.learnt - needed) * left)
 
 
 def appetite(guest: Guest, reading: Reading, habit: Habit) -> int:
