@@ -13,7 +13,7 @@ from autoballoon.core.share import water_fill
 from autoballoon.core.track import RESIDENT_SLACK, Health, Track
 from autoballoon.core.units import page_ceil, page_floor
 
-FRESH_S = 0.3
+FRESH_S = 0.5
 """A reading older than this is renewed before a shrink, where that is possible ..."""
 FRESH_WAIT_S = 1.0
 """... within this time; then the newest one has to do, as long as it was taken after the last move."""

@@ -8,7 +8,7 @@ EVERY_S = 10.0
 """While the host is not short a guest shrinks at most once in this time ..."""
 PART = 20
 """... and then by one part in this many of its maximum: nobody waits for it, and each move costs both sides."""
-SHORT_DEAD_BAND = 16 * MIB
+SHORT_DEAD_BAND = 32 * MIB
 """While the host is short, what is not more than this is not worth taking ..."""
 NEED_DEAD_BAND = 8 * MIB
 """... nor what is not more than this while a guest lacks what it needs."""

@@ -38,8 +38,8 @@ class Take(msgspec.Struct, frozen=True, gc=False):
 class Shortage(msgspec.Struct, frozen=True, gc=False):
     """What the host and its guests are short of, bytes, less what is on its way back."""
 
-    lacking: int
-    """What guests need and have not been given."""
+    band: int
+    """A guest that has no more than this to give is left alone: less where somebody lacks what it needs."""
     refill: int
     """What the cushion is short of."""
     missing: int | None
@@ -64,8 +64,9 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
     refill = account.cushion - account.room - _coming(snapshot, tracks)
     enough = account.room - lacking >= account.cushion // 2
     if not account.short and enough and cold == 0:
-        return Shortage(lacking, refill, None)
-    return Shortage(lacking, refill, refill + lacking, refill + lacking + cold)
+        return Shortage(pace.SHORT_DEAD_BAND, refill, None)
+    band = pace.NEED_DEAD_BAND if lacking or account.short else pace.SHORT_DEAD_BAND
+    return Shortage(band, refill, refill + lacking, refill + lacking + cold)
 
 
 def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
@@ -89,14 +90,13 @@ def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
         yield from _refill(rest, short.refill, now)
         return
     missing, idle = short.missing, short.idle
-    band = pace.NEED_DEAD_BAND if short.lacking else pace.SHORT_DEAD_BAND
     for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
         wanted = idle if case.is_idle else missing
         if wanted <= 0 and case.gap > max(STEP_MIN, 2 * pace.dead_band(case.guest)):
             yield _slowly(case, now)
             continue
         taken = min(case.gap, max(wanted, _step(case) if case.is_idle else STEP_MIN))
-        small = wanted <= 0 or case.gap <= band
+        small = wanted <= 0 or case.gap <= short.band
         bar = Reason.SMALL if small else guard.bars_shrink(case.track, now)
         # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
         if bar in (None, Reason.WAIT_READING):

@@ -186,8 +186,10 @@ class Turn:
         """Why a growth of `gain` bytes is not worth a move now, if it is not."""
         wanted, worth = case.size - case.track.target, pace.dead_band(case.guest)
         starves = case.track.target < case.wish.need + worth
+        if case.track.target >= min(case.wish.urgent, case.size):
+            worth = max(worth, BACK_MIN)
         if case.track.target >= min(case.wish.used, case.size):
-            worth = max(worth, BACK_MIN, case.guest.max // BACK_PART)
+            worth = max(worth, case.guest.max // BACK_PART)
         if wanted <= worth and case.track.target >= min(case.wish.urgent, case.size):
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)
