@@ -12,7 +12,7 @@ from tests.sim.test_scenarios import NOT_YET
 
 NAMED = [(name, switch) for name in names() for switch in load(name).switches]
 ALONE_HARMLESS = {
-    "calm": "what is given away too soon is free in its guest, and the cushion is filled up from there before it is missed",
+    "calm": "what is given away too soon is free in its guest, and fills the cushion up again before it is missed",
     "deflated": "a guest that took memory back and is not followed counts as stuck after 3 s, and is followed then",
 }
 """Safeguards behind which another one stands, so that no scenario needs them."""
