@@ -130,9 +130,13 @@ def near_oracle(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> li
     if OURS not in policies or ORACLE not in policies:
         return []
     fit = [name for name in scenarios if by[name, ORACLE].over_s == 0]
-    far = [name for name in fit if by[name, OURS].lost_s > max(by[name, ORACLE].lost_s * NEAR, TIE_S)]
+    far = [
+        name
+        for name in fit
+        if by[name, OURS].lost_s > max(by[name, ORACLE].lost_s * NEAR, by[name, ORACLE].lost_s + TIE_S)
+    ]
     says = (
-        f"The ladder loses at most {NEAR:g} x the oracle's guest time (or {TIE_S:g} s) on {len(fit) - len(far)} of the "
+        f"The ladder loses at most {NEAR:g} x the oracle's guest time (or {TIE_S:g} s more) on {len(fit) - len(far)} of the "
         f"{len(fit)} scenarios whose needs fit the host at all times"
     )
     told = [f"{name} ({by[name, OURS].lost_s:.1f} s, oracle {by[name, ORACLE].lost_s:.1f} s)" for name in far]
