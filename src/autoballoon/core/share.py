@@ -20,9 +20,7 @@ def water_fill(amount: int, claims: Sequence[int], weights: Sequence[int]) -> li
     weights = [max(1, weight) for weight in weights]
     weight_left = sum(weights)
     wanted = [claim / weight for claim, weight in zip(claims, weights, strict=True)]
-    order = sorted(
-        range(len(claims)), key=wanted.__getitem__
-    )  # a stable sort: of equals the first stays first
+    order = sorted(range(len(claims)), key=wanted.__getitem__)  # stable: of equals the first stays first
     for place, i in enumerate(order):
         if claims[i] * weight_left > left * weights[i]:
             _split(left, order[place:], weights, weight_left, claims, shares)

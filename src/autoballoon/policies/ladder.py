@@ -8,6 +8,7 @@ another even while the host's total stands still.
 """
 
 from collections.abc import Mapping
+from operator import add, attrgetter, sub
 
 import msgspec
 
@@ -182,9 +183,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     for name in ("held", "floor", "need", "headroom", "warm", "cold", "top"):
         if name == "warm":
             left -= cushion
-        claims = [getattr(rung, name) - size for rung, size in zip(rungs, sizes, strict=True)]
+        if left <= 0:
+            break  # nothing is left for the rungs above
+        claims = list(map(sub, map(attrgetter(name), rungs), sizes))
         given = water_fill(left, claims, shares)
-        sizes = [size + more for size, more in zip(sizes, given, strict=True)]
+        sizes = list(map(add, sizes, given))
         left -= sum(given)
     return sizes, 0
 
