@@ -136,12 +136,12 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         if track.fell_at < last.taken_at:
             growth = (need - max(0, last.actual - last.available)) / elapsed
         swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
-        misses = (
-            _risen(last.major_faults, guest.major_faults),
-            _risen(last.refaults, guest.refaults),
-        )
-        faulting = max(misses) * PAGE / elapsed
-        stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
+        misses = _risen(last.major_faults, guest.major_faults)
+        if guest.refaults is not None:
+            misses = max(misses, _risen(last.refaults, guest.refaults))
+        faulting = misses * PAGE / elapsed
+        if guest.psi_some_s is not None:
+            stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
         if guest.swap_in is not None and last.swap_in is not None:
             swapping += max(0, guest.swap_in - last.swap_in)
         swapping = min(swapping, guest.max // 4)

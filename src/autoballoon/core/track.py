@@ -61,7 +61,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         without it `total` shrinks; either way `available` is the part of `actual` that is not in use. What the
         guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
         """
-        return max(0, self.actual - self.available) + self.swapping
+        return self.actual - self.available + self.swapping
 
 
 class Pause(msgspec.Struct, frozen=True):

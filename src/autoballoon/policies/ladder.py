@@ -208,13 +208,17 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
-    need = min(max(needed, floor), top)
+    need = max(needed, floor)
     headroom = max(headroom, min(guest.max // 4, _learnt(track, needed, now)))
-    with_headroom = min(max(needed + headroom, floor), top)
+    with_headroom = max(needed + headroom, floor)
     cached = needed + least + reading.caches
-    warm = min(max(with_headroom, cached - habit.cold + appetite(guest, reading, habit)), top)
-    cold = min(max(warm, cached), top)
-    least = min(max(need, needed + round(base * KEPT)), top)
+    warm = max(with_headroom, cached - habit.cold + appetite(guest, reading, habit))
+    cold = max(warm, cached)
+    least = max(need, needed + round(base * KEPT))
+    if cold > top or least > top:
+        need, with_headroom, warm, cold, least = (
+            min(size, top) for size in (need, with_headroom, warm, cold, least)
+        )
     return Rungs(
         floor=floor,
         need=need,
