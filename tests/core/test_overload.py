@@ -194,7 +194,7 @@ def test_turns_are_longer_where_swapping_is_slow() -> None:
     for world in (at_ease, slow):
         world.run(600)
     assert len(said(slow, Suspend)) < len(said(at_ease, Suspend)) / 2
-    assert slow.state.load.speed.into < 40 * MIB
+    assert slow.state.load.speed.into.speed < 60 * MIB
 
 
 # What others do with guests that we stopped, or did not.

@@ -18,7 +18,7 @@ from autoballoon.core.contest import STOPPABLE, Contender, Contest, Run, counted
 from autoballoon.core.model import Guest, Reason, Resume, Stay, Suspend
 from autoballoon.core.pause import is_due, resume
 from autoballoon.core.policy import Sight, Wish, Wishes
-from autoballoon.core.swap import SwapSpeed, measured
+from autoballoon.core.swap import SwapSpeed, changed, measured
 from autoballoon.core.track import Pause, Track
 
 CHOICES: Mapping[str, str] = {
@@ -117,8 +117,9 @@ class _Step:
         fits_since = _since(load.fits_since, all_fit, now)
         if fits_since is not None and now - fits_since >= LEAVE_S:
             is_on, fits_since = False, None
+        changes = any(not isinstance(one, Stay) for one in self._decisions.values())
         return Load(
-            speed=load.speed,
+            speed=changed(load.speed, now) if changes else load.speed,
             owed=load.owed,
             runs=self._runs() if is_on else {},
             is_on=is_on,
