@@ -136,7 +136,8 @@ def near_oracle(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> li
         if by[name, OURS].lost_s > max(by[name, ORACLE].lost_s * NEAR, by[name, ORACLE].lost_s + TIE_S)
     ]
     says = (
-        f"The ladder loses at most {NEAR:g} x the oracle's guest time (or {TIE_S:g} s more) on {len(fit) - len(far)} of the "
+        f"The ladder loses at most {NEAR:g} x the oracle's guest time (or {TIE_S:g} s more) "
+        f"on {len(fit) - len(far)} of the "
         f"{len(fit)} scenarios whose needs fit the host at all times"
     )
     told = [f"{name} ({by[name, OURS].lost_s:.1f} s, oracle {by[name, ORACLE].lost_s:.1f} s)" for name in far]
