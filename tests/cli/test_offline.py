@@ -173,10 +173,11 @@ ANYTHING = st.binary(max_size=200) | JSON.map(lambda value: json.dumps(value).en
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))
-@given(raw=ANYTHING)
+@given(overload=st.sampled_from(("host-swap", "guest-swap", "suspend")), raw=ANYTHING)
 @settings(suppress_health_check=[HealthCheck.too_slow])
-def test_no_input_whatever_makes_a_plan_crash(policy: str, raw: bytes) -> None:
-    result = plan("--from", "-", "--policy", policy, "--json", given=raw)
+def test_no_input_whatever_makes_a_plan_crash(policy: str, overload: str, raw: bytes) -> None:
+    words = ("--policy", policy, "--overload", overload, "--json")
+    result = plan("--from", "-", *words, given=raw)
     assert result.exit_code in (0, 2), result.output
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
     lines = result.output.splitlines()
@@ -188,6 +189,25 @@ def test_no_input_whatever_makes_a_plan_crash(policy: str, raw: bytes) -> None:
     assert len(lines) - len(told) <= 1
     (answer,) = told
     assert json.loads(answer).keys() == {"targets", "wishes", "reasons"}
+
+
+def test_a_guest_without_shares_takes_its_turn_too() -> None:
+    guest = {
+        "name": "a",
+        "max": 4 << 30,
+        "actual": 3 << 30,
+        "available": 0,
+        "may_suspend": True,
+        "shares": 0,
+        "pid": 1,
+    }
+    crowd = {
+        "host": {"capacity": 4 << 30, "available": 0},
+        "guests": [guest, guest | {"name": "b", "pid": 2}],
+    }
+    result = plan("--from", "-", "--overload", "suspend", "--json", given=json.dumps(crowd).encode())
+    assert result.exit_code == 0, result.output
+    assert any("it waits" in says for says in json.loads(result.output)["reasons"].values())
 
 
 def test_the_mutations_reach_both_answers() -> None:

@@ -205,6 +205,31 @@ def test_an_overload_takes_from_nobody_what_it_needs() -> None:
     assert world.state.wishes.excess > 0
 
 
+def test_one_that_gives_next_to_nothing_counts_as_stuck() -> None:
+    """It moves all the time, and might do so for ever only to be waited for."""
+    liar = Tame("liar", steady(60))
+    world = World([liar, Tame("busy", burst(20, 60, 450))], 700 * MIB)
+    world.run(19)
+    liar.rate = MIB // 4
+    world.run(8)
+    assert Reason.STUCK in said(world, "liar")
+
+
+def test_one_that_never_stands_still_is_not_waited_for() -> None:
+    liar = Tame("liar", steady(60))
+    donor = Tame("donor", steady(60))
+    world = World([liar, donor, Tame("busy", burst(20, 60, 450))], 800 * MIB)
+    world.run(19)
+    liar.obeys = False
+    before = liar.actual
+    for n in range(30):
+        liar.actual = before + 8192 * (n % 2)
+        liar.speaks = False
+        world.run(0.5)
+    assert donor.actual < before
+    assert world.guests[2].used >= 440 * MIB
+
+
 def test_who_waits_for_room_is_known_until_it_has_it() -> None:
     world = slow_giver_and_fast_taker()
     assert not world.engine.lacks_room(world.state)

@@ -4,6 +4,8 @@ A verb's module is imported when the verb is used, so that asking the daemon doe
 """
 
 import importlib
+import sys
+from collections.abc import Callable
 from typing import Any
 
 import click
@@ -33,6 +35,23 @@ class _Verbs(click.Group):
         verb = getattr(importlib.import_module(_VERBS[cmd_name]), cmd_name)
         assert isinstance(verb, click.Command)
         return verb
+
+    def main(self, *args: Any, standalone_mode: bool = True, **extra: Any) -> Any:
+        """As click's own, but wrong words are told in one sentence too."""
+        run: Callable[..., Any] = super().main
+        if not standalone_mode:
+            return run(*args, standalone_mode=False, **extra)
+        try:
+            ended = run(*args, standalone_mode=False, **extra)
+        except click.exceptions.NoArgsIsHelpError as error:
+            error.show()
+            sys.exit(error.exit_code)
+        except click.ClickException as error:
+            click.echo(f"autoballoon: {error.format_message()}", err=True)
+            sys.exit(error.exit_code)
+        except click.Abort:
+            sys.exit(_INTERRUPTED)
+        sys.exit(ended if isinstance(ended, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:

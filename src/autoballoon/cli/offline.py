@@ -57,6 +57,8 @@ def plan(
         given, daemon = _ask(path or Path(DEFAULT_SOCKET))
         if policy is None:
             chosen = policy_named(daemon.policy)
+        if overload is None:
+            rules = msgspec.structs.replace(rules, overload=daemon.overload)
         if reserve is None:
             rules = msgspec.structs.replace(rules, reserve=Portion(amount=daemon.account.reserve))
     answer = plan_for(Engine(rules, chosen), given.snapshot)

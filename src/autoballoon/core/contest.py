@@ -58,7 +58,7 @@ class Contender(msgspec.Struct, frozen=True):
 
         Then each of two that take turns runs for a whole one; with less, whoever was stopped would be back at once.
         """
-        return self.run.ran - other.run.ran >= self.turn_s / 2 * 1000 / self.guest.shares
+        return self.run.ran - other.run.ran >= self.turn_s / 2 * 1000 / max(1, self.guest.shares)
 
     @property
     def pause(self) -> Pause:
@@ -159,14 +159,14 @@ def counted(
     Of guests that take no part at this step nothing is forgotten.
     """
     ran = {one.key: one.run.ran for one in contest.waiting}
-    ran |= {one.key: one.run.ran + elapsed * 1000 / one.guest.shares for one in contest.running}
+    ran |= {one.key: one.run.ran + elapsed * 1000 / max(1, one.guest.shares) for one in contest.running}
     least = min(ran.values(), default=0.0)
     after = dict(runs)
     for one in (*contest.waiting, *contest.running):
         after[one.key] = Run(
             since=now if one.key in begun else one.run.since,
             need=one.need,
-            ran=min(ran[one.key] - least, AHEAD_TURNS * one.turn_s * 1000 / one.guest.shares),
+            ran=min(ran[one.key] - least, AHEAD_TURNS * one.turn_s * 1000 / max(1, one.guest.shares)),
             was_stopped=one.run.was_stopped or one.track.pause is not None,
         )
     return after

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import RESIDENT_SLACK, Health, Track
-from autoballoon.core.units import page_ceil, page_floor
+from autoballoon.core.units import MIB, page_ceil, page_floor
 
 FRESH_S = 0.5
 """A reading older than this is renewed before a shrink, where that is possible ..."""
@@ -19,6 +19,8 @@ FRESH_WAIT_S = 1.0
 """... within this time; then the newest one has to do, as long as it was taken after the last move."""
 STUCK_S = 3.0
 """A shrink that has not moved for so long is not going to (Linux retries every 200 ms)."""
+LEAST_RATE = 4 * MIB
+"""Bytes a second: who gives up less is as good as stuck, on purpose perhaps (a driver gave up 800 MiB/s, measured)."""
 STILL_S = 1.0
 """A size that somebody else set is adopted when it has stood for so long: on its way there it is none."""
 STUCK_COOL_S = 30.0
@@ -52,7 +54,9 @@ def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
     if track.shrinking:
         if track.reached or track.rose_at > track.set_at:
             return Reason.DEFLATED
-        if now - max(track.moved_at, track.ok_since) > STUCK_S:
+        asked_s = now - max(track.set_at, track.ok_since)
+        crawls = asked_s > STUCK_S and track.begun - track.actual < LEAST_RATE * asked_s
+        if crawls or now - max(track.moved_at, track.ok_since) > STUCK_S:
             return Reason.STUCK
     elif is_manual(guest, track, now):
         return Reason.MANUAL
@@ -69,9 +73,16 @@ def cool_down(guest: Guest, track: Track, reason: Reason) -> float:
         return DEFLATED_COOL_S
     if reason is not Reason.STUCK:
         return 0.0
+    return refusal_s(track, guest.actual - track.target)
+
+
+def refusal_s(track: Track, asked: int) -> float:
+    """Seconds for which a guest is left alone that did not give the `asked` bytes: long, if it had them to give."""
     reading = track.reading
-    had_it = reading is None or reading.available >= guest.actual - track.target
-    return STUCK_COOL_S if had_it else FULL_COOL_S
+    if reading is None:
+        return STUCK_COOL_S
+    has_just_freed = reading.growth < -asked / 2
+    return STUCK_COOL_S if reading.available >= asked and not has_just_freed else FULL_COOL_S
 
 
 def is_manual(guest: Guest, track: Track, now: float) -> bool:

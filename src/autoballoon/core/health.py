@@ -31,6 +31,8 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             health=Health.BOOTING,
             adopted=track.adopted,
             changed_at=now,
+            # One whose driver never went away may say so only to forget what it was asked for.
+            cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
             pause=track.pause,
             spared_until=track.spared_until,
         )

@@ -108,6 +108,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """No shrink before this time."""
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
+    begun: int = 0
+    """Its size when its target was last set: how far a shrink has come since."""
     learnt: int = 0
     """The size at which it fought: took memory back, could not give what was asked, or waited for memory."""
     learnt_at: float = -1e9

@@ -157,7 +157,19 @@ class Turn:
             return
         if bar is Reason.WAIT_READING:
             asked = self.now if track.asked_since is None else track.asked_since
-            self.moved[case.guest.key] = msgspec.structs.replace(track, asked_since=asked)
+            if self.now - asked > guard.STUCK_S and not self.raw:
+                # It is never seen standing still: it will not give anything, and others are asked instead.
+                bar, track = (
+                    Reason.COOL_DOWN,
+                    msgspec.structs.replace(
+                        track,
+                        asked_since=None,
+                        cool_until=self.now + guard.refusal_s(track, track.target - size),
+                    ),
+                )
+                self.moved[case.guest.key] = track
+            else:
+                self.moved[case.guest.key] = msgspec.structs.replace(track, asked_since=asked)
         self._stay(case.guest, track, bar, case.wish)
 
     def _grow_all(self, cases: list[Case]) -> None:
@@ -213,6 +225,7 @@ class Turn:
             before=track.target,
             ours=True,
             set_at=self.now,
+            begun=guest.actual,
             reached=guest.actual <= size,
             below=0,
             asked_since=None,

@@ -237,6 +237,7 @@ class Daemon:
             tick=tick,
             account=books(account),
             problems=problems,
+            overload=self._parts.config.overload,
         )
         self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
 

@@ -202,7 +202,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     floor = min(guest.floor, top)
     base = base_headroom(guest)
-    least = max(base, round(habit.peak * GUEST_REACT_S))
+    least = min(max(base, round(habit.peak * GUEST_REACT_S)), max(base, guest.max // 4))
     headroom = min(max(least, round(habit.rate * RUN_S)), guest.max // 4)
     needed = reading.need
     if reading.available < base * NEAR_END:

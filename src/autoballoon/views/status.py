@@ -57,6 +57,8 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     tick: Tick
     account: Books
     problems: tuple[Trouble, ...] = ()
+    overload: str = "host-swap"
+    """What is done when needs exceed the pool."""
 
 
 class Told(msgspec.Struct, frozen=True):
