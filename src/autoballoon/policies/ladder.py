@@ -119,9 +119,10 @@ class Ladder:
         movable = sight.movable
         if not movable:
             return Wishes(memory=memory, wishes={}, cushion=self._cushion(memory, sight.account.pool))
-        held = {guest.key for guest in movable}
-        pool = sight.account.pool - sum(overhead_of(guest) for guest in movable)
-        pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
+        pool = sight.account.pool - sum(map(overhead_of, movable))
+        if len(movable) < len(sight.snapshot.guests):
+            held = {guest.key for guest in movable}
+            pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
         rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key], now) for guest in movable]
         sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
