@@ -53,9 +53,10 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
     lacks memory for its warm cache."""
     lacking = cold = 0
     for key, wish in wishes.wishes.items():
-        if key not in tracks:
+        track = tracks.get(key)
+        if track is None:
             continue  # it has gone since the policy looked
-        target = tracks[key].target
+        target = track.target
         if wish.urgent > target:
             lacking += wish.urgent - target
         lack = wish.used - max(target, wish.urgent)
@@ -91,11 +92,12 @@ def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
         return
     missing, idle = short.missing, short.idle
     for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
-        wanted = idle if case.is_idle else missing
+        is_idle = case.is_idle
+        wanted = idle if is_idle else missing
         if wanted <= 0 and case.gap > max(STEP_MIN, 2 * pace.dead_band(case.guest)):
             yield _slowly(case, now)
             continue
-        taken = min(case.gap, max(wanted, _step(case) if case.is_idle else STEP_MIN))
+        taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))
         small = wanted <= 0 or case.gap <= short.band
         bar = Reason.SMALL if small else guard.bars_shrink(case.track, now)
         # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
