@@ -8,7 +8,7 @@ import pytest
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import GIB, MIB
-from autoballoon.sim import scenario as scenarios
+from autoballoon.daemon.config import LONGEST_CONFIG
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
 from autoballoon.sim.scenario import FOLDER, load, names, parse
@@ -113,7 +113,7 @@ def test_files_that_cannot_be_used_are_named(tmp_path: Path) -> None:
     broken.write_bytes(b"\xff\xfe")
     with pytest.raises(BadInput, match="not UTF-8"):
         load(str(broken))
-    broken.write_bytes(b"x" * (scenarios.LONGEST + 1))
+    broken.write_bytes(b"x" * (LONGEST_CONFIG + 1))
     with pytest.raises(BadInput, match="larger than 1 MiB"):
         load(str(broken))
     broken.write_text(GOOD.replace('"10s"', '"x"'))

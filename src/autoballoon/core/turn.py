@@ -159,17 +159,12 @@ class Turn:
             asked = self.now if track.asked_since is None else track.asked_since
             if self.now - asked > guard.STUCK_S and not self.raw:
                 # It is never seen standing still: it will not give anything, and others are asked instead.
-                bar, track = (
-                    Reason.COOL_DOWN,
-                    msgspec.structs.replace(
-                        track,
-                        asked_since=None,
-                        cool_until=self.now + guard.refusal_s(track, track.target - size),
-                    ),
-                )
-                self.moved[case.guest.key] = track
+                bar = Reason.COOL_DOWN
+                cool_until = self.now + guard.refusal_s(track, track.target - size)
+                track = msgspec.structs.replace(track, asked_since=None, cool_until=cool_until)
             else:
-                self.moved[case.guest.key] = msgspec.structs.replace(track, asked_since=asked)
+                track = msgspec.structs.replace(track, asked_since=asked)
+            self.moved[case.guest.key] = track
         self._stay(case.guest, track, bar, case.wish)
 
     def _grow_all(self, cases: list[Case]) -> None:

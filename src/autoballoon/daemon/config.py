@@ -6,7 +6,7 @@ lists each key with its unit, default and reason.
 
 import fnmatch
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -113,15 +113,26 @@ class Config(msgspec.Struct, frozen=True):
         return Bounds(**merged)
 
 
+Read = TypeVar("Read")
+
+
 def load(path: Path) -> Config:
     """The configuration in the file at `path`. BadInput when it cannot be read or used."""
+    return load_toml(path, parse, "configuration of autoballoon", "give --config an existing file")
+
+
+def load_toml(path: Path, parse: Callable[[str], Read], what: str, mend: str) -> Read:
+    """What `parse` makes of the file at `path`: bounded, UTF-8, every BadInput with the path in front.
+
+    `what` names what the file should be, `mend` what to do where there is none.
+    """
     try:
         with path.open("rb") as file:
             raw = file.read(LONGEST_CONFIG + 1)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); give --config an existing file") from None
+        raise BadInput(f"{path}: cannot be read ({error.strerror}); {mend}") from None
     if len(raw) > LONGEST_CONFIG:
-        raise BadInput(f"{path}: is larger than 1 MiB; this is no configuration of autoballoon")
+        raise BadInput(f"{path}: is larger than 1 MiB; this is no {what}")
     try:
         return parse(raw.decode())
     except UnicodeDecodeError:

@@ -18,7 +18,7 @@ from autoballoon.host.smaps import Split, split
 _SOONEST_S, _LATEST_S = 2.0, 60.0
 _COST = 200
 """Reading smaps again takes at most one part in this many of the time, for all processes together: it walks page
-tables, and a large guest has many (16 ms for 512 MiB under TCG; `make bench` prints it)."""
+tables, and a large guest has many (`make bench` prints what one reading takes)."""
 _FORGET_S = 600.0
 _HELD = re.compile(rb"^(RssAnon|RssShmem|VmSwap|VmPTE|HugetlbPages):\s+(\d+) kB$", re.MULTILINE)
 

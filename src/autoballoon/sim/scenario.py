@@ -9,6 +9,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB, parse_portion
+from autoballoon.daemon.config import load_toml
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
@@ -16,8 +17,6 @@ from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
 
 FOLDER = Path(__file__).parent / "scenarios"
-LONGEST = 1 << 20
-"""Bytes of a scenario file."""
 LONGEST_S = 86400.0
 MOST_STEPS = 10_000_000
 """Steps of guests: a million takes about ten seconds."""
@@ -51,19 +50,7 @@ def load(name: str) -> Scenario:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not name.endswith(".toml") and name not in names():
         raise BadInput(f"there is no scenario {name[:60]!r}; `autoballoon sim list` names them")
-    try:
-        with path.open("rb") as file:
-            raw = file.read(LONGEST + 1)
-    except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); name an existing file") from None
-    if len(raw) > LONGEST:
-        raise BadInput(f"{path}: is larger than 1 MiB; this is no scenario")
-    try:
-        return parse(raw.decode())
-    except UnicodeDecodeError:
-        raise BadInput(f"{path}: is not UTF-8 text; write it as TOML") from None
-    except BadInput as error:
-        raise BadInput(f"{path}: {error}") from None
+    return load_toml(path, parse, "scenario", "name an existing file")
 
 
 def parse(text: str) -> Scenario:

@@ -41,8 +41,8 @@ class World:
         """The guest of that name."""
         return self._by_name[name]
 
-    def run(self, watches: Sequence[Watch] = (), progress: Callable[[float], None] | None = None) -> None:
-        """Live through the scenario; `progress` is told the part of it that is done, now and then."""
+    def run(self, watches: Sequence[Watch] = ()) -> None:
+        """Live through the scenario."""
         dt = float(self.scenario.step)
         steps = round(self.scenario.duration / dt)
         self.host.live(self.there, 0.0, dt)
@@ -64,8 +64,6 @@ class World:
             self.keeper.step(self.there, now)
             for watch in watches:
                 watch(self)
-            if progress is not None and n % 64 == 0:
-                progress(n / steps)
 
     def _let_happen(self, now: float) -> None:
         while self._happens and self._happens[0].at <= now:
