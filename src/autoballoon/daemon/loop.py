@@ -6,7 +6,7 @@ All waiting is done with the event loop's own clock, so that the tests run it on
 import asyncio
 import logging
 import os
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from autoballoon import __version__
@@ -18,12 +18,12 @@ from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
 from autoballoon.daemon.checked import CheckedSteps
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.control import Board, ControlServer
-from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.statefile import StateFile, state_path
 from autoballoon.daemon.stops import Apart, Stops
+from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.views.sentences import sentence
 from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, encode, tell
@@ -34,11 +34,6 @@ REGULAR = "interval"
 """Why a tick came that nothing called for."""
 LEAST_GAP_S = 0.2
 """Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
-ASK_EVERY_S = 0.2
-"""How often guests near their edge are asked for fresh statistics ..."""
-MOST_ASKS = 4
-"""... and how many of them at once, those first that have waited longest: asking one costs about 0.7 ms of our time,
-so that this bounds the watch to 1.4 % of a processor, however many guests grow."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
 FAREWELL_S, RESUME_S, CLOSE_S = 3.0, 1.0, 1.5
@@ -64,10 +59,7 @@ class Daemon:
         state = state_path(self._parts.config.socket, os.environ)
         self._stops = Stops(StateFile(state), apart)
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
-        self._asked: dict[str, asyncio.Task[None]] = {}
-        """Guests that are being asked for fresh statistics."""
-        self._asked_at: dict[str, float] = {}
-        self._free = FreeWatch()
+        self._watches = Watches(self.wake, lambda: (self._parts, self._state))
         self._steps = CheckedSteps()
         self._stopping = asyncio.Event()
         self._reload_asked = False
@@ -76,7 +68,6 @@ class Daemon:
         self._quiet_until = 0.0
         """No early tick before this time."""
         self._started = 0.0
-        self._next_tick = 0.0
         self._ticks = 0
         self._failures = 0
         self._complaints: frozenset[Trouble] = frozenset()
@@ -103,7 +94,6 @@ class Daemon:
         """Balance until `stop`. CouldNot when another daemon holds the socket or ticks keep failing."""
         control = ControlSocket(Path(self._parts.config.socket))
         server = ControlServer(self._board)
-        watches: list[asyncio.Task[None]] = []
         self._started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
@@ -111,14 +101,10 @@ class Daemon:
             self._state = self._parts.engine.start(owed)
             await self._until_stopped(self._parts.start(self.wake))
             log.info(self._introduction())
-            watches = [
-                asyncio.create_task(self._every(LOOK_EVERY_S, self._look_at_free)),
-                asyncio.create_task(self._every(ASK_EVERY_S, self._look_at_edges)),
-            ]
+            self._watches.start()
             await self._tick_until_stopped()
         finally:
-            for watch in (*watches, *self._asked.values()):
-                watch.cancel()
+            self._watches.close()
             await self._leave()
             await server.close()
             control.close()
@@ -158,7 +144,7 @@ class Daemon:
                 late_s = max(0.0, begun - due)
                 interval = self._parts.config.interval_s
                 due += interval * (1 + late_s // interval)  # ticks that were missed are not made up for
-            self._next_tick = due
+            self._watches.next_tick = due
             await self._tick(why, late_s)
             self._quiet_until = begun + LEAST_GAP_S
 
@@ -202,7 +188,7 @@ class Daemon:
         engine, identity = self._parts.engine, self._parts.processes.identity
         state = engine.learnt(self._state, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
-        self._free.ticked(snapshot.host.available)
+        self._watches.ticked(snapshot.host.available)
         decisions: Sequence[Decision] = decided
         if not self._parts.config.dry_run:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
@@ -248,48 +234,8 @@ class Daemon:
                 log.warning("%s: %s", trouble.where, trouble.says)
         self._complaints = frozenset(problems)
 
-    async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
-        """Look again and again between ticks. What goes wrong here fails the next tick too, and is told there."""
-        while True:
-            await asyncio.sleep(seconds)
-            try:
-                await look()
-            except Exception:
-                log.debug("a look between ticks failed", exc_info=True)
-
     async def _split_holed(self, pid: int) -> int | None:
         return await self._parts.processes.split_holed(pid)
-
-    async def _look_at_free(self) -> None:
-        if self._state.account is None:
-            return
-        now = asyncio.get_running_loop().time()
-        free = self._parts.host.free_now()
-        if self._free.is_urgent(now, free, self._state.account.reserve, self._next_tick):
-            self.wake("free memory falls towards the reserve")
-
-    async def _look_at_edges(self) -> None:
-        engine, senses = self._parts.engine, self._parts.senses
-        now = asyncio.get_running_loop().time()
-        wanted = engine.curious(self._state, now) | senses.busy(engine.suspects(self._state, now), now)
-        # One that is slow to answer is not asked again, and delays no other.
-        free = sorted(wanted - self._asked.keys(), key=lambda key: self._asked_at.get(key, 0.0))
-        self._asked_at = {key: at for key, at in self._asked_at.items() if key in self._state.tracks}
-        for key in free[:MOST_ASKS]:
-            self._asked_at[key] = now
-            self._asked[key] = asyncio.create_task(self._ask(key))
-
-    async def _ask(self, key: str) -> None:
-        only = frozenset((key,))
-        try:
-            await self._parts.senses.ask(only)
-            for guest in await self._parts.senses.guests(only):
-                if self._parts.engine.near_edge(self._state, guest):
-                    self.wake(f"{guest.name} nears its edge")
-        except Exception:
-            log.debug("asking %s failed", key, exc_info=True)
-        finally:
-            del self._asked[key]
 
     async def _reload(self) -> None:
         """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""

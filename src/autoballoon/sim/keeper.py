@@ -10,7 +10,8 @@ from autoballoon.core.invariants import hold_back, violations
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.policy import Policy
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
-from autoballoon.daemon.loop import ASK_EVERY_S, LEAST_GAP_S, MOST_ASKS
+from autoballoon.daemon.loop import LEAST_GAP_S
+from autoballoon.daemon.watches import ASK_EVERY_S, MOST_ASKS
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
 from autoballoon.sim.session import EARLY, PID, Session
