@@ -77,14 +77,13 @@ class Watches:
             self._asked[key] = asyncio.create_task(self._ask(key))
 
     async def _ask(self, key: str) -> None:
-        only = frozenset((key,))
         parts, _ = self._current()
         try:
-            await parts.senses.ask(only)
-            for guest in await parts.senses.guests(only):
-                parts, state = self._current()
-                if parts.engine.near_edge(state, guest):
-                    self._wake(f"{guest.name} nears its edge")
+            await parts.senses.ask(frozenset((key,)))
+            guest = await parts.senses.as_told(key)
+            parts, state = self._current()
+            if guest is not None and parts.engine.near_edge(state, guest):
+                self._wake(f"{guest.name} nears its edge")
         except Exception:
             log.debug("asking %s failed", key, exc_info=True)
         finally:

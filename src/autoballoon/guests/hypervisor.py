@@ -43,6 +43,10 @@ class Hypervisor(Protocol):
     async def read(self) -> list[Guest]:
         """Every guest as known now, quickly, without waiting for any slow one (an old reading has a larger age_s)."""
 
+    async def read_one(self, key: str) -> Guest | None:
+        """The guest of that key, as `read` shows it."""
+        return next((guest for guest in await self.read() if guest.key == key), None)
+
     async def ask(self, keys: frozenset[str]) -> None:
         """Have fresh statistics taken from these guests at once (bounded wait; silent guests are left out)."""
 

@@ -72,7 +72,17 @@ class QmpHypervisor(Hypervisor):
             if session.known is not None
         ]
 
+    async def read_one(self, key: str) -> Guest | None:
+        session = self._sessions.get(key)
+        if session is None or session.known is None:
+            return None
+        return session.known.as_guest(session.path, self._terms.clock())
+
     async def ask(self, keys: frozenset[str]) -> None:
+        if len(keys) == 1:
+            for key in keys & self._sessions.keys():
+                await self._sessions[key].ask()
+            return
         # A slow answer still counts when it comes: nobody is cancelled when the wait is over.
         tasks = {asyncio.create_task(self._sessions[key].ask()) for key in keys if key in self._sessions}
         if tasks:

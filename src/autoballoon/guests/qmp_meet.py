@@ -3,15 +3,18 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
-from autoballoon.guests.qmp_device import Device, find_device
+from autoballoon.guests.qmp_client import Command
+from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
 from autoballoon.guests.qmp_guest import Known
-from autoballoon.guests.qmp_wire import Refused, Unusable, Wire
+from autoballoon.guests.qmp_wire import Unusable, Wire, as_dict
 
 NAME_LENGTH = 64
+SIZE = Command("query-memory-size-summary")
+"""How much memory a guest has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,13 +44,10 @@ async def meet(
     """
     now = terms.clock()
     pid = terms.verify(path, wire.peer_pid)
-    name, status, balloon, device, size = await wire.run_all(
-        _unless_refused(wire, "query-name"),
-        wire.run("query-status"),
-        _unless_refused(wire, "query-balloon"),
-        find_device(wire),
-        ram(wire),
+    name, status, balloon, summary, *homes = await wire.run_each(
+        Command("query-name"), Command("query-status"), Command("query-balloon"), SIZE, *LOOK_FOR_DEVICE
     )
+    size, device = await ram(wire, summary), device_in(wire, homes)
     if known is None or pid is None or known.pid != pid:
         age_s = None if pid is None else terms.age_s(pid)
         known = Known(
@@ -58,7 +58,7 @@ async def meet(
             born_at=None if age_s is None else now - age_s,
         )
     known.max, known.has_balloon = size, device is not None and isinstance(balloon, dict)
-    known.learn_status(status)
+    known.learn_status(as_dict(status, "query-status"))
     if device is None or not known.has_balloon:
         return known, None
     known.learn_actual(balloon.get("actual"))
@@ -67,16 +67,12 @@ async def meet(
     return known, device
 
 
-async def _unless_refused(wire: Wire, command: str) -> Any:
-    try:
-        return await wire.run(command)
-    except Refused:
-        return None
+async def ram(wire: Wire, summary: object = None) -> int:
+    """What the balloon's arithmetic takes for the guest's RAM: without virtio-mem (get_current_ram_size in QEMU).
 
-
-async def ram(wire: Wire) -> int:
-    """What the balloon's arithmetic takes for the guest's RAM: without virtio-mem (get_current_ram_size in QEMU)."""
-    summary = await wire.run_dict("query-memory-size-summary")
+    `summary` is the answer to SIZE, where it is there already.
+    """
+    summary = as_dict(summary or await wire.run(SIZE.name), SIZE.name)
     base = summary.get("base-memory")
     if not isinstance(base, int) or base <= 0:
         raise Unusable("tells no size of its memory; look whether it is QEMU's")

@@ -4,21 +4,17 @@ import asyncio
 import contextlib
 from typing import Any
 
-from autoballoon.core.units import PAGE, size_text
+from autoballoon.core.units import size_text
 from autoballoon.guests.hypervisor import Wake
+from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
+from autoballoon.guests.qmp_follow import Follow
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
 
 REVIEW_S = 15.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
-FOLLOW_S, FOLLOW_DOWN_S, FOLLOW_UP_S = 3.0, 0.1, 0.5
-"""How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most. Others may
-be waiting for what a guest gives up; nobody waits for one to take what is its own already."""
-ANSWER_S = (0.006, 0.5)
-"""The wait before an answer is first looked for (an idle guest needs 2 to 4 ms, a busy one under TCG up to 46), and
-the time after which it is left to the next regular look."""
 PAUSED = frozenset({"paused", "prelaunch"})
 """Run states of a guest that `stop` has stopped: as it was, and after a reset."""
 PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
@@ -43,11 +39,8 @@ class Session:
         self._nudge = asyncio.Event()
         self._ask_lock = asyncio.Lock()
         self._status_is_stale = self._size_is_stale = self._look_now = False
-        self._follow_at = self._follow_until = 0.0
-        self._grows = False
-        """The balloon being followed deflates."""
-        self._target: int | None = None
-        """Where the balloon being followed should arrive; None when it moves by itself."""
+        self._asker = Asker(terms.clock)
+        self._balloon = Follow()
         self._set_size: int | None = None
         """The target that we set last: QEMU keeps it for a driver that is not up yet."""
 
@@ -109,11 +102,7 @@ class Session:
             return None
 
     async def ask(self) -> bool:
-        """Have statistics taken now; whether they came. Asking costs five commands in two trips, 2 to 6 ms.
-
-        Polling set to 0 and back makes QEMU send a request at once. A guest that has not answered the last one is
-        not asked again.
-        """
+        """Have statistics taken now; whether they came."""
         async with self._ask_lock:
             device, known = self._device, self.known
             if device is None or known is None or self._wire is None:
@@ -121,31 +110,9 @@ class Session:
             if known.driver is False or not known.running:
                 return False
             try:
-                return await self._ask(self._wire, device, known)
+                return await self._asker.ask(self._wire, device, known, self._balloon.is_unsure)
             except WireError:
                 return False
-
-    async def _ask(self, wire: Wire, device: Device, known: Known) -> bool:
-        clock, wait_s = self._terms.clock, ANSWER_S[0]
-        asked_at, born_at = clock(), known.born_at
-        (before, owes_one), _, _ = await wire.run_all(
-            device.mark(), device.set_interval(0), device.set_interval(device.seconds)
-        )
-        if owes_one:
-            return False
-        while clock() - asked_at < ANSWER_S[1]:
-            await asyncio.sleep(wait_s)
-            wait_s *= 2
-            (now, _), raw, balloon = await wire.run_all(
-                device.mark(), device.stats(), wire.run_dict("query-balloon")
-            )
-            if known.born_at != born_at:
-                return False
-            known.learn_actual(balloon.get("actual"))
-            if now != before:
-                known.learn_stats(raw, asked_at, is_fresh=True)
-                return True
-        return False
 
     async def _tell(self, command: str, **arguments: object) -> bool:
         if self._wire is None:
@@ -206,7 +173,7 @@ class Session:
         review_at = terms.clock() + REVIEW_S
         while wire.is_open:
             now = terms.clock()
-            if self._follow_until and now >= self._follow_at:
+            if self._balloon.at is not None and now >= self._balloon.at:
                 await self._follow_balloon(wire, known)
             if self._look_now or now >= look_at:
                 # Who was asked lately has told it all.
@@ -214,27 +181,32 @@ class Session:
                 self._look_now = False
                 look_at = max(look_at + terms.interval_s, now) if now >= look_at else look_at
                 if wanted:
-                    await self._look(known)
+                    await self._look(wire, known)
             if self._size_is_stale or now >= review_at:
                 self._size_is_stale, review_at = False, now + REVIEW_S
                 await self._review(wire, known)
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
                 known.learn_status(await wire.run("query-status"))
-            await self._rest(min(look_at, self._follow_at) if self._follow_until else look_at)
+            await self._rest(look_at if self._balloon.at is None else min(look_at, self._balloon.at))
         raise Lost("closed the connection; look whether its QEMU ended")
 
     async def _rest(self, until: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, until - self._terms.clock())):
-                await self._nudge.wait()
+        # Cheaper than asyncio.timeout, which ends the wait with an exception: most waits end by time.
+        delay_s = max(0.0, until - self._terms.clock())
+        alarm = asyncio.get_running_loop().call_later(delay_s, self._nudge.set)
+        try:
+            await self._nudge.wait()
+        finally:
+            alarm.cancel()
         self._nudge.clear()
 
-    async def _look(self, known: Known) -> None:
+    async def _look(self, wire: Wire, known: Known) -> None:
         if self._device is None:
             return
         asked_at = self._terms.clock()
-        known.learn_stats(await self._device.stats(), asked_at)
+        (raw,) = await wire.run_all(self._device.stats)
+        known.learn_stats(raw, asked_at)
         if known.driver is False:
             await self._read_driver(self._device, known)
 
@@ -256,27 +228,21 @@ class Session:
             self._wake(f"{known.name}: its balloon driver is up")
 
     def _follow(self, target: int | None = None) -> None:
-        self._target = target
-        now = self._terms.clock()
-        self._grows = target is not None and self.known is not None and target > self.known.actual
-        self._follow_at = now + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
-        self._follow_until = now + FOLLOW_S
-        self._nudge.set()
+        if self.known is not None:
+            self._balloon.begin(self._terms.clock(), self.known.actual, target)
+            self._nudge.set()
 
     async def _follow_balloon(self, wire: Wire, known: Known) -> None:
         """See where the balloon is, until it has arrived or stands still."""
-        self._follow_at = self._terms.clock() + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
         if self._device is not None and known.driver is False:
             await self._read_driver(self._device, known)
             if known.driver is False:
-                self._follow_until = 0.0  # nobody moves it yet
+                self._balloon.stop()
                 return
         moved = known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
-        arrived = not moved if self._target is None else abs(known.actual - self._target) < PAGE
-        if arrived or self._terms.clock() >= self._follow_until:
-            self._follow_until = 0.0
-            if not self._grows:
-                self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
+        grew = self._balloon.grows
+        if self._balloon.looked(self._terms.clock(), known.actual, moved=moved) and not grew:
+            self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:
         known = self.known
@@ -285,13 +251,15 @@ class Session:
         if event == "BALLOON_CHANGE":
             before = known.actual
             known.learn_actual(data.get("actual"))
-            if known.actual < before and not self._follow_until:
+            self._balloon.told(self._terms.clock())
+            if known.actual < before and self._balloon.at is None:
                 self._follow()
             elif known.actual > before and known.actual > (self._set_size or 0):
                 self._wake(f"{known.name} takes memory back by itself")
         elif event == "RESET":
             known.was_reset(self._terms.clock())
-            self._follow_until, self._look_now = 0.0, True
+            self._balloon.stop()
+            self._look_now = True
             self._wake(f"{known.name} was reset")
         elif event in ("STOP", "RESUME"):
             known.running = event == "RESUME"

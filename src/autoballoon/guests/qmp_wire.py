@@ -10,21 +10,17 @@ WireError
 import asyncio
 import contextlib
 import errno
-import logging
 import socket
 import struct
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from typing import Any
 
-from qemu.qmp import ConnectError, ExecuteError, Message, QMPClient, QMPError, Runstate
+from qemu.qmp import ConnectError, Message, QMPError, Runstate
 
-MAX_LINE = 256 * 1024
-"""Bytes of one message: twenty times the largest answer to what we ask (a qom-list of a hundred devices)."""
+from autoballoon.guests.qmp_client import Client, Command, Unanswered
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
-
-_SILENT = logging.Logger("qmp", level=logging.CRITICAL + 1)
 
 
 class WireError(Exception):
@@ -51,39 +47,10 @@ class Refused(WireError):
         self.kind = kind
 
 
-class _Client(QMPClient):
-    """qemu.qmp's client without its log: it formats every message twice for it, most of a command's cost.
-
-    The same faults come to us as exceptions and reach the operator as one sentence.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(readbuflen=MAX_LINE)
-        self.logger = _SILENT
-        self._unsent: list[bytes] = []
-
-    def _cb_outbound(self, msg: Message) -> Message:
-        return msg
-
-    def _cb_inbound(self, msg: Message) -> Message:
-        return msg
-
-    def _do_send(self, msg: Message) -> None:
-        # What is sent in one pass of the event loop leaves in one system call, and wakes QEMU once.
-        if not self._unsent:
-            asyncio.get_running_loop().call_soon(self._flush)
-        self._unsent.append(bytes(msg))
-
-    def _flush(self) -> None:
-        unsent, self._unsent = b"".join(self._unsent), []
-        if self._writer is not None:
-            self._writer.write(unsent)
-
-
 class Wire:
     """An open QMP session. Made by `open_wire`; every wire must be closed."""
 
-    def __init__(self, peer: socket.socket, client: _Client, timeout_s: float) -> None:
+    def __init__(self, peer: socket.socket, client: Client, timeout_s: float) -> None:
         self._peer = peer
         self._client = client
         self._timeout_s = timeout_s
@@ -108,30 +75,37 @@ class Wire:
 
     async def run(self, command: str, **arguments: object) -> Any:
         """The answer to one QMP command. Lost when none comes in time, Refused when QEMU says no."""
-        try:
-            async with asyncio.timeout(self._timeout_s):
-                return await self._client.execute(command, arguments or None)
-        except TimeoutError:
-            raise Lost(f"did not answer {command} within {self._timeout_s:g} s") from None
-        except ExecuteError as error:
-            raise Refused(error.error_class, str(error)) from None
-        except (QMPError, OSError, EOFError):
-            raise Lost("closed the connection") from None
+        (answer,) = await self.run_all(Command(command, arguments or None))
+        return answer
 
     async def run_dict(self, command: str, **arguments: object) -> dict[str, Any]:
         """As `run`, for a command whose answer is an object. Lost when it is anything else."""
-        answer = await self.run(command, **arguments)
-        if not isinstance(answer, dict):
-            raise Lost(f"answers {command} as QEMU never does; take it out of [connect] qmp")
-        return answer
+        return as_dict(await self.run(command, **arguments), command)
 
-    async def run_all(self, *commands: Coroutine[Any, Any, Any]) -> list[Any]:
-        """The answers to several commands sent at once: one trip instead of many; the first failure is raised."""
-        answers = await asyncio.gather(*commands, return_exceptions=True)
+    async def run_all(self, *commands: Command) -> list[Any]:
+        """The answers to several commands sent at once: one trip instead of many; the first refusal is raised."""
+        answers = await self.run_each(*commands)
         for answer in answers:
-            if isinstance(answer, BaseException):
+            if isinstance(answer, Refused):
                 raise answer
         return answers
+
+    async def run_each(
+        self, *commands: Command, before: tuple[Command, ...] = (), pause_s: float = 0.0
+    ) -> list[Any]:
+        """As `run_all`, but what QEMU refuses has the refusal for an answer.
+
+        `before`: commands that are sent `pause_s` earlier; their answers come first.
+        """
+        try:
+            replies = await self._client.trip(commands, self._timeout_s, before=before, pause_s=pause_s)
+        except Unanswered as command:
+            raise Lost(f"did not answer {command} within {self._timeout_s:g} s") from None
+        except (QMPError, OSError, EOFError):
+            raise Lost("closed the connection") from None
+        return [
+            _answer(reply, command.name) for reply, command in zip(replies, (*before, *commands), strict=True)
+        ]
 
     async def close(self) -> None:
         """Let the socket go; never raises and never waits for the peer."""
@@ -152,7 +126,7 @@ class Wire:
 async def open_wire(path: str, timeout_s: float, on_event: OnEvent) -> Wire:
     """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable."""
     peer = _connect(path)
-    client = _Client()
+    client = Client()
 
     def tap(event: Message) -> bool:
         data = event.get("data")
@@ -178,6 +152,22 @@ async def open_wire(path: str, timeout_s: float, on_event: OnEvent) -> Wire:
                 ) from None
             raise Unusable("does not speak QMP; take it out of [connect] qmp") from None
         raise
+
+
+def as_dict(answer: object, command: str) -> dict[str, Any]:
+    """The answer to `command` when it is an object, as QEMU's is; Refused when it is a refusal, else Lost."""
+    if isinstance(answer, dict):
+        return answer
+    if isinstance(answer, Refused):
+        raise answer
+    raise Lost(f"answers {command} as QEMU never does; take it out of [connect] qmp")
+
+
+def _answer(reply: dict[str, Any], command: str) -> Any:
+    if "return" in reply:
+        return reply["return"]
+    error = as_dict(reply.get("error"), command)
+    return Refused(str(error.get("class")), str(error.get("desc")))
 
 
 def _connect(path: str) -> socket.socket:

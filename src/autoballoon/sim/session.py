@@ -9,7 +9,7 @@ import msgspec
 
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
-from autoballoon.guests.qmp_session import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S
+from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S
 from autoballoon.sim.guest import Guest, Report
 
 POLL_S = 1.0

@@ -1,0 +1,50 @@
+"""When to look at a balloon that is on its way: times only, no input or output."""
+
+from autoballoon.core.units import PAGE
+
+FOLLOW_S, FOLLOW_DOWN_S, FOLLOW_UP_S = 3.0, 0.1, 0.5
+"""How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most. Others may
+be waiting for what a guest gives up; nobody waits for one to take what is its own already."""
+EVENT_GAP_S = 1.5
+"""So long after a BALLOON_CHANGE the balloon may be elsewhere already, with the event that says so still to come."""
+
+
+class Follow:
+    """One guest's balloon: followed from `begin` until it has arrived, stands still, or FOLLOW_S have passed."""
+
+    def __init__(self) -> None:
+        self.at: float | None = None
+        """When to look next; None while nothing is followed."""
+        self.grows = False
+        """The balloon deflates."""
+        self._until = 0.0
+        self._target: int | None = None
+        self._told_at = -EVENT_GAP_S
+
+    def begin(self, now: float, actual: int, target: int | None = None) -> None:
+        """The balloon moves from `actual`, to `target` or, without one, by itself."""
+        self._target = target
+        self.grows = target is not None and target > actual
+        self._until = now + FOLLOW_S
+        self.at = self._next(now)
+
+    def stop(self) -> None:
+        """Nobody moves it."""
+        self.at = None
+
+    def told(self, now: float) -> None:
+        """QEMU has told of a change."""
+        self._told_at = now
+
+    def is_unsure(self, now: float) -> bool:
+        """Whether the size that was last heard of may not be the present one."""
+        return self.at is not None or now - self._told_at < EVENT_GAP_S
+
+    def looked(self, now: float, actual: int, *, moved: bool) -> bool:
+        """Seen at `actual`, and whether that is another size than before; True when there is no more to follow."""
+        arrived = not moved if self._target is None else abs(actual - self._target) < PAGE
+        self.at = None if arrived or now >= self._until else self._next(now)
+        return self.at is None
+
+    def _next(self, now: float) -> float:
+        return now + (FOLLOW_UP_S if self.grows else FOLLOW_DOWN_S)

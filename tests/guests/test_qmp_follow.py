@@ -1,0 +1,37 @@
+"""When a moving balloon is looked at."""
+
+from autoballoon.core.units import MIB
+from autoballoon.guests.qmp_follow import EVENT_GAP_S, FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S, Follow
+
+
+def test_a_shrink_is_looked_at_often_until_it_has_arrived() -> None:
+    follow = Follow()
+    follow.begin(10.0, 512 * MIB, 300 * MIB)
+    assert follow.at == 10.0 + FOLLOW_DOWN_S and follow.is_unsure(10.0)
+    assert not follow.looked(10.1, 400 * MIB, moved=True)
+    assert follow.at == 10.1 + FOLLOW_DOWN_S
+    assert follow.looked(10.2, 300 * MIB, moved=True)
+    assert follow.at is None and not follow.is_unsure(10.2)
+
+
+def test_a_grow_is_looked_at_less_often_and_a_stuck_one_not_for_ever() -> None:
+    follow = Follow()
+    follow.begin(10.0, 300 * MIB, 512 * MIB)
+    assert follow.grows and follow.at == 10.0 + FOLLOW_UP_S
+    assert not follow.looked(10.5, 300 * MIB, moved=False)
+    assert follow.looked(10.0 + FOLLOW_S, 300 * MIB, moved=False)
+
+
+def test_one_that_moves_by_itself_is_followed_until_it_stands_still() -> None:
+    follow = Follow()
+    follow.begin(10.0, 512 * MIB)
+    assert not follow.looked(10.1, 500 * MIB, moved=True)
+    assert follow.looked(10.2, 500 * MIB, moved=False)
+
+
+def test_after_an_event_the_next_one_may_be_on_its_way() -> None:
+    follow = Follow()
+    assert not follow.is_unsure(10.0)
+    follow.told(10.0)
+    assert follow.is_unsure(10.0 + EVENT_GAP_S / 2)
+    assert not follow.is_unsure(10.0 + EVENT_GAP_S)
