@@ -21,6 +21,7 @@ from autoballoon.daemon.control import Board, ControlServer
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.parts import Parts, assemble
+from autoballoon.daemon.punctual import Punctuality
 from autoballoon.daemon.statefile import StateFile, state_path
 from autoballoon.daemon.stops import Apart, Stops
 from autoballoon.daemon.watches import Watches
@@ -65,6 +66,7 @@ class Daemon:
         self._reload_asked = False
         self._early = asyncio.Event()
         self._early_why = ""
+        self._punctuality = Punctuality()
         self._quiet_until = 0.0
         """No early tick before this time."""
         self._started = 0.0
@@ -143,6 +145,7 @@ class Daemon:
             if why == REGULAR or begun >= due:
                 late_s = max(0.0, begun - due)
                 interval = self._parts.config.interval_s
+                self._punctuality.note(late_s, interval)
                 due += interval * (1 + late_s // interval)  # ticks that were missed are not made up for
             self._watches.next_tick = due
             await self._tick(why, late_s)
@@ -224,6 +227,7 @@ class Daemon:
             account=books(account),
             problems=problems,
             overload=self._parts.config.overload,
+            lateness=self._punctuality.lately(),
         )
         self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
 

@@ -22,6 +22,17 @@ class Tick(msgspec.Struct, frozen=True):
     took_s: float
 
 
+class Lateness(msgspec.Struct, frozen=True):
+    """By how much the last sixty regular ticks came late; half of them, and 99 of 100, by no more than these."""
+
+    ticks: int
+    missed: int
+    """Ticks that were not made at all, since the one before came later than they were due."""
+    p50_s: float
+    p99_s: float
+    most_s: float
+
+
 class Books(msgspec.Struct, frozen=True):
     """The engine's account of the pool, with what follows from it."""
 
@@ -59,6 +70,7 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     problems: tuple[Trouble, ...] = ()
     overload: str = "host-swap"
     """What is done when needs exceed the pool."""
+    lateness: Lateness | None = None
 
 
 class Told(msgspec.Struct, frozen=True):
