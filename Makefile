@@ -31,10 +31,11 @@ soak: setup ## the floors, then tests again and again for MINUTES=60: property t
 	@$(timed) floors tools/floors
 	@$(timed) soak tools/soak $(MINUTES)
 
-bench: setup ## how fast the core decides, what a look at the host costs, how long the simulator takes
+bench: setup ## how fast the core decides, what a look at the host costs, how long the simulator takes, what the daemon costs
 	@$(python) bench/engine.py
 	@$(python) bench/host_readers.py
 	@$(python) bench/simulator.py
+	@$(python) bench/daemon.py
 
 floors: setup ## fast tests with the lowest versions that pyproject.toml allows
 	@$(timed) floors tools/floors

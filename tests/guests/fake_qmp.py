@@ -7,6 +7,7 @@ that some hundreds fit into one process.
 import asyncio
 import contextlib
 import json
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,6 +31,10 @@ TAGS = {
 }
 DRIVER_OK = ["VIRTIO_CONFIG_S_DRIVER: known", "VIRTIO_CONFIG_S_DRIVER_OK: Driver setup and ready"]
 DEFLATES = ["VIRTIO_BALLOON_F_DEFLATE_ON_OOM: Deflate balloon when guest OOM"]
+
+
+FIRST_STEP_S, EVENT_GAP_S = 0.002, 1.0
+"""A driver tells of each MiB; QEMU passes the first one on, and then the last one of each second (monitor.c)."""
 
 
 class Refusal(Exception):
@@ -62,12 +67,22 @@ class FakeQemu:
         self.commands: list[str] = []
         self.clients = 0
         self._server: asyncio.Server | None = None
+        self._told_actual = guest.actual
+        self._telling: asyncio.TimerHandle | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> "FakeQemu":
         self._server = await asyncio.start_unix_server(self._serve, self.path)
         return self
+
+    def take_in(self, connection: socket.socket) -> None:
+        """Serve a client that connected to a listening socket which this fake has not made."""
+        reader = asyncio.StreamReader()
+        protocol = asyncio.StreamReaderProtocol(reader, self._serve)
+        self._taken = asyncio.ensure_future(
+            asyncio.get_running_loop().connect_accepted_socket(lambda: protocol, connection)
+        )
 
     async def __aexit__(self, *_: object) -> None:
         await self.quit()
@@ -77,6 +92,8 @@ class FakeQemu:
         if self._server is not None:
             self._server.close()
             self._server = None
+        if self._telling is not None:
+            self._telling.cancel()
         for task in self._serving:
             task.cancel()
         await asyncio.gather(*self._serving, return_exceptions=True)
@@ -93,6 +110,19 @@ class FakeQemu:
         """Send an event to whoever is connected."""
         for writer in self._writers:
             self._send(writer, {"event": name, "data": data, "timestamp": {"seconds": 1, "microseconds": 0}})
+
+    def _tell_of_change(self, delay_s: float) -> None:
+        """BALLOON_CHANGE as QEMU sends it: at the first step of a move, then once a second at most."""
+        if self._telling is None:
+            self._telling = asyncio.get_running_loop().call_later(delay_s, self._tell_actual)
+
+    def _tell_actual(self) -> None:
+        self._telling = None
+        self.guest.advance(self.clock())
+        if self.guest.actual != self._told_actual:
+            self._told_actual = self.guest.actual
+            self.event("BALLOON_CHANGE", actual=self.guest.actual)
+            self._tell_of_change(EVENT_GAP_S)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
@@ -198,6 +228,7 @@ class FakeQemu:
                 if arguments["value"] <= 0:
                     raise Refusal("GenericError", "Parameter 'target' expects a size")
                 self.guest.set_target(arguments["value"], now)
+                self._tell_of_change(FIRST_STEP_S)
                 return {}
             case "qom-get":
                 return self._property(arguments["property"])

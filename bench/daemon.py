@@ -1,0 +1,149 @@
+"""What the daemon costs with 8 to 1000 guests: the installed `autoballoon run` against fake QEMUs on real sockets.
+
+One guest in twenty takes and frees memory in waves; the others are idle. The host is too small for all to be as large
+as they may be. Each fake guest has a process of its own, so that /proc is read as with real guests, but it is small: a
+real QEMU's smaps is longer (the daemon bounds the time that it reads them). Not exercised: memory that really moves.
+
+The daemon runs in a mount namespace where /proc/meminfo tells of a host large enough for so many guests: this takes
+root. With several programs each size is measured with one after the other:
+
+    bench/daemon.py [--guests 8,100,500,1000] [--busy 0.05] [--seconds 60] [PROGRAM ...]
+"""
+
+import argparse
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from autoballoon.core.units import KIB, MIB
+
+ROOT = Path(__file__).parent.parent
+ROOM = 325 * MIB
+"""For each guest of 512 MiB."""
+HOSTS_OWN = 64 * MIB
+SETTLE_S = 15.0
+UP_WITHIN_S = 60.0
+HZ = os.sysconf("SC_CLK_TCK")
+HEAD = f"{'guests':>6} {'CPU':>7} {'RSS':>8} {'late p50':>9} {'p99':>7} {'missed':>6} {'commands':>9} {'starved':>8}"
+
+
+@contextlib.contextmanager
+def fleet(folder: Path, guests: int, busy: int) -> Iterator[subprocess.Popen[bytes]]:
+    """So many fake guests."""
+    command = [sys.executable, "-m", "tests.guests.fleet", str(folder), str(guests), str(busy)]
+    with subprocess.Popen(command, cwd=ROOT) as process:
+        try:
+            until((folder / "fleet.json").exists, "the fake guests")
+            yield process
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait()
+
+
+@contextlib.contextmanager
+def daemon(program: str, folder: Path, guests: int) -> Iterator[subprocess.Popen[bytes]]:
+    """The daemon, looking at a host of its own."""
+    capacity = guests * ROOM
+    meminfo = folder / "meminfo"
+    meminfo.write_text(f"MemTotal: {capacity // KIB} kB\nMemAvailable: {(capacity - HOSTS_OWN) // KIB} kB\n")
+    config = folder / "config.toml"
+    config.write_text(
+        f'[connect]\nqmp = ["{folder}/*.qmp"]\n[defaults]\nfloor = "12%"\n[control]\nsocket = "{folder}/control.sock"\n'
+    )
+    mounts = [f"mount --bind {meminfo} /proc/meminfo"]
+    for pid in json.loads((folder / "fleet.json").read_text())["pids"]:
+        mounts.append(f"mount --bind {folder}/stat.{pid} /proc/{pid}/stat")
+    script = " && ".join([*mounts, f"exec {program} run --config {config}"])
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(["unshare", "-m", "sh", "-c", script], stdout=log, stderr=log) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait()
+
+
+def until(there: Any, what: str) -> None:
+    deadline = time.monotonic() + UP_WITHIN_S
+    while not there():
+        if time.monotonic() > deadline:
+            raise SystemExit(f"{what} did not come up within {UP_WITHIN_S:.0f} s")
+        time.sleep(0.1)
+
+
+async def status(folder: Path) -> dict[str, Any]:
+    reader, writer = await asyncio.open_unix_connection(folder / "control.sock", limit=16 * MIB)
+    writer.write(b'{"v":1,"id":1,"do":"status","args":{}}\n')
+    reply = json.loads(await reader.readline())
+    writer.close()
+    return dict(reply.get("data") or {})
+
+
+def sees_all(folder: Path, guests: int) -> bool:
+    try:
+        seen = asyncio.run(status(folder))["snapshot"]["guests"]
+    except (OSError, KeyError, ValueError):
+        return False
+    return sum(guest["age_s"] is not None and guest["pid"] is not None for guest in seen) == guests
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / HZ
+
+
+def rss(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) * KIB for line in lines if line.startswith("VmRSS:"))
+
+
+def measure(program: str, guests: int, busy: float, seconds: float) -> str:
+    with tempfile.TemporaryDirectory(prefix="autoballoon-bench-") as name:
+        folder = Path(name)
+        with fleet(folder, guests, max(1, round(guests * busy))), daemon(program, folder, guests) as process:
+            until(lambda: sees_all(folder, guests), "the daemon")
+            time.sleep(SETTLE_S)
+            began, had_s = time.monotonic(), cpu_s(process.pid)
+            time.sleep(seconds)
+            share = (cpu_s(process.pid) - had_s) / (time.monotonic() - began)
+            size = rss(process.pid)
+            late = asyncio.run(status(folder))["daemon"].get("lateness")
+        told = json.loads((folder / "fleet.json").read_text())
+    lateness = f"{'-':>9} {'-':>7} {'-':>6}"
+    if late is not None:
+        lateness = f"{late['p50_s'] * 1e3:>6.1f} ms {late['p99_s'] * 1e3:>4.0f} ms {late['missed']:>6}"
+    cost = f"{guests:>6} {share:>7.2%} {size / MIB:>4.0f} MiB"
+    return f"{cost} {lateness} {told['commands']:>9} {told['starved_s']:>6.1f} s"
+
+
+def main() -> None:
+    parse = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parse.add_argument("--guests", default="8,100,500,1000")
+    parse.add_argument("--busy", type=float, default=0.05, help="the part of the guests that lives in waves")
+    parse.add_argument("--seconds", type=float, default=60.0)
+    parse.add_argument("programs", nargs="*", default=[str(Path(sys.executable).with_name("autoballoon"))])
+    told = parse.parse_args()
+    if os.geteuid() != 0 or shutil.which("unshare") is None:
+        print("daemon: left out, it takes root and unshare (util-linux)")
+        return
+    print(HEAD)
+    for guests in map(int, told.guests.split(",")):
+        for program in told.programs:
+            suffix = f"  {program}" if len(told.programs) > 1 else ""
+            print(measure(program, guests, told.busy, told.seconds) + suffix, flush=True)
+
+
+if __name__ == "__main__":
+    main()
