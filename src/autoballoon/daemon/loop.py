@@ -12,6 +12,7 @@ from pathlib import Path
 from autoballoon import __version__
 from autoballoon.core.engine import State
 from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
+from autoballoon.core.kept import Kept
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
@@ -98,7 +99,7 @@ class Daemon:
         try:
             await server.start(control.listener)
             owed = await self._stops.load(self._parts.processes.identity)
-            self._state = self._parts.engine.start(owed)
+            self._state = self._parts.engine.start(Kept(suspended=owed))
             await self._until_stopped(self._parts.start(self.wake))
             log.info(self._introduction())
             self._watches.start()
