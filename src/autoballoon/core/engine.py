@@ -81,11 +81,16 @@ class Engine:
     def kept(state: State) -> Kept:
         """What is to outlive this engine: `start` takes it."""
         guests = dict(state.unseen)
-        suspended = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
         for key, track in state.tracks.items():
             if (kept := kept_of(track)) is not None:
                 guests[key] = kept
-        return Kept(guests, state.holds, suspended | dict(state.load.owed))
+        return Kept(guests, state.holds, Engine.stopped(state))
+
+    @staticmethod
+    def stopped(state: State) -> Mapping[str, int]:
+        """Whom we have stopped, in sight or not, with the QEMU process."""
+        pids = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
+        return pids | dict(state.load.owed)
 
     @staticmethod
     def hold(state: State, key: str) -> State:
