@@ -99,3 +99,20 @@ async def test_a_file_of_events_is_seen_to_change_and_to_go(group: Group) -> Non
     assert heard == ["populated"]
     group.remove()
     await until(lambda: not trigger.watching)
+
+
+def test_of_a_group_tmpfs_is_used_and_cache_is_not(group: Group, tmp_path: Path) -> None:
+    group.limit(256 * MIB)
+    reader = HostReader(f"cgroup:{group.path}")
+    before = reader.read().available
+    big, shm = tmp_path / "big", Path("/dev/shm/autoballoon-test-counted")
+    with big.open("wb") as file:
+        file.truncate(64 * MIB)
+    assert inside(group, f"open({str(big)!r}, 'rb').read()").wait() == 0
+    assert before - reader.read().available < 8 * MIB
+    try:
+        assert inside(group, f"open({str(shm)!r}, 'wb').write(bytes(64 << 20))").wait() == 0
+        assert abs(before - reader.read().available - 64 * MIB) < 8 * MIB
+    finally:
+        shm.unlink(missing_ok=True)
+    reader.close()
