@@ -10,6 +10,7 @@ from autoballoon.core.model import Decision, Guest, Reason, Resume, SetTarget, S
 from autoballoon.core.track import Health
 from autoballoon.core.units import GIB
 from autoballoon.daemon.chronicle import EVERY_S, LARGE, Chronicle
+from autoballoon.views.status import Trouble
 
 WEB = Guest("web", "web", GIB, GIB)
 
@@ -109,3 +110,16 @@ def test_a_line_carries_its_numbers_for_programs(told: Told) -> None:
         GIB,
         GIB - LARGE,
     )
+
+
+def test_a_trouble_is_told_once_and_one_that_comes_and_goes_not_each_time(told: Told) -> None:
+    chronicle, trouble = Chronicle(), Trouble("/run/vms/web.qmp", "closed the connection")
+    for second in range(60):
+        chronicle.troubles([trouble], float(second))
+    assert told.at(logging.WARNING) == ["/run/vms/web.qmp: closed the connection"]
+    for second in range(60, 160):
+        chronicle.troubles([trouble] if second % 2 else [], float(second))
+    assert len(told.at(logging.WARNING)) == 10
+    chronicle.troubles([trouble, Trouble(trouble.where, "lasts")], 160.0)
+    chronicle.troubles([Trouble(trouble.where, "lasts")], 175.0)
+    assert told.at(logging.WARNING)[-1].endswith("lasts")

@@ -55,14 +55,22 @@ class Chronicle:
     def __init__(self) -> None:
         self._told: dict[str, _Told] = {}
         self._troubles: frozenset[Trouble] = frozenset()
+        """Those that were told and still are there."""
+        self._troubled_at: dict[str, float] = {}
+        """When one of each place was last told."""
 
-    def troubles(self, found: Iterable[Trouble]) -> None:
-        """Log what keeps guests from being balanced, each once, when it begins."""
-        troubles = list(found)
-        for trouble in troubles:
+    def troubles(self, found: Iterable[Trouble], now: float) -> None:
+        """Log what keeps guests from being balanced, each once, when it begins; of what comes and goes, what lasts."""
+        there = set()
+        self._troubled_at = {one: at for one, at in self._troubled_at.items() if now - at < EVERY_S}
+        for trouble in found:
             if trouble not in self._troubles:
+                if trouble.where in self._troubled_at:
+                    continue
+                self._troubled_at[trouble.where] = now
                 log.warning("%s: %s", trouble.where, trouble.says)
-        self._troubles = frozenset(troubles)
+            there.add(trouble)
+        self._troubles = frozenset(there)
 
     def moves(self, decisions: Iterable[Decision], now: float, *, dry_run: bool) -> None:
         """Log what is to be done."""

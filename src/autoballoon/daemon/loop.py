@@ -227,7 +227,8 @@ class Daemon:
     def _publish(self, snapshot: Snapshot, decisions: Sequence[Decision], tick: Tick) -> None:
         found = [*self._parts.problems, *self._parts.senses.problems()]
         problems = tuple(Trouble(one.where, one.says) for one in found)
-        self._chronicle.troubles(problems)
+        now = asyncio.get_running_loop().time()
+        self._chronicle.troubles(problems, now)
         problems += tuple(Trouble(one.where, one.says) for one in self._steps.problems())
         account = self._state.account
         assert account is not None  # a step always leaves its books
@@ -237,14 +238,13 @@ class Daemon:
             policy=self._parts.config.policy,
             dry_run=self._parts.config.dry_run,
             interval_s=self._parts.config.interval_s,
-            up_s=round(asyncio.get_running_loop().time() - self._started, 3),
+            up_s=round(now - self._started, 3),
             tick=tick,
             account=books(account),
             problems=problems,
             overload=self._parts.config.overload,
         )
         self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
-        now = asyncio.get_running_loop().time()
         self._manager.status(summary(Status(daemon, snapshot, ())), now)
 
     async def _split_holed(self, pid: int) -> int | None:
