@@ -161,3 +161,19 @@ def test_a_program_that_ends_has_written_all_of_its_log() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines()] == [str(n) for n in range(500)]
+
+
+@pytest.mark.parametrize("to_journal", [True, False])
+def test_why_it_could_not_start_has_a_priority_too(pipe: Pipe, to_journal: bool) -> None:
+    there = os.fstat(pipe.fd)
+    stream = f"{there.st_dev}:{there.st_ino if to_journal else 1}"
+    ended = subprocess.run(
+        [sys.executable, "-m", "autoballoon", "run", "--config", "/no/such/file"],
+        stderr=pipe.fd,
+        env={**os.environ, "JOURNAL_STREAM": stream},
+        check=False,
+        timeout=30,
+    )
+    assert ended.returncode == 2
+    (line,) = pipe.lines()
+    assert line.startswith("<3>/no/such/file" if to_journal else "autoballoon: /no/such/file")

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import glob
+import logging
 import os
 import signal
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from autoballoon.core.errors import BadInput
+from autoballoon.core.errors import AutoballoonError, BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.config import Bounds, Config, load
@@ -53,6 +54,11 @@ def run(path: Path, dry_run: bool, release: bool, log_level: str, log_format: Fo
         gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
         gc.set_threshold(*_GC)
         asyncio.run(_live(Daemon(configuration)))
+    except AutoballoonError as error:
+        if not log.to_journal:
+            raise
+        logging.getLogger("autoballoon").critical("%s", error)  # with its priority
+        click.get_current_context().exit(error.exit_code)
     finally:
         log.close()
 

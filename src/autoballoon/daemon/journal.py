@@ -31,7 +31,7 @@ class LineHandler(logging.Handler):
         super().__init__()
         self._fd = fd
         self._form = form
-        self._to_journal = to_journal
+        self.to_journal = to_journal
         self._lines: queue.Queue[bytes | None] = queue.Queue(LONGEST_QUEUE)
         self._dropped = 0
         self._leaving = False
@@ -64,11 +64,11 @@ class LineHandler(logging.Handler):
             fields = {"time": at, "level": record.levelname.lower(), "says": says} | about
             fields |= {"trace": trace} if trace else {}
             lines = [msgspec.json.encode(_clean(fields)).decode()]
-        elif self._to_journal:
+        elif self.to_journal:
             lines = [says, *trace.splitlines()]
         else:
             lines = [f"{at} {record.levelname} {says}", *trace.splitlines()]
-        if self._to_journal:
+        if self.to_journal:
             level = next((number for least, number in _PRIORITIES if record.levelno >= least), 7)
             lines = [f"<{level}>{line}" for line in lines]
         return "".join(f"{line}\n" for line in lines).encode(errors="backslashreplace")

@@ -39,9 +39,9 @@ LEAST_GAP_S = 0.2
 """Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
-FAREWELL_S, RESUME_S, CLOSE_S = 3.0, 1.0, 1.5
-"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then hypervisors closed; 5 s in all
-with room for the rest."""
+FAREWELL_S, RESUME_S, KEEP_S, CLOSE_S = 3.0, 1.0, 0.4, 1.2
+"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then the state file written, then
+hypervisors closed; 5 s in all with room for the rest."""
 DRY_RUN_SAYS = (
     "nothing is moved; balloon statistics, without which nothing is seen, are switched on while this runs and off "
     "again at its end in guests where they were off"
@@ -307,7 +307,7 @@ class Daemon:
         except Exception as error:
             log.error("not all guests were resumed, or got memory back: %s", _in_a_sentence(error))
         try:
-            async with asyncio.timeout(CLOSE_S):
+            async with asyncio.timeout(KEEP_S):
                 await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
         except Exception as error:
             log.error("what was learnt is not kept: %s", _in_a_sentence(error))
