@@ -6,6 +6,7 @@ import pytest
 
 from autoballoon.core import contest
 from autoballoon.core.engine import Engine, Rules
+from autoballoon.core.kept import Kept
 from autoballoon.core.model import Reason, Resume, SetTarget, Suspend
 from autoballoon.core.overload import ENTER_S, ROOM_S
 from autoballoon.core.pause import AGAIN_S, SHOW_S, SPARE_S
@@ -289,7 +290,7 @@ def test_a_daemon_that_starts_lets_run_what_the_one_before_it_stopped() -> None:
     owed = {key: next(guest.pid or 0 for guest in world.guests if guest.key == key)}
     other = next(guest for guest in world.guests if guest.key != key)
     other.running = False  # by hand, while no daemon ran
-    world.state = world.engine.start(owed)
+    world.state = world.engine.start(Kept(suspended=owed))
     world.run(1)
     assert stopped(world) == [other.key]
     assert said(world, Resume)[-1][2] is Reason.RELEASE
@@ -306,7 +307,7 @@ def test_another_qemu_at_the_same_socket_is_not_ours_to_resume() -> None:
     for _ in range(2):
         world.run(40)
         assert not guest.running
-        world.state = world.engine.start({key: 100})
+        world.state = world.engine.start(Kept(suspended={key: 100}))
 
 
 def test_one_that_was_out_of_sight_runs_when_it_is_back() -> None:

@@ -30,6 +30,10 @@ class Held(msgspec.Struct, frozen=True):
     overhead: int = 30 * MIB
 
 
+async def nothing() -> None:
+    pass
+
+
 async def at_once(call: Callable[..., Any], *given: Any) -> Any:
     """Instead of a thread, whose work virtual time would not wait for."""
     return call(*given)
@@ -51,6 +55,10 @@ class World:
             guest.born_at = guest._moved_until = now - 100
         self.reads = 0
         self.assembled: list[Parts] = []
+        self.another_daemon()
+
+    def another_daemon(self) -> None:
+        """The next one, with the same configuration."""
         self.daemon = Daemon(lambda: self.config, self.assemble, at_once)
 
     def assemble(self, config: Config, wake: Wake, old: Parts | None) -> Parts:
@@ -108,6 +116,12 @@ class World:
         self.daemon.stop()
         if not self.running.done():
             await self.running
+
+    async def killed(self) -> None:
+        """The daemon is killed outright: it hands back nothing, and its lock is gone with it."""
+        self.running.cancel()
+        self.daemon._leave = nothing  # type: ignore[method-assign]
+        await asyncio.gather(self.running, return_exceptions=True)
 
     async def status(self) -> Status:
         reader, writer = await asyncio.open_unix_connection(self.config.socket)

@@ -8,8 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.daemon.statefile import LONGEST, Saved, StateFile, Stopped, state_path
+from autoballoon.daemon.statefile import LONGEST, Saved, SavedGuest, StateFile, Stopped, state_path
 
+TWO = SavedGuest(
+    key="/run/vms/db.qmp", process="boot/124/456", pid=124, ceiling=1 << 29, learnt=5, learnt_at=9.5
+)
 ONE = Stopped(key="/run/vms/web.qmp", name="web", pid=123, process="boot/123/456")
 
 
@@ -34,8 +37,9 @@ def test_it_lies_where_systemd_says_or_beside_the_socket(folder: str, path: str)
 
 def test_what_was_saved_is_loaded_and_nobody_else_may_read_it(file: StateFile) -> None:
     assert file.load() == Saved()
-    file.save(Saved(stopped=(ONE,)))
-    assert file.load() == Saved(stopped=(ONE,))
+    saved = Saved(stopped=(ONE,), guests=(TWO,), holds=("/run/vms/db.qmp",))
+    file.save(saved)
+    assert file.load() == saved
     assert file.path.stat().st_mode & 0o777 == 0o600
     assert [path.name for path in file.path.parent.iterdir()] == ["state.json"]
 
@@ -50,7 +54,14 @@ def test_with_nothing_to_keep_there_is_no_file(file: StateFile) -> None:
 
 def test_fields_of_a_later_daemon_are_no_harm(file: StateFile) -> None:
     file.save(Saved(stopped=(ONE,)))
-    file.path.write_text(file.path.read_text()[:-1] + ',"holds":["db"]}')
+    file.path.write_text(file.path.read_text()[:-1] + ',"later":["db"]}')
+    assert file.load() == Saved(stopped=(ONE,))
+
+
+def test_a_file_of_before_holds_and_sizes_were_kept_is_read(file: StateFile) -> None:
+    file.path.parent.mkdir()
+    one = '{"key":"/run/vms/web.qmp","name":"web","pid":123,"process":"boot/123/456"}'
+    file.path.write_text('{"v":1,"stopped":[' + one + "]}")
     assert file.load() == Saved(stopped=(ONE,))
 
 
@@ -63,6 +74,7 @@ def test_fields_of_a_later_daemon_are_no_harm(file: StateFile) -> None:
         (b"[]", "cannot be understood"),
         (b'{"stopped":[]}', "cannot be understood"),
         (b'{"v":1,"stopped":[{"key":1}]}', "cannot be understood"),
+        (b'{"v":1,"guests":[{"key":"k","process":"p","pid":1,"ceiling":"all"}]}', "cannot be understood"),
         (b'{"v":2,"stopped":{}}', "is of version 2"),
         (b"[" * 5000, "cannot be understood"),
         (b'{"v":1,"pad":"' + b"x" * LONGEST + b'"}', "cannot be understood"),

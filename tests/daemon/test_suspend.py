@@ -12,7 +12,6 @@ import pytest
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import parse
-from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.release import release
 from autoballoon.daemon.statefile import Saved, StateFile
 from autoballoon.guests.fake import FakeGuest
@@ -34,10 +33,6 @@ class Crowd(World):
         self.file = StateFile(folder / "control.sock.state.json")
         self.another_daemon()
 
-    def another_daemon(self) -> None:
-        """The next one, with the same configuration."""
-        self.daemon = Daemon(lambda: self.config, self.assemble, at_once)
-
     def free_now(self) -> int:
         # What is stopped goes to the host's swap.
         held = sum((guest.actual if guest.running else 0) + 30 * MIB for guest in self.guests.values())
@@ -57,12 +52,6 @@ class Crowd(World):
     def stopped(self) -> list[str]:
         return [name for name, guest in self.guests.items() if not guest.running]
 
-    async def killed(self) -> None:
-        """The daemon is killed outright: it hands back nothing, and its lock is gone with it."""
-        self.running.cancel()
-        self.daemon._leave = nothing  # type: ignore[method-assign]
-        await asyncio.gather(self.running, return_exceptions=True)
-
     async def again(self) -> None:
         """Another daemon starts."""
         self.another_daemon()
@@ -72,10 +61,6 @@ class Crowd(World):
     async def let_run(self) -> list[str]:
         """`run --release`."""
         return await release(self.config.socket, lambda keys: self.hypervisor, self.identity, at_once)
-
-
-async def nothing() -> None:
-    pass
 
 
 def test_one_is_stopped_and_written_down_before_it_is(tmp_path: Path, virtually: Run) -> None:

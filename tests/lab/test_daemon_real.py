@@ -46,10 +46,14 @@ class Daemon:
         self.process: Process
         self._watch: asyncio.Task[None]
 
+    def command(self) -> list[str]:
+        """What is started."""
+        return [sys.executable, "-m", "autoballoon", "run", "--config", str(self.config)]
+
     async def start(self) -> None:
         with self.log.open("ab") as log:
             self.process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "autoballoon", "run", "--config", str(self.config)),
+                *self.command(),
                 stdout=log,
                 stderr=log,
             )

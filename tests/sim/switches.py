@@ -77,5 +77,6 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
         (pace, "SHORT_DEAD_BAND", 0),
         (pace, "NEED_DEAD_BAND", 0),
     ),
+    "first-readings": ((pace, "FIRST_S", 0.0),),
     "pace": ((pace, "paced_shrink", _at_once),),
 }

@@ -34,6 +34,20 @@ SQUEEZED = guest_of(size="200MiB", floor="10%", need="60MiB")
         ('check = "stays-within"\nleast = "300MiB"', FINE, SQUEEZED, "g has 200 MiB at"),
         ('check = "stays-within"\nmost = "500MiB"', SQUEEZED, FINE, "g has 1024 MiB at"),
         ('check = "loses-at-most"\nafter = "5s"\nseconds = "1s"', FINE, GROWS, "g lost "),
+        (
+            'check = "shrinks-at-most"\npart = 0.05\nseconds = "10s"\n[[happens]]\nwhat = "set-by-hand"\nat = "20s"\n'
+            'guest = "g"\nsize = "980MiB"',
+            FINE,
+            guest_of(max="2GiB", size="1200MiB"),
+            "g is to have 980 MiB, and had 1200 MiB",
+        ),
+        (
+            'check = "shrinks-at-most"\npart = 0.5\nseconds = "10s"\nfirst = "30s"\n[[happens]]\nwhat = "set-by-hand"\n'
+            'at = "20s"\nguest = "g"\nsize = "980MiB"',
+            SQUEEZED,
+            FINE,
+            "at 20.0 s g is to have 980 MiB",
+        ),
         ('check = "guarantee-holds"', FINE, guest_of(count=3), "guests may hold 3252 MiB"),
     ],
 )  # fmt: skip
@@ -53,7 +67,7 @@ def test_it_holds_and_fails_where_it_should(must: str, good: str, bad: str | Non
 def test_moves_are_counted_after_a_time(moves: int, fails: bool) -> None:
     table = f'[[must]]\ncheck = "moves-at-most"\nafter = "5s"\nmoves = {moves}\n'
     guests = guest_of(count=3, need='[["10s", "100MiB"], ["15s", "600MiB"]]', size="400MiB")
-    result = simulate("test", "ladder", world(scenario(guests, ram="3GiB", more=table), "ladder"))
+    result = simulate("test", "ladder", world(scenario(guests, ram="2GiB", more=table), "ladder"))
     assert bool(result.unmet) is fails
     assert result.moves > 3
 

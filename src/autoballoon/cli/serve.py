@@ -12,10 +12,11 @@ from pathlib import Path
 import click
 import msgspec
 
-from autoballoon.core.errors import BadInput
+from autoballoon.core.errors import AutoballoonError, BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.config import Bounds, Config, load
+from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
@@ -33,26 +34,33 @@ _LEVELS = ["debug", "info", "warning", "error"]
     "--release", is_flag=True, help="Only resume guests that a daemon which ended had stopped, and exit."
 )
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
-def run(path: Path, dry_run: bool, release: bool, log_level: str) -> None:
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+def run(path: Path, dry_run: bool, release: bool, log_level: str, log_format: Form) -> None:
     """Balance guests until SIGTERM; SIGHUP reads the file again."""
     if release and dry_run:
         raise BadInput("--release resumes guests and --dry-run moves nothing; give one of them")
-    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=log_level.upper())
-    if log_level != "debug":
-        logging.getLogger("qemu").setLevel(logging.CRITICAL)  # what matters of it we say ourselves
 
     def configuration() -> Config:
         config = load(path)
         return msgspec.structs.replace(config, dry_run=True) if dry_run else config
 
-    if release:
-        click.echo("\n".join(asyncio.run(let_run(configuration().socket))))
-        return
-    _go_before_guests()
-    gc.collect()
-    gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
-    gc.set_threshold(*_GC)
-    asyncio.run(_live(Daemon(configuration)))
+    log = log_to_stderr(log_level, log_format)
+    try:
+        if release:
+            click.echo("\n".join(asyncio.run(let_run(configuration().socket))))
+            return
+        _go_before_guests()
+        gc.collect()
+        gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
+        gc.set_threshold(*_GC)
+        asyncio.run(_live(Daemon(configuration)))
+    except AutoballoonError as error:
+        if not log.to_journal:
+            raise
+        logging.getLogger("autoballoon").critical("%s", error)  # with its priority
+        click.get_current_context().exit(error.exit_code)
+    finally:
+        log.close()
 
 
 def _go_before_guests() -> None:

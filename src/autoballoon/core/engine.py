@@ -7,13 +7,14 @@
 immutable: a reload makes a new one and keeps the state.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import Any
 
 import msgspec
 
 from autoballoon.core import guard, pause
 from autoballoon.core.health import observe
+from autoballoon.core.kept import EVERYONE, Kept, KeptGuest, kept_of, out_of_sight, recalled, without_hold
 from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
@@ -53,6 +54,14 @@ class State(msgspec.Struct, frozen=True):
     """The host has had more room than its cushion since then."""
     load: Load = Load()
     """Load control: whom we have stopped, and whose turn it is."""
+    holds: frozenset[str] = frozenset()
+    """Keys of the guests that are not to be shrunk; EVERYONE may be among them."""
+    unseen: Mapping[str, KeptGuest] = {}
+    """What is kept of guests that are not in sight."""
+
+    def is_held(self, key: str) -> bool:
+        """Whether the operator wants this guest never to be shrunk."""
+        return key in self.holds or EVERYONE in self.holds
 
 
 class Engine:
@@ -62,12 +71,54 @@ class Engine:
         self.rules = rules
         self.policy = policy
 
-    def start(self, owed: Mapping[str, int] | None = None) -> State:
-        """The state of an engine that has seen nothing.
+    def start(self, kept: Kept | None = None) -> State:
+        """The state of an engine that has seen nothing; `kept`: what an earlier one left of the guests to come."""
+        kept = kept or Kept()
+        load = Load(owed=kept.suspended)
+        return State({}, self.policy.start(), load=load, holds=kept.holds, unseen=kept.guests)
 
-        `owed`: guests that an earlier one stopped, by key, with their QEMU process; they are to run again.
-        """
-        return State(tracks={}, memory=self.policy.start(), load=Load(owed=owed or {}))
+    @staticmethod
+    def kept(state: State) -> Kept:
+        """What is to outlive this engine: `start` takes it."""
+        guests = dict(state.unseen)
+        for key, track in state.tracks.items():
+            if (kept := kept_of(track)) is not None:
+                guests[key] = kept
+        return Kept(guests, state.holds, Engine.stopped(state))
+
+    @staticmethod
+    def stopped(state: State) -> Mapping[str, int]:
+        """Whom we have stopped, in sight or not, with the QEMU process."""
+        pids = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
+        return pids | dict(state.load.owed)
+
+    @staticmethod
+    def hold(state: State, key: str) -> State:
+        """The state in which this guest (or EVERYONE) is never shrunk."""
+        return msgspec.structs.replace(state, holds=state.holds | {key})
+
+    @staticmethod
+    def unhold(state: State, key: str) -> State:
+        """The state in which this guest (or EVERYONE) is balanced again, and a size that others set is its ceiling
+        no longer."""
+        tracks = {
+            one: msgspec.structs.replace(track, adopted=None, taken_from=None, below=0)
+            if key in (one, EVERYONE)
+            else track
+            for one, track in state.tracks.items()
+        }
+        unseen = {
+            one: msgspec.structs.replace(kept, ceiling=None) if key in (one, EVERYONE) else kept
+            for one, kept in state.unseen.items()
+        }
+        holds = without_hold(state.holds, key, tracks)
+        return msgspec.structs.replace(state, tracks=tracks, unseen=unseen, holds=holds)
+
+    @staticmethod
+    def forget(state: State, keys: Container[str]) -> State:
+        """The state without what is kept of these guests, which are out of sight and no more; holds stay."""
+        unseen = {key: kept for key, kept in state.unseen.items() if key not in keys}
+        return msgspec.structs.replace(state, unseen=unseen)
 
     def take_over(self, state: State) -> State:
         """The state of another engine to go on from: what is known of the guests stays, its policy's memory goes."""
@@ -104,7 +155,10 @@ class Engine:
         if not self.rules.dry_run:
             tracks.update({k: track for k, track in turn.moved.items() if k not in first.decisions})
             tracks.update(first.tracks)
-        after = State(tracks, wishes.memory, account, wishes, wished_at, roomy_since, first.load)
+        unseen = out_of_sight(state.unseen, state.tracks, snapshot.guests)
+        after = State(
+            tracks, wishes.memory, account, wishes, wished_at, roomy_since, first.load, state.holds, unseen
+        )
         return after, decisions
 
     @property
@@ -117,7 +171,10 @@ class Engine:
         """The tracks brought up to date, and who is stopped by us and out of sight."""
         tracks, owed = {}, state.load.owed
         for guest in snapshot.guests:
-            track = observe(state.tracks.get(guest.key), guest, now)
+            before = state.tracks.get(guest.key)
+            track = observe(before, guest, now)
+            if before is None and guest.key in state.unseen:
+                track = recalled(track, state.unseen[guest.key], now)
             if track.pause is not None or owed:
                 track = pause.follow(track, guest, now, owed.get(guest.key))
             tracks[guest.key] = track

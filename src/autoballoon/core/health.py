@@ -57,6 +57,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         fell_at=fell_at,
         rose_at=now if guest.actual > track.actual else track.rose_at,
         up_s=guest.up_s or 0.0,
+        pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
         below=below,

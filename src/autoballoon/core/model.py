@@ -160,6 +160,8 @@ class Reason(Enum):
     """The wish lies within the dead band."""
     PACED = "paced"
     """The host is not short, so it shrinks slowly."""
+    NEW = "new"
+    """The host is not short, and its readings have not come for long enough yet."""
     WAIT_READING = "wait-reading"
     """No shrink without a reading taken after the last move."""
     WAIT_MOVE = "wait-move"

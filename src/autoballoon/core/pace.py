@@ -2,12 +2,14 @@
 
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.track import Track
-from autoballoon.core.units import MIB
+from autoballoon.core.units import MIB, page_ceil
 
 EVERY_S = 10.0
 """While the host is not short a guest shrinks at most once in this time ..."""
 PART = 20
-"""... and then by one part in this many of its maximum: nobody waits for it, and each move costs both sides."""
+"""... and then by one part in this many of its size: nobody waits for it, and each move costs both sides."""
+FIRST_S = 30.0
+"""... and not before its readings have come for so long: what it does is hardly known before."""
 SHORT_DEAD_BAND = 32 * MIB
 """While the host is short, what is not more than this is not worth taking ..."""
 NEED_DEAD_BAND = 8 * MIB
@@ -19,11 +21,19 @@ def dead_band(guest: Guest) -> int:
     return max(8 * MIB, guest.max // 50)
 
 
+def worth(guest: Guest, track: Track, now: float) -> int:
+    """Bytes that nobody waits for and that are yet worth the first of several slow moves, or the next of them."""
+    begun = now - track.paced_at < 2 * EVERY_S
+    return dead_band(guest) if begun else max(SHORT_DEAD_BAND, 2 * dead_band(guest))
+
+
 def paced_shrink(guest: Guest, track: Track, size: int, *, now: float) -> tuple[int, Reason | None]:
     """How far towards `size` (below the target) the guest may go now; a Reason when it may not go at all."""
     gap = track.target - size
     if gap <= dead_band(guest):
         return track.target, Reason.SMALL
+    if now - max(track.met_at, track.ok_since) < FIRST_S:
+        return track.target, Reason.NEW
     if now - track.paced_at < EVERY_S:
         return track.target, Reason.PACED
-    return track.target - min(gap, max(guest.max // PART, 2 * dead_band(guest))), None
+    return max(size, page_ceil(track.target - track.target // PART)), None

@@ -46,7 +46,9 @@ def plan(engine: Engine, snapshot: Snapshot) -> Plan:
 def _unhurried(empty: State, snapshot: Snapshot) -> State:
     """The empty state, the waits that begin at first contact behind it."""
     tracks = {
-        guest.key: msgspec.structs.replace(observe(None, guest, NOW), asked_since=LONG_AGO)
+        guest.key: msgspec.structs.replace(
+            observe(None, guest, NOW), asked_since=LONG_AGO, met_at=LONG_AGO, ok_since=LONG_AGO
+        )
         for guest in snapshot.guests
     }
     load = msgspec.structs.replace(empty.load, over_since=LONG_AGO)

@@ -94,7 +94,7 @@ def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
     for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
         is_idle = case.is_idle
         wanted = idle if is_idle else missing
-        if wanted <= 0 and case.gap > max(STEP_MIN, 2 * pace.dead_band(case.guest)):
+        if wanted <= 0 and case.gap > pace.worth(case.guest, case.track, now):
             yield _slowly(case, now)
             continue
         taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))

@@ -127,6 +127,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """When it was last shrunk although the host was not short."""
     pause: Pause | None = None
     """Set while it is stopped by us; None while it runs, and when somebody else stopped it."""
+    pid: int | None = None
+    """The verified QEMU process, as last seen."""
     spared_until: float = -1e9
     """Not to be stopped by us before then: somebody let it run, or it could not be stopped."""
 

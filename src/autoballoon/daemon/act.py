@@ -13,6 +13,8 @@ log = logging.getLogger(__name__)
 ACT_PATIENCE_S = 0.2
 """A tick waits this long for the guests to take their orders (a QMP round trip takes about 1 ms); whoever has
 not by then is still being asked while the loop goes on."""
+REFUSED_EVERY_S = 10.0
+"""A guest that takes no orders is told of so often."""
 
 
 class Hands:
@@ -22,6 +24,8 @@ class Hands:
         self._waiting: dict[str, Decision] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._became: list[tuple[Suspend | Resume, bool | None]] = []
+        self._refused_at: dict[str, float] = {}
+        """When it was last told of a guest that it does not take orders."""
 
     async def carry_out(self, decisions: Iterable[Decision], senses: Senses, patience_s: float) -> None:
         """Send what moves a guest, all at once; returns when every guest took it, or when patience ends."""
@@ -47,9 +51,16 @@ class Hands:
                 if isinstance(decision, Suspend | Resume):
                     self._became.append((decision, done))
                 if not done:
-                    log.warning("%s could not be asked to %s", decision.guest, _order(decision))
+                    self._tell_refused(decision)
         finally:
             del self._busy[key]
+
+    def _tell_refused(self, decision: Decision) -> None:
+        now = asyncio.get_running_loop().time()
+        self._refused_at = {key: at for key, at in self._refused_at.items() if now - at < REFUSED_EVERY_S}
+        if decision.key not in self._refused_at:
+            self._refused_at[decision.key] = now
+            log.warning("%s could not be asked to %s", decision.guest, _order(decision))
 
     async def close(self) -> None:
         """Give up what is still under way."""

@@ -16,18 +16,21 @@ from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
 from autoballoon.daemon.checked import CheckedSteps
+from autoballoon.daemon.chronicle import Chronicle
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.control import Board, ControlServer
 from autoballoon.daemon.holes import Holes
+from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.punctual import Punctuality
 from autoballoon.daemon.statefile import StateFile, state_path
-from autoballoon.daemon.stops import Apart, Stops
+from autoballoon.daemon.stops import Stops
+from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.views.sentences import sentence
 from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, encode, tell
+from autoballoon.views.summary import summary
 
 log = logging.getLogger("autoballoon")
 
@@ -37,10 +40,13 @@ LEAST_GAP_S = 0.2
 """Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
-FAREWELL_S, RESUME_S, CLOSE_S = 3.0, 1.0, 1.5
-"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then hypervisors closed; 5 s in all
-with room for the rest."""
-
+FAREWELL_S, RESUME_S, KEEP_S, CLOSE_S = 3.0, 1.0, 0.4, 1.2
+"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then the state file written, then
+hypervisors closed; 5 s in all with room for the rest."""
+DRY_RUN_SAYS = (
+    "nothing is moved; balloon statistics, without which nothing is seen, are switched on while this runs and off "
+    "again at its end in guests where they were off"
+)
 
 Assemble = Callable[[Config, Wake, Parts | None], Parts]
 
@@ -58,7 +64,11 @@ class Daemon:
         self._board = Board()
         self._hands = Hands()
         state = state_path(self._parts.config.socket, os.environ)
-        self._stops = Stops(StateFile(state), apart)
+        self._keeper = Keeper(StateFile(state), apart)
+        self._stops = Stops(self._keeper)
+        self._manager = Manager(os.environ)
+        self._watchdog = Watchdog(self._manager)
+        self._chronicle = Chronicle()
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._watches = Watches(self.wake, lambda: (self._parts, self._state))
         self._steps = CheckedSteps()
@@ -72,7 +82,6 @@ class Daemon:
         self._started = 0.0
         self._ticks = 0
         self._failures = 0
-        self._complaints: frozenset[Trouble] = frozenset()
 
     def wake(self, why: str, *, freed: bool = False) -> None:
         """Have a tick as soon as the least gap allows; `why` is told in the status. Wake in guests/hypervisor.py."""
@@ -99,17 +108,21 @@ class Daemon:
         self._started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
-            owed = await self._stops.load(self._parts.processes.identity)
-            self._state = self._parts.engine.start(owed)
+            kept = await self._keeper.load(self._parts.processes.identity)
+            self._state = self._parts.engine.start(kept)
             await self._until_stopped(self._parts.start(self.wake))
             log.info(self._introduction())
             self._watches.start()
+            self._watchdog.start()
             await self._tick_until_stopped()
         finally:
+            self._manager.stopping()
             self._watches.close()
             await self._leave()
             await server.close()
             control.close()
+            self._watchdog.close()
+            self._manager.close()
 
     async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
         """Do `work`, but give it up when we are told to stop."""
@@ -125,7 +138,7 @@ class Daemon:
 
     def _introduction(self) -> str:
         config, host = self._parts.config, self._parts.host.read()
-        dry = "DRY RUN: nothing will be moved; " if config.dry_run else ""
+        dry = f"DRY RUN: {DRY_RUN_SAYS}; " if config.dry_run else ""
         return (
             f"{dry}autoballoon {__version__}: {size_text(host.capacity)} for guests at "
             f"{', '.join(config.qmp) or 'no socket at all'}; policy {config.policy}, reserve {config.reserve}"
@@ -150,6 +163,9 @@ class Daemon:
             self._watches.next_tick = due
             await self._tick(why, late_s)
             self._quiet_until = begun + LEAST_GAP_S
+            self._watchdog.ticked(self._parts.config.interval_s)
+            if self._ticks == 1:
+                self._manager.ready()  # from now on `status` has an answer
 
     async def _wait(self, due: float) -> str:
         """Until the next regular tick is due, or something happens; says which."""
@@ -195,24 +211,27 @@ class Daemon:
         decisions: Sequence[Decision] = decided
         if not self._parts.config.dry_run:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
+        self._state = self._keeper.look(engine, self._state, identity, now)
+        self._chronicle.healths(snapshot.guests, self._state.tracks, now)
         await self._act(decisions, ACT_PATIENCE_S)
         if not self._parts.config.dry_run:
-            self._holes.look(snapshot.guests)
+            self._holes.look(guest for guest in snapshot.guests if guest.managed)
         return decisions
 
     async def _act(self, decisions: Sequence[Decision], patience_s: float) -> None:
         moves = [decision for decision in decisions if not isinstance(decision, Stay)]
         if not moves:
             return
-        dry = "DRY RUN: " if self._parts.config.dry_run else ""
-        log.info("%s%s", dry, "; ".join(sentence(decision) for decision in moves))
-        if not self._parts.config.dry_run:
+        dry_run = self._parts.config.dry_run
+        self._chronicle.moves(moves, asyncio.get_running_loop().time(), dry_run=dry_run)
+        if not dry_run:
             await self._hands.carry_out(moves, self._parts.senses, patience_s)
 
     def _publish(self, snapshot: Snapshot, decisions: Sequence[Decision], tick: Tick) -> None:
         found = [*self._parts.problems, *self._parts.senses.problems()]
         problems = tuple(Trouble(one.where, one.says) for one in found)
-        self._complain(problems)
+        now = asyncio.get_running_loop().time()
+        self._chronicle.troubles(problems, now)
         problems += tuple(Trouble(one.where, one.says) for one in self._steps.problems())
         account = self._state.account
         assert account is not None  # a step always leaves its books
@@ -222,7 +241,7 @@ class Daemon:
             policy=self._parts.config.policy,
             dry_run=self._parts.config.dry_run,
             interval_s=self._parts.config.interval_s,
-            up_s=round(asyncio.get_running_loop().time() - self._started, 3),
+            up_s=round(now - self._started, 3),
             tick=tick,
             account=books(account),
             problems=problems,
@@ -230,13 +249,7 @@ class Daemon:
             lateness=self._punctuality.lately(),
         )
         self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
-
-    def _complain(self, problems: Sequence[Trouble]) -> None:
-        """Say each problem once, when it begins."""
-        for trouble in problems:
-            if trouble not in self._complaints:
-                log.warning("%s: %s", trouble.where, trouble.says)
-        self._complaints = frozenset(problems)
+        self._manager.status(summary(Status(daemon, snapshot, ())), now)
 
     async def _split_holed(self, pid: int) -> int | None:
         return await self._parts.processes.split_holed(pid)
@@ -244,6 +257,13 @@ class Daemon:
     async def _reload(self) -> None:
         """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""
         self._reload_asked = False
+        self._manager.reloading()
+        try:
+            await self._take_configuration()
+        finally:
+            self._manager.ready()
+
+    async def _take_configuration(self) -> None:
         try:
             config = self._load()
             if config.socket != self._parts.config.socket:
@@ -290,6 +310,11 @@ class Daemon:
                 await self._holes.close()
         except Exception as error:
             log.error("not all guests were resumed, or got memory back: %s", _in_a_sentence(error))
+        try:
+            async with asyncio.timeout(KEEP_S):
+                await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
+        except Exception as error:
+            log.error("what was learnt is not kept: %s", _in_a_sentence(error))
         if self._stops.entries:
             names = ", ".join(one.name for one in self._stops.entries)
             log.error("still stopped: %s; run with --release, or start the daemon again", names)

@@ -1,33 +1,19 @@
-"""What a configuration is made into: the senses, the engine, the pressure trigger."""
+"""What a configuration is made into: the senses, the engine, the alarms."""
 
 import glob
 from collections.abc import Sequence
-from typing import Protocol
 
 from autoballoon.core.engine import Engine, Rules
-from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.core.errors import BadInput
+from autoballoon.daemon.alarms import Alarms, alarms_of
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.sense import HostSense, ProcessSense, Senses
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import other_managers_socket, qemu_behind
 from autoballoon.host.memory import HostReader
-from autoballoon.host.pressure import PressureTrigger
 from autoballoon.host.process import ProcessReader
 from autoballoon.policies import policy_named
-
-STALL_S, WINDOW_S = 0.15, 2.0
-"""Tasks of the host waited so long for memory within the window: swapping has begun. The last alarm, not the first.
-Two seconds is the shortest window that the kernel allows without CAP_SYS_RESOURCE; the alarm comes when the stall is
-reached, not when the window ends."""
-
-
-class Trigger(Protocol):
-    """Something that calls for early ticks; kept by host.pressure.PressureTrigger."""
-
-    def start(self) -> None: ...
-
-    def close(self) -> None: ...
 
 
 class Parts:
@@ -40,7 +26,7 @@ class Parts:
         host: HostSense,
         processes: ProcessSense,
         hypervisors: Sequence[Hypervisor],
-        trigger: Trigger | None = None,
+        alarms: Alarms | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
@@ -49,24 +35,18 @@ class Parts:
         self.hypervisors = tuple(hypervisors)
         self.senses = Senses(host, processes, hypervisors, config.bounds)
         self.problems: list[Problem] = []
-        self._trigger = trigger
+        self._alarms = alarms or Alarms()
 
     async def start(self, wake: Wake, running: Sequence[Hypervisor] = ()) -> None:
         """Begin to look, except through hypervisors that are `running` already."""
-        if self._trigger is not None:
-            try:
-                self._trigger.start()
-            except CouldNot as error:
-                self._trigger = None
-                self.problems.append(Problem("host", f"no early ticks on memory pressure: {error}"))
+        self.problems += self._alarms.start()
         for hypervisor in self.hypervisors:
             if hypervisor not in running:
                 await hypervisor.start(wake)
 
     async def close(self, keep: Sequence[Hypervisor] = ()) -> None:
         """Let everything go, except hypervisors that go on in other parts."""
-        if self._trigger is not None:
-            self._trigger.close()
+        self._alarms.close()
         self.host.close()
         for hypervisor in self.hypervisors:
             if hypervisor not in keep:
@@ -89,17 +69,14 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     )
     refuse_others_sockets(config.qmp)
     host = HostReader(config.capacity)
-    pressure = host.pressure_path()
-    trigger = None
-    if pressure is not None:
-        trigger = PressureTrigger(pressure, STALL_S, WINDOW_S, lambda: wake("memory pressure in the host"))
+    alarms = alarms_of(host, wake)
     processes = ProcessReader() if old is None else old.processes
     if old is not None and old.config.qmp == config.qmp:
-        return Parts(config, engine, host, processes, old.hypervisors, trigger)
+        return Parts(config, engine, host, processes, old.hypervisors, alarms)
     hypervisor = QmpHypervisor(
         config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket
     )
-    return Parts(config, engine, host, processes, (hypervisor,), trigger)
+    return Parts(config, engine, host, processes, (hypervisor,), alarms)
 
 
 def refuse_others_sockets(globs: Sequence[str]) -> None:

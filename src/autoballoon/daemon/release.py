@@ -7,9 +7,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.keeper import Apart, Identity, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.statefile import StateFile, Stopped, state_path
-from autoballoon.daemon.stops import Apart, Identity, Stops
+from autoballoon.daemon.stops import Stops
 from autoballoon.guests.hypervisor import Hypervisor
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import qemu_behind
@@ -36,8 +37,9 @@ async def release(
     """
     control = ControlSocket(Path(socket))
     try:
-        stops = Stops(StateFile(state_path(socket, os.environ)), apart)
-        await stops.load(identity or ProcessReader().identity)
+        keeper = Keeper(StateFile(state_path(socket, os.environ)), apart)
+        await keeper.load(identity or ProcessReader().identity)
+        stops = Stops(keeper)
         if not stops.entries:
             return ["no guest is stopped by autoballoon"]
         hypervisor = (connect or _connect)(one.key for one in stops.entries)

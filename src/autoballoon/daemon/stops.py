@@ -4,48 +4,28 @@ What is in the file can be resumed by whoever comes after this daemon. So a gues
 stop, and crossed out only when it has been seen to run, or is no more.
 """
 
-import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Container, Iterable, Sequence
-from typing import Any
-
-import msgspec
+from collections.abc import Container, Iterable, Sequence
 
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import AnyDecision, Guest, Reason, Stay, Suspend
-from autoballoon.daemon.statefile import Saved, StateFile, Stopped
+from autoballoon.daemon.keeper import Identity, Keeper
+from autoballoon.daemon.statefile import Stopped
 
 log = logging.getLogger(__name__)
-
-Identity = Callable[[int], str | None]
-"""(pid) -> which process that is, or None when it is gone."""
-Apart = Callable[..., Awaitable[Any]]
-"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: asyncio.to_thread."""
 
 
 class Stops:
     """The guests in the state file."""
 
-    def __init__(self, file: StateFile, apart: Apart = asyncio.to_thread) -> None:
-        self._file = file
-        self._apart = apart
-        self._saved = Saved()
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
 
     @property
     def entries(self) -> tuple[Stopped, ...]:
         """Who is in the file."""
-        return self._saved.stopped
-
-    async def load(self, identity: Identity) -> dict[str, int]:
-        """Whom an earlier daemon left stopped, by key, with the pid; those whose process is gone are crossed out."""
-        self._saved = await self._apart(self._file.load)
-        there = [one for one in self._saved.stopped if identity(one.pid) == one.process]
-        try:
-            await self._save(there)
-        except CouldNot as error:
-            log.warning("%s", error)
-        return {one.key: one.pid for one in there}
+        return self._keeper.saved.stopped
 
     async def keep(
         self, engine: Engine, state: State, decisions: Sequence[AnyDecision], identity: Identity, now: float
@@ -54,9 +34,8 @@ class Stops:
 
         When that fails nobody is stopped: the state and the decisions are those to go on with.
         """
-        pids = {key: track.pause.pid for key, track in state.tracks.items() if track.pause is not None}
-        pids |= state.load.owed
-        known = {(one.key, one.pid): one for one in self._saved.stopped}
+        pids = engine.stopped(state)
+        known = {(one.key, one.pid): one for one in self.entries}
         if known.keys() == pids.items() and not state.load.owed:  # who is out of sight may have ended
             return state, decisions
         names = {decision.key: decision.guest for decision in decisions}
@@ -67,7 +46,7 @@ class Stops:
             if process is not None and (entry is None or entry.process == process):
                 stopped.append(entry or Stopped(key, names.get(key, key), pid, process))
         try:
-            await self._save(stopped)
+            await self._keeper.put(stopped=tuple(stopped))
         except CouldNot as error:
             orders = [(one, False) for one in decisions if isinstance(one, Suspend)]
             log.log(logging.ERROR if orders else logging.DEBUG, "no guest is stopped: %s", error)
@@ -81,13 +60,7 @@ class Stops:
 
     async def forget(self, keys: Container[str]) -> None:
         """Cross out these guests. CouldNot when that fails."""
-        await self._save([one for one in self._saved.stopped if one.key not in keys])
-
-    async def _save(self, stopped: Sequence[Stopped]) -> None:
-        if tuple(stopped) != self._saved.stopped:
-            saved = msgspec.structs.replace(self._saved, stopped=tuple(stopped))
-            await self._apart(self._file.save, saved)
-            self._saved = saved
+        await self._keeper.put(stopped=tuple(one for one in self.entries if one.key not in keys))
 
 
 def _left_alone(order: Suspend, state: State) -> Stay:

@@ -97,6 +97,10 @@ class Group:
             self._levels = self._open()
             return self._measure(machine_total)
 
+    def limited(self, machine_total: int) -> list[Path]:
+        """The levels that have a limit of their own: only there the kernel says when it is reached."""
+        return [level.path for level in self._levels if level.limit(machine_total) is not None]
+
     def room_now(self) -> int:
         """The room left at the level that was the tightest when last read, by one read of one file."""
         limit, level = self._tightest
@@ -128,6 +132,17 @@ class Group:
         room, limit, level = min(rooms, key=lambda each: each[0])
         self._tightest = (limit, level)
         return min(limit for _, limit, _ in rooms), room
+
+
+def v1_root(root: Path) -> Path | None:
+    """Where the memory controller of cgroup v1 is mounted; None where it is not."""
+    for line in (
+        (read_if_there(root / "proc/self/mounts") or b"").decode(errors="surrogateescape").splitlines()
+    ):
+        words = line.split()
+        if len(words) > 3 and words[2] == "cgroup" and "memory" in words[3].split(","):
+            return root / words[1].lstrip("/")
+    return None
 
 
 def pressure_file(group: Group, root: Path) -> Path | None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.model import Host
-from autoballoon.host.cgroup import Group, pressure_file
+from autoballoon.host.cgroup import Group, pressure_file, v1_root
 from autoballoon.host.files import read_if_there
 from autoballoon.host.machine import Machine, pressure_seconds
 
@@ -92,6 +92,16 @@ class HostReader:
                 return own
         machines = self._root / "proc/pressure/memory"
         return machines if read_if_there(machines) else None
+
+    def limited_groups(self) -> tuple[list[Path], int]:
+        """The groups whose limits make this host's capacity, and their version of cgroups.
+
+        Without such: in v1 the hierarchy's mount point, which tells of the whole machine's pressure; in v2 none.
+        """
+        if self._group is not None:
+            return self._group.limited(self._machine.total), self._group.version
+        whole = v1_root(self._root)
+        return ([whole], 1) if whole is not None else ([], 2)
 
     def close(self) -> None:
         """Let every kept file go."""

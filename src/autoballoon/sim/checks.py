@@ -9,12 +9,14 @@ from autoballoon.sim.checks_guest import (
     NoGuestOom,
     ReachesSizeBy,
     SatisfiedWithin,
+    ShrinksAtMost,
     StaysWithin,
 )  # fmt: skip
 from autoballoon.sim.checks_host import GuaranteeHolds, HostSwapAtMost, NoHostOom, ReserveBackWithin
 
 Must = (
     SatisfiedWithin | ReachesSizeBy | ReserveBackWithin | NoGuestOom | NoHostOom | HostSwapAtMost
-    | NoGuestBelowFairShare | KeepsFloor | MovesAtMost | StaysWithin | LosesAtMost | GuaranteeHolds | AllRunAtEnd
+    | NoGuestBelowFairShare | KeepsFloor | MovesAtMost | StaysWithin | ShrinksAtMost
+    | LosesAtMost | GuaranteeHolds | AllRunAtEnd
 )  # fmt: skip
 """The closed set of checks."""

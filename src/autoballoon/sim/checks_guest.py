@@ -1,5 +1,6 @@
 """Checks of guests."""
 
+from collections import deque
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -213,6 +214,40 @@ class _Within(Watcher):
         for guest in self.must.concerned(world):
             if not self.must.least - SLACK <= guest.actual <= self.must.most + SLACK:
                 self.fails(f"{guest.name} has {size_text(int(guest.actual))} at {world.now:.1f} s")
+
+
+class ShrinksAtMost(OfGuests, frozen=True, kw_only=True, tag="shrinks-at-most"):
+    """From `after` on no guest is asked to become smaller by more than `part` of its size within `seconds`; nor at all
+    before `first`."""
+
+    part: float
+    seconds: Seconds
+    first: Seconds = Seconds(0)
+
+    def watcher(self) -> Watcher:
+        return _Shrinks(self)
+
+
+class _Shrinks(Watcher):
+    def __init__(self, must: ShrinksAtMost) -> None:
+        super().__init__()
+        self.must = must
+        self.seen: dict[str, deque[tuple[float, int]]] = {}
+
+    def see(self, world: "World") -> None:
+        for guest in self.must.concerned(world):
+            # A move of the very first tick is seen by the size that the guest still has.
+            seen = self.seen.setdefault(guest.name, deque([(world.now, int(guest.actual))]))
+            seen.append((world.now, guest.target))
+            while seen[0][0] <= world.now - self.must.seconds:
+                seen.popleft()
+            most = max(size for _, size in seen)
+            allowed = most * self.must.part if world.now >= self.must.first else 0
+            if world.now >= self.must.after and most - guest.target > allowed:
+                self.fails(
+                    f"at {world.now:.1f} s {guest.name} is to have {size_text(guest.target)}, and had "
+                    f"{size_text(most)} less than {self.must.seconds:.0f} s before"
+                )
 
 
 class LosesAtMost(OfGuests, frozen=True, kw_only=True, tag="loses-at-most"):

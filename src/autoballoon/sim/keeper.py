@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.invariants import hold_back, violations
+from autoballoon.core.kept import Kept
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.policy import Policy
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
@@ -97,7 +98,7 @@ class Daemon(Keeper):
 
     def start(self, now: float) -> None:
         """It begins anew."""
-        self.state, self.awake, self._due = self.engine.start(self._owed), True, now
+        self.state, self.awake, self._due = self.engine.start(Kept(suspended=self._owed)), True, now
         self._ask_at, self._free_at = now + ASK_EVERY_S, now + LOOK_EVERY_S
         self._free = FreeWatch()
 

@@ -29,6 +29,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.SETTLED: "it has what it should have",
     Reason.SMALL: "the change would be too small to be worth a move",
     Reason.PACED: "the host is not short, so it shrinks slowly",
+    Reason.NEW: "the host is not short, and it has been watched for less than half a minute",
     Reason.WAIT_READING: "it waits for a reading taken after its last move",
     Reason.WAIT_MOVE: "its last shrink is still under way",
     Reason.WAIT_ROOM: "it waits for memory that others have not given back yet",

@@ -158,11 +158,12 @@ def host_line(account: Books) -> str:
     return (
         f"host: {size_text(account.capacity)}, {size_text(account.available)} available, "
         f"reserve {size_text(account.reserve)}, other {size_text(account.other)}; guests are promised "
-        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}; {_guarantee(account)}"
+        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}; {guarantee(account)}"
     )
 
 
-def _guarantee(account: Books) -> str:
+def guarantee(account: Books) -> str:
+    """Whether guests that keep to their targets cannot make this host swap, and who keeps it from being so."""
     if account.guarantee:
         return "guarantee: yes"
     return "guarantee: not yet" + (f" ({', '.join(account.unsure)})" if account.unsure else "")

@@ -1,0 +1,74 @@
+"""What outlives a daemon: what is known of guests and cannot be seen of them again.
+
+`Kept` is what the state file holds (daemon/statefile.py), what `Engine.start` takes and `Engine.kept` gives back.
+"""
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.track import Track
+
+EVERYONE = "*"
+"""In place of a key: every guest there is and every one to come. No key is like it: keys are paths and URIs."""
+
+
+class KeptGuest(msgspec.Struct, frozen=True, gc=False):
+    """What is kept of one guest for as long as its QEMU process lives."""
+
+    pid: int
+    ceiling: int | None = None
+    """I6: a size that somebody else set, bytes."""
+    learnt: int = 0
+    """The size at which it fought: took memory back, could not give what was asked, or waited for memory; bytes."""
+    learnt_at: float = 0.0
+    """When it was learnt, monotonic seconds: they go on counting while no daemon runs, until the host boots."""
+
+
+class Kept(msgspec.Struct, frozen=True):
+    """All that is kept. By the guests' keys."""
+
+    guests: Mapping[str, KeptGuest] = {}
+    holds: frozenset[str] = frozenset()
+    """Guests that are never shrunk until `unhold`, running or not; EVERYONE may be among them."""
+    suspended: Mapping[str, int] = {}
+    """Guests that we stopped, and their QEMU process: they are to run again."""
+
+
+def kept_of(track: Track) -> KeptGuest | None:
+    """What is worth keeping of this guest, if anything is; nothing of one whose process nobody could tell again."""
+    if track.pid is None or (track.adopted is None and not track.learnt):
+        return None
+    return KeptGuest(track.pid, track.adopted, track.learnt, track.learnt_at)
+
+
+def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
+    """The track of a guest that has just been met, with what was kept of it; another process is another guest."""
+    if track.pid != kept.pid:
+        return track
+    learnt_at = min(kept.learnt_at, now)
+    return msgspec.structs.replace(track, adopted=kept.ceiling, learnt=kept.learnt, learnt_at=learnt_at)
+
+
+def out_of_sight(
+    unseen: Mapping[str, KeptGuest], before: Mapping[str, Track], guests: Iterable[Guest]
+) -> Mapping[str, KeptGuest]:
+    """What is kept of guests that are not seen now: of those before, and of those that have just vanished."""
+    seen = {guest.key for guest in guests}
+    if not unseen and before.keys() <= seen:
+        return unseen
+    left = {key: kept for key, kept in unseen.items() if key not in seen}
+    for key, track in before.items():
+        if key not in seen and (kept := kept_of(track)) is not None:
+            left[key] = kept
+    return left
+
+
+def without_hold(holds: frozenset[str], key: str, known: Iterable[str]) -> frozenset[str]:
+    """The holds when `key` is let go; where everyone was held, the others that are `known` stay so."""
+    if key == EVERYONE:
+        return frozenset()
+    if EVERYONE in holds:
+        holds = holds.union(known) - {EVERYONE}
+    return holds - {key}
