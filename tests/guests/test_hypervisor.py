@@ -1,4 +1,5 @@
-"""The contract, kept by the fake and by the QMP adapter against a fake server."""
+"""The contract, kept by the fake, by the QMP adapter against a fake server, and by the libvirt adapter against a fake
+module."""
 
 import asyncio
 import time
@@ -9,9 +10,11 @@ import pytest
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
-from autoballoon.guests.hypervisor import sleep_on
+from autoballoon.guests.hypervisor import Hypervisor, sleep_on
+from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
 from tests.guests.contract import HypervisorContract, Rig
+from tests.guests.fake_libvirt import FakeLibvirt
 from tests.guests.fake_qmp import FakeQemu
 
 SPEED = 20
@@ -58,22 +61,13 @@ class FakeRig:
         self.hypervisor.guests.clear()
 
 
-class QmpRig:
-    """QmpHypervisor against a fake server whose guest lives SPEED times as fast."""
+class QuickRig:
+    """An adapter against something fake whose guest lives SPEED times as fast."""
 
     settles_s = 0.3
     old_s = 0.2
-
-    def __init__(self, folder: Path) -> None:
-        self.qemu = FakeQemu(folder / "one.qmp", FakeGuest("one", born_at=self.now()), self.now)
-        self.hypervisor = QmpHypervisor(
-            [str(folder / "*.qmp")],
-            verify=lambda path, pid: pid,
-            age_s=lambda pid: 10.0,
-            rescan_s=0.02,
-            interval_s=0.02,
-            ask_s=0.3,
-        )
+    guest: FakeGuest
+    hypervisor: Hypervisor
 
     @staticmethod
     def now() -> float:
@@ -85,8 +79,8 @@ class QmpRig:
             if guests and seen(guests[0]):
                 return guests[0]
             await asyncio.sleep(0.005)
-            if self.qemu.guest.driver is False and self.now() - self.qemu.guest.born_at > 2:
-                self.qemu.guest.driver = True
+            if self.guest.driver is False and self.now() - self.guest.born_at > 2:
+                self.guest.driver = True
         pytest.fail(f"the guest never came to look like that: {await self.hypervisor.read()}")
 
     async def until_gone(self) -> None:
@@ -99,6 +93,23 @@ class QmpRig:
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def silence(self) -> None:
+        self.guest.silent = True
+
+
+class QmpRig(QuickRig):
+    def __init__(self, folder: Path) -> None:
+        self.guest = FakeGuest("one", born_at=self.now())
+        self.qemu = FakeQemu(folder / "one.qmp", self.guest, self.now)
+        self.hypervisor = QmpHypervisor(
+            [str(folder / "*.qmp")],
+            verify=lambda path, pid: pid,
+            age_s=lambda pid: 10.0,
+            rescan_s=0.02,
+            interval_s=0.02,
+            ask_s=0.3,
+        )
+
     async def slow_down(self) -> None:
         since, real = self.now(), time.monotonic()
         self.qemu.clock = lambda: since + time.monotonic() - real
@@ -106,11 +117,33 @@ class QmpRig:
     async def reset(self) -> None:
         self.qemu.reset()
 
-    async def silence(self) -> None:
-        self.qemu.guest.silent = True
-
     async def vanish(self) -> None:
         await self.qemu.quit()
+
+
+class LibvirtRig(QuickRig):
+    def __init__(self) -> None:
+        self.guest = FakeGuest("one", born_at=self.now())
+        self.api = FakeLibvirt(self.now)
+        self.domain = self.api.add(self.guest)
+        self.hypervisor = LibvirtHypervisor(
+            ["qemu:///system"],
+            verify=lambda name, uuid, folders: 4711,
+            age_s=lambda pid: 10.0,
+            api=self.api,
+            fresh_s=0.02,
+            ask_s=0.3,
+        )
+
+    async def slow_down(self) -> None:
+        since, real = self.now(), time.monotonic()
+        self.api.clock = lambda: since + time.monotonic() - real
+
+    async def reset(self) -> None:
+        self.api.reset(self.domain)
+
+    async def vanish(self) -> None:
+        self.api.end(self.domain)
 
 
 class TestFakeHypervisor(HypervisorContract):
@@ -130,3 +163,14 @@ class TestQmpHypervisor(HypervisorContract):
             await rig.hypervisor.start(sleep_on)
             yield rig
             await rig.hypervisor.close()
+
+
+class TestLibvirtHypervisor(HypervisorContract):
+    @pytest.fixture
+    async def rig(self) -> AsyncIterator[Rig]:
+        rig = LibvirtRig()
+        await rig.hypervisor.start(sleep_on)
+        yield rig
+        await rig.hypervisor.close()
+        assert rig.api.connections == []
+        assert rig.domain.number < 0 or rig.domain.period_s == 0, "what was switched on is switched off"

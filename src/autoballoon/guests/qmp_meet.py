@@ -7,12 +7,12 @@ from typing import Annotated
 
 import msgspec
 
+from autoballoon.guests.naming import printable
 from autoballoon.guests.qmp_client import Command
 from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
 from autoballoon.guests.qmp_guest import Known
 from autoballoon.guests.qmp_wire import Unusable, Wire, as_dict
 
-NAME_LENGTH = 64
 SIZE = Command("query-memory-size-summary")
 """How much memory a guest has."""
 
@@ -51,7 +51,7 @@ async def meet(
     if known is None or pid is None or known.pid != pid:
         age_s = None if pid is None else terms.age_s(pid)
         known = Known(
-            name=_printable(name, stem),
+            name=_name(name, stem),
             pid=pid,
             max=size,
             actual=size,
@@ -94,7 +94,6 @@ class _MemoryDevice(msgspec.Struct):
     data: _MemorySize
 
 
-def _printable(answer: object, stem: str) -> str:
+def _name(answer: object, stem: str) -> str:
     name = answer.get("name") if isinstance(answer, dict) else None
-    name = name if isinstance(name, str) and name else stem
-    return "".join(c if c.isprintable() else "?" for c in name)[:NAME_LENGTH]
+    return printable(name if isinstance(name, str) and name else stem)

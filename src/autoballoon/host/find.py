@@ -51,7 +51,7 @@ def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) 
 def _serves(proc: Path, pid: int, socket_path: str) -> bool:
     """Whether the process is a QEMU that has `socket_path` open and listens on it."""
     process = proc / str(pid)
-    if not _is_qemu(process):
+    if not is_qemu(process):
         return False
     held = set(_sockets(process))
     return any(
@@ -59,8 +59,8 @@ def _serves(proc: Path, pid: int, socket_path: str) -> bool:
     )
 
 
-def _is_qemu(process: Path) -> bool:
-    """Whether its program or its name says so; as root both can be read of every process."""
+def is_qemu(process: Path) -> bool:
+    """Whether the program or the name of the process in /proc/PID says so; as root both can be read of every one."""
     try:
         program = (process / "exe").readlink().name
     except OSError:

@@ -1,0 +1,161 @@
+"""Orders to single domains and questions to them: each in a thread, so that none delays another."""
+
+import asyncio
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any, TypeVar
+
+from autoballoon.guests import libvirt_orders as orders
+from autoballoon.guests.hypervisor import Wake
+from autoballoon.guests.libvirt_crew import Crew, Full, Late
+from autoballoon.guests.libvirt_domain import Domain
+from autoballoon.guests.libvirt_lanes import Lanes, Lost, Refused
+from autoballoon.guests.libvirt_meet import Terms
+
+T = TypeVar("T")
+
+ORDERS = "orders"
+FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
+"""How long, and how often, a shrinking balloon is looked at: others may wait for what it gives up, and libvirt's event
+comes once a second."""
+_MOST_FOLLOWED = 4
+"""Guests looked at in this way at once; one look costs about 2 ms of a processor."""
+_LEAVE_S = 0.7
+_LEAVE_AT_ONCE = 16
+
+
+class Asker:
+    """Asks domains through `lanes`, which are None while there is no connection. Nothing here raises."""
+
+    def __init__(self, api: Any, terms: Terms, wake: Wake, crew: Crew) -> None:
+        self.lanes: Lanes | None = None
+        self._api = api
+        self._terms = terms
+        self._wake = wake
+        self._crew = crew
+        self._followed: set[str] = set()
+        self._asked: set[str] = set()
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    @property
+    def late_s(self) -> float:
+        """For how long libvirt may give no statistics of a domain before it counts as held: less while a call is out.
+
+        One reading without says nothing: a question of ours may have had the domain just then.
+        """
+        return self._terms.patience_s / 4 if self._crew.left else self._terms.patience_s
+
+    async def set_target(self, domain: Domain, size: int) -> bool:
+        """Have the guest become `size` bytes large; False when libvirt did not take it."""
+        size = min(size, domain.known.max)
+        if size <= 0 or not domain.known.has_balloon:
+            return False
+        domain.known.moved_at = self._terms.clock()
+        if not await self._order(domain, lambda handle: orders.set_size(self._api, handle, size)):
+            return False
+        domain.set_size = size
+        if size < domain.known.actual and len(self._followed) < _MOST_FOLLOWED:
+            self._apart(self._follow(domain))
+        return True
+
+    async def suspend(self, domain: Domain) -> bool | None:
+        """See Hypervisor.suspend."""
+        return await self._order(domain, orders.stop)
+
+    async def resume(self, domain: Domain) -> bool | None:
+        """See Hypervisor.resume."""
+        return await self._order(domain, orders.go)
+
+    def ask(self, domain: Domain) -> asyncio.Task[object]:
+        """Have statistics taken now; the task ends when they are there, or will not come."""
+        return self._apart(self._ask(domain))
+
+    def switch_on(self, domain: Domain) -> None:
+        """Switch its statistics on; told by `switched_on`."""
+        self._apart(self._set_period(domain, domain.period_s, self.lanes))
+
+    async def leave(self, lanes: Lanes, domains: Iterable[Domain]) -> None:
+        """Switch off again what was switched on, as far as guests answer within a bounded time."""
+        gate = asyncio.Semaphore(_LEAVE_AT_ONCE)
+
+        async def switch_off(domain: Domain) -> None:
+            async with gate:
+                await self._set_period(domain, 0, lanes)
+
+        ours = [self._apart(switch_off(domain)) for domain in domains if domain.switched_on]
+        if ours:
+            await asyncio.wait(ours, timeout=_LEAVE_S)
+        tasks = tuple(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _set_period(self, domain: Domain, seconds: int, lanes: Lanes | None) -> None:
+        done = await self._order(domain, lambda handle: orders.set_period(self._api, handle, seconds), lanes)
+        if done:
+            domain.switched_on = seconds > 0
+
+    async def _ask(self, domain: Domain) -> None:
+        known = domain.known
+        if known.driver is False or not known.running or not known.has_balloon or domain.uuid in self._asked:
+            return
+        asked_at, born_at, period_s = self._terms.clock(), known.born_at, domain.period_s
+        self._asked.add(domain.uuid)
+        try:
+            told = await self._order(domain, lambda handle: orders.ask(self._api, handle, period_s))
+        finally:
+            self._asked.discard(domain.uuid)
+        if told is not None and known.born_at == born_at:
+            domain.learn_answer(told[0], asked_at, is_fresh=told[1])
+
+    async def _follow(self, domain: Domain) -> None:
+        """See where the balloon is until it has arrived or time is over."""
+        if domain.uuid in self._followed:
+            return
+        self._followed.add(domain.uuid)
+        try:
+            async with asyncio.timeout(FOLLOW_S):
+                while not domain.has_arrived():
+                    await asyncio.sleep(FOLLOW_EVERY_S)
+                    asked_at = self._terms.clock()
+                    told = await self._order(domain, orders.look)
+                    if told is None or domain.known.driver is False:
+                        return
+                    domain.learn_answer(told, asked_at, is_fresh=False)
+                self._wake(f"{domain.known.name} is at its target", freed=True)
+        except TimeoutError:
+            return
+        finally:
+            self._followed.discard(domain.uuid)
+
+    async def _order(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
+        """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""
+        lanes = lanes or self.lanes
+        if lanes is None or domain.is_held(self._terms.clock(), self.late_s):
+            return None
+        ended = asyncio.Event()
+
+        def over() -> None:
+            if ended.is_set():
+                domain.out -= 1
+            ended.set()
+
+        try:
+            return await lanes.call(
+                ORDERS,
+                lambda connection: work(connection.lookupByUUIDString(domain.uuid)),
+                self._terms.patience_s,
+                over,
+            )
+        except Late:
+            if not ended.is_set():
+                domain.out += 1
+                ended.set()
+        except (Full, Lost, Refused):
+            pass
+        return None
+
+    def _apart(self, work: Coroutine[Any, Any, object]) -> asyncio.Task[object]:
+        task: asyncio.Task[object] = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task

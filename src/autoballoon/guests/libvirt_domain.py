@@ -1,0 +1,179 @@
+"""What is known of one libvirt domain, and how each thing learnt changes it. No input or output."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.units import KIB, MIB, PAGE
+from autoballoon.guests.libvirt_xml import Description
+from autoballoon.guests.qmp_guest import Known
+
+RUNNING, BLOCKED, PAUSED = 1, 2, 3
+"""virDomainState (libvirt-domain.h): these numbers are part of libvirt's stable interface."""
+PAUSED_USER, PAUSED_MIGRATION, PAUSED_STARTING_UP = 1, 2, 11
+"""virDomainPausedReason."""
+
+_SIZES = {
+    "available": "total-memory",  # libvirt's names mislead: this is MemTotal ...
+    "usable": "available-memory",  # ... and this MemAvailable
+    "unused": "free-memory",
+    "disk_caches": "disk-caches",
+    "swap_in": "swap-in",
+    "swap_out": "swap-out",
+}
+_COUNTS = {"major_fault": "major-faults", "minor_fault": "minor-faults"}
+_LARGEST_KIB = 1 << 40
+_FOLLOWS = 64 * MIB
+"""A balloon of this size tells whether the total follows it: a kernel keeps some 20 to 40 MiB out of its total."""
+
+
+def as_qemu_says(record: Mapping[str, object], prefix: str = "", update: str = "last_update") -> object:
+    """libvirt's statistics (KiB) in the form and unit of QEMU's `guest-stats`, to be checked as those are."""
+    stats = {}
+    for names, unit in ((_SIZES, KIB), (_COUNTS, 1)):
+        for name, tag in names.items():
+            value = record.get(prefix + name)
+            if value is not None:
+                stats[f"stat-{tag}"] = value * unit if isinstance(value, int) else value
+    return {"stats": stats, "last-update": record.get(prefix + update)}
+
+
+@dataclass(slots=True)
+class Domain:
+    """One running domain. Times are of the monotonic clock; sizes are bytes."""
+
+    uuid: str
+    number: int
+    """libvirt's id: another one at each start."""
+    known: Known
+    says: Description
+    seen_at: float
+    """When it was last met, or seen in a reading of all."""
+    reviewed_at: float
+    """When its XML was last read."""
+    has_run: bool = False
+    """It has been seen running: what is paused now does not come in from elsewhere."""
+    out: int = 0
+    """Calls for it that are late and have not come back."""
+    missing_since: float | None = None
+    """Since when libvirt gives no statistics of it, because another call holds it or its QEMU does not answer."""
+    settled_since: float = 0.0
+    """When its size was last seen to change."""
+    set_size: int | None = None
+    """The target that we set last."""
+    switched_on: bool = False
+    """We switched its statistics on, and switch them off again when we leave."""
+    is_stale: bool = False
+    """Its XML has changed."""
+
+    @property
+    def period_s(self) -> int:
+        """Between two requests for statistics, as it should be."""
+        return self.says.period_s or 1
+
+    def learn_row(self, record: Mapping[str, object], asked_at: float) -> None:
+        """Take in what one reading of all domains, begun at `asked_at`, says of this one."""
+        self.seen_at = asked_at
+        self.learn_state(record.get("state.state"), record.get("state.reason"))
+        self.learn_max(record.get("balloon.maximum"))
+        if "balloon.last-update" not in record:
+            # Only who has the domain's job gets statistics; without, libvirt gives what it knows without QEMU.
+            if self.known.has_balloon and self.missing_since is None:
+                self.missing_since = asked_at
+        else:
+            self.missing_since = None
+            self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
+        if self.known.driver is not False:  # after a reset libvirt shows the size of the time before
+            self.learn_size(record.get("balloon.current"), asked_at)
+
+    def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
+        """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
+        if is_fresh:
+            self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=True)
+        if self.known.driver is not False:
+            self.learn_size(answer.get("actual"), asked_at)
+
+    def learn_stats(self, raw: object, asked_at: float, *, is_fresh: bool = False) -> None:
+        """Take in statistics in QEMU's form: a reading shows too that the driver is up, and how the guest counts."""
+        known = self.known
+        if known.born_at is not None and asked_at < known.born_at:
+            return  # asked before the reset that we have heard of meanwhile
+        known.learn_stats(raw, asked_at, is_fresh=is_fresh)
+        if known.reading is None:
+            return
+        known.driver = True
+        if not self.says.may_deflate:
+            known.deflates_itself = False
+        elif known.deflates_itself is None:
+            known.deflates_itself = True  # offered, and Linux takes it
+        total = known.reading.total
+        if (
+            total is not None
+            and known.actual < known.max - _FOLLOWS
+            and self.settled_since < known.taken_at - 2
+        ):
+            known.deflates_itself = self.says.may_deflate and total > known.actual
+
+    def learn_size(self, size_kib: object, now: float) -> bool:
+        """Take in the balloon's size in KiB; whether it is another than before."""
+        changed = self.known.learn_actual(size_kib * KIB if isinstance(size_kib, int) else size_kib)
+        if changed:
+            self.settled_since = now
+        return changed
+
+    def learn_max(self, size_kib: object) -> None:
+        """Take in the RAM that it has, base and plugged, in KiB."""
+        if isinstance(size_kib, int) and 0 < size_kib <= _LARGEST_KIB:
+            self.known.max = size_kib * KIB
+            self.known.actual = min(self.known.actual, self.known.max)
+
+    def learn_state(self, state: object, reason: object) -> None:
+        """Take in virDomainState and its reason."""
+        self.known.running = state in (RUNNING, BLOCKED)
+        self.has_run |= self.known.running
+        coming = state == PAUSED and reason in (PAUSED_MIGRATION, PAUSED_STARTING_UP)
+        self.known.incoming = coming and not self.has_run
+
+    def was_reset(self, now: float) -> None:
+        """The guest starts anew."""
+        self.known.was_reset(now)
+        self.settled_since = now
+
+    def is_held(self, now: float, late_s: float) -> bool:
+        """Whether its QEMU, or whoever has its job in libvirt, keeps it from being asked anything."""
+        return self.out > 0 or (self.missing_since is not None and now - self.missing_since >= late_s)
+
+    def has_arrived(self) -> bool:
+        """Whether it has the size that we asked for."""
+        return self.set_size is not None and abs(self.known.actual - self.set_size) < PAGE
+
+    def as_guest(self, key: str, now: float) -> Guest:
+        """The guest in the one schema; its ceiling is what its owner wants, for the operator's to be put beside."""
+        guest = self.known.as_guest(key, now)
+        return msgspec.structs.replace(
+            guest, ceiling=self.says.ceiling, managed=guest.managed and not self.says.has_virtio_mem
+        )
+
+    def problems(self, now: float, late_s: float) -> list[str]:
+        """What keeps this guest from being balanced, each in one sentence."""
+        found = []
+        if not self.known.has_balloon:
+            found.append(
+                "the guest has no balloon device; add <memballoon model='virtio'/> to its XML and start it anew"
+            )
+        elif self.says.has_virtio_mem:
+            found.append("it has virtio-mem, whose size libvirt adds to the balloon's; it is left alone")
+        elif self.is_held(now, late_s):
+            found.append(
+                "its QEMU does not answer libvirt, or another job holds it; its last statistics are kept and age"
+                f" (`virsh domjobinfo {self.known.name}` tells)"
+            )
+        if self.known.pid is None:
+            found.append("its QEMU process could not be verified, so its host memory is unknown; run as root")
+        if self.known.nonsense is not None:
+            found.append(
+                f"{self.known.nonsense}; {self.known.dropped} such readings dropped, look at its driver"
+            )
+        return found

@@ -1,0 +1,233 @@
+"""One libvirt connection URI: connected, listened to, read once a tick, connected again when it is lost."""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from autoballoon.guests import libvirt_events as events
+from autoballoon.guests import libvirt_orders as orders
+from autoballoon.guests.hypervisor import Wake
+from autoballoon.guests.libvirt_asker import ORDERS, Asker
+from autoballoon.guests.libvirt_crew import Crew, Full, Late
+from autoballoon.guests.libvirt_domain import Domain
+from autoballoon.guests.libvirt_lanes import OPEN_S, Lanes, Lost, Refused
+from autoballoon.guests.libvirt_meet import Terms, meet
+from autoballoon.guests.libvirt_uri import key_of
+
+log = logging.getLogger(__name__)
+
+FAILURES = (Late, Full, Lost, Refused)
+REVIEW_S = 30.0
+"""Between two readings of a domain's XML, should an event have been missed: `virsh setmem --config` sends none."""
+_AT_ONCE = 32
+"""Domains whose XML is read in one call."""
+_READING, _WATCHING = "reading", "watching"
+
+
+class Link:
+    """The guests of one URI, as known now. Nothing here raises for a libvirt or a QEMU that does not answer."""
+
+    def __init__(self, uri: str, api: Any, terms: Terms, wake: Wake) -> None:
+        self.uri = uri
+        self.domains: dict[str, Domain] = {}
+        self.tried = asyncio.Event()
+        """Set once the first attempt to connect has ended well or badly."""
+        self._api = api
+        self._terms = terms
+        self._wake = wake
+        self._crew = Crew()
+        self._trouble: str | None = None
+        self._defect: str | None = None
+        self._lost = asyncio.Event()
+        self._deafen: Callable[[], None] | None = None
+        """Ends the events of the connection."""
+        self._reading: asyncio.Task[None] | None = None
+        self._read_at = -1e9
+        self.asker = Asker(api, terms, wake, self._crew)
+
+    def key(self, uuid: str) -> str:
+        """What identifies a domain of this URI."""
+        return key_of(self.uri, uuid)
+
+    def problems(self) -> list[tuple[str, str]]:
+        """(key or URI, sentence) for all that keeps guests from being seen or balanced."""
+        now, late_s = self._terms.clock(), self.late_s
+        found = []
+        if self._trouble is not None:
+            kept = "; its guests are kept and age" if self.domains else ""
+            found.append((self.uri, f"{self._trouble}; it is tried again{kept}"))
+        if self._defect is not None:
+            found.append((self.uri, self._defect))
+        if self._crew.left:
+            full = "; no other call is made until one comes back" if self._crew.is_full else ""
+            held = [domain.known.name for domain in self.domains.values() if domain.is_held(now, late_s)]
+            whose = f" ({', '.join(sorted(held)[:5])} not answering)" if held else ""
+            found.append((self.uri, f"{_calls(self._crew.left)} not come back{whose}{full}"))
+        for uuid, domain in self.domains.items():
+            found += [(self.key(uuid), says) for says in domain.problems(now, late_s)]
+        return found
+
+    @property
+    def late_s(self) -> float:
+        """For how long libvirt may give no statistics of a domain: less while a call is out."""
+        return self.asker.late_s
+
+    # Connected or not.
+
+    async def run(self) -> None:
+        """Connect, stay, connect again; until cancelled."""
+        first_s, last_s = self._terms.backoff_s
+        wait_s = first_s
+        while True:
+            lanes = Lanes(self._api, self.uri, self._crew)
+            try:
+                await self._connect(lanes)
+                wait_s = first_s
+                self.tried.set()
+                await self._lost.wait()
+                self._trouble = "libvirt closed the connection"
+            except Late:
+                self._trouble = "libvirt does not answer"
+            except Full:
+                self._trouble = "libvirt has not answered for long"
+            except (Lost, Refused) as error:
+                self._trouble = f"cannot be connected to ({error}); look whether its daemon runs"
+            except Exception as error:
+                self._trouble = f"could not be used ({type(error).__name__}: {error})"
+                log.debug("where it failed", exc_info=True)
+            finally:
+                self.asker.lanes = None
+                if self._deafen is not None:
+                    await asyncio.wait({self._crew.apart(self._deafen)}, timeout=0.3)
+                    self._deafen = None
+                await lanes.close(0.2)
+            self.tried.set()
+            await asyncio.sleep(wait_s)
+            wait_s = min(2 * wait_s, last_s)
+
+    async def _connect(self, lanes: Lanes) -> None:
+        self._lost.clear()
+        loop = asyncio.get_running_loop()
+        self._deafen = await lanes.call(
+            _WATCHING,
+            lambda conn: events.listen(self._api, conn, loop, self._on_news),
+            self._terms.patience_s,
+        )
+        self.asker.lanes, self._trouble = lanes, None
+        await self._read_all(lanes)
+
+    async def look(self) -> None:
+        """See how all domains are, unless that was done just now; waits only shortly for a slow libvirt."""
+        lanes = self.asker.lanes
+        now = self._terms.clock()
+        if lanes is None:
+            self._forget_dead()
+        elif (self._reading is None or self._reading.done()) and now - self._read_at >= self._terms.fresh_s:
+            self._reading = asyncio.create_task(self._read_all(lanes))
+            await asyncio.wait({self._reading}, timeout=self._terms.look_s)
+
+    async def leave(self) -> None:
+        """Give back what was switched on, as far as guests answer; `run` has been cancelled."""
+        lanes = Lanes(self._api, self.uri, self._crew)
+        await self.asker.leave(lanes, self.domains.values())
+        await lanes.close(0.2)
+        self.domains.clear()
+
+    # Seeing.
+
+    async def _read_all(self, lanes: Lanes) -> None:
+        asked_at = self._read_at = self._terms.clock()
+        try:
+            rows = await lanes.call(
+                _READING, lambda conn: orders.read_all(self._api, conn), self._terms.patience_s
+            )
+            await self._get_to_know(lanes, self._take_in(rows, asked_at), asked_at)
+        except FAILURES:
+            return  # told by what is left, or by the connection that is lost
+        except Exception as error:
+            self._defect = f"what libvirt tells could not be read ({type(error).__name__}: {error})"
+            log.debug("where it failed", exc_info=True)
+        else:
+            self._defect = None
+
+    def _take_in(self, rows: Sequence[orders.Row], asked_at: float) -> dict[str, Mapping[str, object]]:
+        """Learn from these rows; what is told of domains that must be met first, or again."""
+        unmet: dict[str, Mapping[str, object]] = {}
+        for uuid, number, record in rows:
+            domain = self.domains.get(uuid)
+            if domain is None or domain.number != number:
+                unmet[uuid] = record
+                continue
+            domain.learn_row(record, asked_at)
+            if domain.is_stale or (asked_at - domain.reviewed_at >= REVIEW_S and len(unmet) < _AT_ONCE):
+                unmet[uuid] = record
+        for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
+            if self.domains[uuid].seen_at < asked_at:
+                self._gone(uuid)
+        return unmet
+
+    async def _get_to_know(
+        self, lanes: Lanes, unmet: Mapping[str, Mapping[str, object]], asked_at: float
+    ) -> None:
+        uuids = list(unmet)
+        for begin in range(0, len(uuids), _AT_ONCE):
+            some = uuids[begin : begin + _AT_ONCE]
+            met = await lanes.call(ORDERS, partial(meet, self._api, self.uri, some, self._terms), OPEN_S)
+            for one in met:
+                known = self.domains.get(one.told.uuid)
+                domain = one.as_domain(known, unmet[one.told.uuid], asked_at)
+                self.domains[one.told.uuid] = domain
+                if known is None:
+                    self._wake(f"{domain.known.name} is here")
+                if domain.known.has_balloon and not domain.says.period_s:
+                    self.asker.switch_on(domain)
+
+    def _forget_dead(self) -> None:
+        """Without a connection only the host can tell that a guest has ended."""
+        for uuid, domain in list(self.domains.items()):
+            if domain.known.pid is not None and self._terms.age_s(domain.known.pid) is None:
+                self._gone(uuid)
+
+    def _gone(self, uuid: str) -> None:
+        domain = self.domains.pop(uuid, None)
+        if domain is not None:
+            self._wake(f"{domain.known.name} is gone")
+
+    def _on_news(self, what: str, uuid: str, number: int) -> None:
+        if what == events.LOST:
+            self._lost.set()
+            return
+        domain = self.domains.get(uuid)
+        if what == events.STARTED:
+            self._read_at = -1e9
+            self._wake("a guest has started")
+        elif what == events.ENDED:
+            self._gone(uuid)
+        elif domain is None:
+            return
+        elif what == events.RESET:
+            domain.was_reset(self._terms.clock())
+            self._wake(f"{domain.known.name} was reset")
+        elif what == events.RESIZED:
+            self._was_resized(domain, number)
+        elif what == events.REDEFINED:
+            domain.is_stale = True
+        else:
+            domain.known.running = what == events.RUNS
+            domain.has_run |= domain.known.running
+            self._wake(f"{domain.known.name} {'runs' if domain.known.running else 'is stopped'}")
+
+    def _was_resized(self, domain: Domain, size_kib: int) -> None:
+        before = domain.known.actual
+        domain.learn_size(size_kib, self._terms.clock())
+        after = domain.known.actual
+        if after < before and domain.has_arrived():
+            self._wake(f"{domain.known.name} is at its target", freed=True)
+        elif after > before and after > (domain.set_size or 0):
+            self._wake(f"{domain.known.name} takes memory back by itself")
+
+
+def _calls(left: int) -> str:
+    return "1 call to libvirt has" if left == 1 else f"{left} calls to libvirt have"

@@ -1,0 +1,300 @@
+"""A module like libvirt 9.0, over guests that live in this process: what the adapter calls, with QEMUs that may hang.
+
+The same contract is run against it and against a real libvirtd (tests/lab/test_libvirt_real.py).
+"""
+
+import threading
+import time
+import uuid
+from collections.abc import Callable
+
+from autoballoon.core.units import KIB
+from autoballoon.guests.fake import FakeGuest
+
+_XML = """<domain type='kvm' id='{number}'><name>{name}</name><uuid>{uuid}</uuid>
+<memory unit='KiB'>{memory}</memory><currentMemory unit='KiB'>{current}</currentMemory>
+<devices>{devices}</devices></domain>"""
+_TAGS = {
+    "total": ("available", KIB),
+    "available": ("usable", KIB),
+    "free": ("unused", KIB),
+    "caches": ("disk_caches", KIB),
+    "swap_in": ("swap_in", KIB),
+    "swap_out": ("swap_out", KIB),
+    "major_faults": ("major_fault", 1),
+}
+
+
+class Error(Exception):
+    """libvirtError."""
+
+
+class FakeDomain:
+    """One domain. Attributes may be changed at any time; `hangs` is cleared by the test to let calls go on."""
+
+    def __init__(self, guest: FakeGuest, number: int) -> None:
+        self.guest = guest
+        self.uuid = str(uuid.uuid4())
+        self.number = number
+        self.state = (1, 1)
+        self.period_s = 0
+        self.wanted = guest.max
+        """The inactive <currentMemory>."""
+        self.is_persistent = True
+        self.more_devices = ""
+        self.answers = threading.Event()
+        """Cleared: whoever asks QEMU waits, and whoever would wait for that does not get the job."""
+        self.answers.set()
+        self.job = threading.Lock()
+        self.lies: dict[str, object] = {}
+        """Values that replace what libvirt tells, by its names (without `balloon.`)."""
+        self.served: dict[str, object] = {}
+        self.periods: list[int] = []
+
+
+class FakeLibvirt:
+    """The module. `clock` is the guests' time; `refuses` makes `open` fail with that text."""
+
+    VIR_DOMAIN_AFFECT_LIVE = 1
+    VIR_DOMAIN_XML_INACTIVE = 2
+    VIR_DOMAIN_STATS_STATE, VIR_DOMAIN_STATS_BALLOON = 1, 4
+    VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE = 1
+    VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT = 1 << 29
+    VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_ID_REBOOT = 0, 1
+    VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE = 17
+    VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_SUSPENDED = 0, 2, 3
+    VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_STOPPED = 4, 5
+    VIR_DOMAIN_EVENT_PMSUSPENDED, VIR_DOMAIN_EVENT_CRASHED = 7, 8
+    libvirtError = Error
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock = clock
+        self.domains: dict[str, FakeDomain] = {}
+        self.refuses: str | None = None
+        self.connections: list[_Connection] = []
+        self.most_in_calls = 0
+        self._numbers = 0
+
+    def add(self, guest: FakeGuest) -> FakeDomain:
+        """A domain that starts now."""
+        self._numbers += 1
+        guest.interval_s = 0
+        domain = FakeDomain(guest, self._numbers)
+        self.domains[domain.uuid] = domain
+        self.lifecycle(domain, self.VIR_DOMAIN_EVENT_STARTED)
+        return domain
+
+    def end(self, domain: FakeDomain) -> None:
+        """Its QEMU is gone."""
+        del self.domains[domain.uuid]
+        domain.number = -1
+        domain.answers.set()
+        self.lifecycle(domain, self.VIR_DOMAIN_EVENT_STOPPED)
+
+    def reset(self, domain: FakeDomain) -> None:
+        """Reset: libvirt and QEMU serve what was last known."""
+        domain.served = self.stats(domain) | {"actual": domain.guest.actual // KIB}
+        domain.guest.reset(self.clock())
+        self.event(self.VIR_DOMAIN_EVENT_ID_REBOOT, domain)
+
+    def crash(self) -> None:
+        """libvirtd ends; its guests go on."""
+        for connection in list(self.connections):
+            connection.is_open = False
+            if connection.on_close is not None:
+                connection.on_close(connection, 1, None)
+
+    def lifecycle(self, domain: FakeDomain, event: int, detail: int = 0) -> None:
+        """Tell whoever listens."""
+        self.event(self.VIR_DOMAIN_EVENT_ID_LIFECYCLE, domain, event, detail)
+
+    def event(self, kind: int, domain: FakeDomain, *arguments: object) -> None:
+        """Tell whoever listens to this kind."""
+        for connection in self.connections:
+            for which, callback in list(connection.callbacks.values()):
+                if which == kind:
+                    callback(connection, _Handle(self, connection, domain), *arguments, None)
+
+    def stats(self, domain: FakeDomain) -> dict[str, object]:
+        """What QEMU serves, by libvirt's names."""
+        guest = domain.guest
+        guest.advance(self.clock())
+        if domain.served and guest.taken_at is None:
+            return {k: v for k, v in domain.served.items() if k != "actual"}
+        told: dict[str, object] = {
+            name: guest.reported[field] // unit
+            for field, (name, unit) in _TAGS.items()
+            if field in guest.reported
+        }
+        return (
+            told
+            | {"last_update": 0 if guest.taken_at is None else 1_790_000_000 + guest.answers}
+            | domain.lies
+        )
+
+    # What the adapter calls of the module.
+
+    def registerErrorHandler(self, *_: object) -> None: ...
+
+    def virEventRegisterDefaultImpl(self) -> None: ...
+
+    def virEventRunDefaultImpl(self) -> None:
+        threading.Event().wait()
+
+    def open(self, uri: str) -> "_Connection":
+        if self.refuses is not None:
+            raise Error(self.refuses)
+        connection = _Connection(self, uri)
+        self.connections.append(connection)
+        return connection
+
+
+class _Connection:
+    def __init__(self, api: FakeLibvirt, uri: str) -> None:
+        self.api = api
+        self.uri = uri
+        self.is_open = True
+        self.callbacks: dict[int, tuple[int, Callable[..., None]]] = {}
+        self.on_close: Callable[..., None] | None = None
+
+    def check(self) -> None:
+        if not self.is_open:
+            raise Error("internal error: client socket is closed")
+
+    def isAlive(self) -> bool:
+        return self.is_open
+
+    def close(self) -> None:
+        self.is_open = False
+        if self in self.api.connections:
+            self.api.connections.remove(self)
+
+    def setKeepAlive(self, interval: int, count: int) -> None: ...
+
+    def registerCloseCallback(self, callback: Callable[..., None], _: object) -> None:
+        self.on_close = callback
+
+    def unregisterCloseCallback(self) -> None:
+        self.on_close = None
+
+    def domainEventRegisterAny(
+        self, _domain: object, kind: int, callback: Callable[..., None], _: object
+    ) -> int:
+        number = len(self.callbacks)
+        self.callbacks[number] = (kind, callback)
+        return number
+
+    def domainEventDeregisterAny(self, number: int) -> None:
+        self.check()
+        del self.callbacks[number]
+
+    def lookupByUUIDString(self, text: str) -> "_Handle":
+        self.check()
+        if text not in self.api.domains:
+            raise Error("Domain not found")
+        return _Handle(self.api, self, self.api.domains[text])
+
+    def getAllDomainStats(self, groups: int, flags: int) -> list[tuple["_Handle", dict[str, object]]]:
+        self.check()
+        assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
+        return [
+            (handle := _Handle(self.api, self, domain), handle.row())
+            for domain in list(self.api.domains.values())
+        ]
+
+
+class _Handle:
+    def __init__(self, api: FakeLibvirt, connection: _Connection, domain: FakeDomain) -> None:
+        self._api = api
+        self._connection = connection
+        self._domain = domain
+
+    def _ask_qemu(self, *, wait: bool = True) -> bool:
+        """Enter the monitor; False when the job is another's and may not be waited for."""
+        self._connection.check()
+        if not self._domain.job.acquire(blocking=wait):
+            return False
+        try:
+            self._domain.answers.wait()
+            if self._domain.number < 0:
+                raise Error("domain is not running")
+            return True
+        finally:
+            self._domain.job.release()
+
+    def row(self) -> dict[str, object]:
+        domain, guest = self._domain, self._domain.guest
+        told: dict[str, object] = {"state.state": domain.state[0], "state.reason": domain.state[1]}
+        guest.advance(self._api.clock())
+        actual = domain.served.get("actual", 0) if guest.taken_at is None else 0
+        told["balloon.current"] = actual or guest.actual // KIB
+        told["balloon.maximum"] = guest.max // KIB
+        if guest.has_balloon and self._ask_qemu(wait=False):
+            stats = self._api.stats(domain)
+            stats["last-update"] = stats.pop("last_update")
+            told |= {f"balloon.{name}": value for name, value in stats.items()}
+        return told
+
+    def UUIDString(self) -> str:
+        return self._domain.uuid
+
+    def ID(self) -> int:
+        return self._domain.number
+
+    def name(self) -> str:
+        return self._domain.guest.name
+
+    def isPersistent(self) -> bool:
+        return self._domain.is_persistent
+
+    def XMLDesc(self, flags: int) -> str:
+        domain, guest = self._domain, self._domain.guest
+        stats = f"<stats period='{domain.period_s}'/>" if domain.period_s else ""
+        deflates = "on" if guest.deflates_itself else "off"
+        balloon = f"<memballoon model='virtio' autodeflate='{deflates}'>{stats}</memballoon>"
+        current = domain.wanted if flags & self._api.VIR_DOMAIN_XML_INACTIVE else guest.actual
+        return _XML.format(
+            number=domain.number,
+            name=guest.name,
+            uuid=domain.uuid,
+            memory=guest.max // KIB,
+            current=current // KIB,
+            devices=(balloon if guest.has_balloon else "<memballoon model='none'/>") + domain.more_devices,
+        )
+
+    def state(self) -> tuple[int, int]:
+        self._connection.check()
+        return self._domain.state
+
+    def suspend(self) -> None:
+        self._run((3, 1), self._api.VIR_DOMAIN_EVENT_SUSPENDED, running=False)
+
+    def resume(self) -> None:
+        self._run((1, 5), self._api.VIR_DOMAIN_EVENT_RESUMED, running=True)
+
+    def _run(self, state: tuple[int, int], event: int, *, running: bool) -> None:
+        self._ask_qemu()
+        self._domain.guest.advance(self._api.clock())
+        self._domain.guest.running = running
+        self._domain.state = state
+        self._api.lifecycle(self._domain, event)
+
+    def setMemoryFlags(self, kib: int, flags: int) -> None:
+        self._ask_qemu()
+        if kib * KIB > self._domain.guest.max:
+            raise Error("cannot set memory higher than max memory")
+        self._domain.guest.set_target(kib * KIB, self._api.clock())
+
+    def setMemoryStatsPeriod(self, seconds: int, flags: int) -> None:
+        self._ask_qemu()
+        domain, now = self._domain, self._api.clock()
+        domain.guest.advance(now)
+        if seconds and not domain.guest.interval_s:
+            domain.guest.take_stats(now)
+        domain.guest.interval_s = domain.period_s = seconds
+        domain.periods.append(seconds)
+
+    def memoryStats(self) -> dict[str, object]:
+        self._ask_qemu()
+        time.sleep(0)
+        return self._api.stats(self._domain) | {"actual": self._domain.guest.actual // KIB, "rss": 1}

@@ -1,0 +1,304 @@
+"""libvirt and its domains when they do not behave: QEMUs that hang, a libvirtd that goes away, odd domains."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from autoballoon.core.errors import CouldNot
+from autoballoon.core.model import Guest
+from autoballoon.core.units import MIB
+from autoballoon.guests.fake import FakeGuest
+from autoballoon.guests.libvirt import LibvirtHypervisor
+from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
+
+SPEED = 20
+URI = "qemu:///system"
+
+
+class World:
+    """A fake libvirt, an adapter that looks at it every 10 ms and waits 50 ms for a call, and who has heard what."""
+
+    def __init__(self) -> None:
+        self.api = FakeLibvirt(lambda: time.monotonic() * SPEED)
+        self.dead: set[int] = set()
+        self.heard: list[str] = []
+        self.hypervisor = LibvirtHypervisor(
+            [URI],
+            verify=lambda name, uuid, folders: sum(name.encode()),
+            age_s=lambda pid: None if pid in self.dead else 100.0,
+            api=self.api,
+            patience_s=0.05,
+            fresh_s=0.01,
+            look_s=0.02,
+            ask_s=0.1,
+            backoff_s=(0.02, 0.02),
+        )
+
+    def add(self, name: str, **kind: object) -> FakeDomain:
+        guest = FakeGuest(name, born_at=self.api.clock() - 100, **kind)  # type: ignore[arg-type]
+        return self.api.add(guest)
+
+    def key(self, domain: FakeDomain) -> str:
+        return f"{URI}#{domain.uuid}"
+
+    async def start(self) -> None:
+        await self.hypervisor.start(self.wake)
+
+    def wake(self, why: str, *, freed: bool = False) -> None:
+        self.heard.append(why)
+
+    async def until(self, seen: Callable[[dict[str, Guest]], bool]) -> dict[str, Guest]:
+        for _ in range(400):
+            guests = {guest.name: guest for guest in await self.hypervisor.read()}
+            if seen(guests):
+                return guests
+            await asyncio.sleep(0.005)
+        pytest.fail(f"never came to look like that: {guests} {self.hypervisor.problems()}")
+
+    async def until_said(self, words: str, where: str | None = None) -> None:
+        await self.until(
+            lambda _: any(
+                words in problem.says and where in (None, problem.where)
+                for problem in self.hypervisor.problems()
+            )
+        )
+
+    async def until_well(self) -> None:
+        await self.until(lambda _: not self.hypervisor.problems())
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    world = World()
+    yield world
+    for domain in world.api.domains.values():
+        domain.answers.set()
+    await world.hypervisor.close()
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    yield
+    until = time.monotonic() + 1
+    while any(thread.name == "libvirt call" for thread in threading.enumerate()):
+        assert time.monotonic() < until, "a call has not come back"
+        time.sleep(0.005)
+
+
+def read(*names: str) -> Callable[[dict[str, Guest]], bool]:
+    return lambda guests: all(name in guests and guests[name].age_s is not None for name in names)
+
+
+def is_old(guest: Guest) -> bool:
+    return guest.age_s is not None and guest.age_s > 0.15
+
+
+def is_young(guest: Guest) -> bool:
+    return guest.age_s is not None and guest.age_s < 0.1
+
+
+async def test_a_qemu_that_hangs_is_silent_and_delays_no_other(world: World) -> None:
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    one.answers.clear()
+    await world.until(lambda guests: is_old(guests["one"]) and is_young(guests["two"]))
+    await world.until_said("not come back (one not answering)", URI)
+    await world.until_said("its QEMU does not answer libvirt", world.key(one))
+    began = time.monotonic()
+    assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
+    assert await world.hypervisor.suspend(world.key(one)) is None
+    assert time.monotonic() - began < 0.04, "who is known to hang is not asked"
+    assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
+    one.answers.set()
+    await world.until(lambda guests: is_young(guests["one"]) and guests["two"].actual == 300 * MIB)
+    await world.until_well()
+
+
+async def test_an_order_that_hangs_is_left_and_the_others_go_on(world: World) -> None:
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    one.answers.clear()
+    assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
+    assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
+    await world.until_said("its QEMU does not answer libvirt", world.key(one))
+    one.answers.set()
+    await world.until_well()
+
+
+async def test_no_more_than_four_calls_are_left(world: World) -> None:
+    domains = [world.add(f"guest-{n}") for n in range(6)]
+    await world.start()
+    await world.until(read(*(domain.guest.name for domain in domains)))
+    for domain in domains[:5]:
+        domain.answers.clear()
+    await world.until_said("4 calls to libvirt have not come back")
+    await world.until_said("no other call is made until one comes back")
+    await asyncio.sleep(0.1)
+    assert sum(thread.name == "libvirt call" for thread in threading.enumerate()) == 4
+    assert len(await world.hypervisor.read()) == 6, "all are kept, and age"
+    for domain in domains:
+        domain.answers.set()
+    await world.until(lambda guests: all(is_young(guest) for guest in guests.values()))
+    await world.until_well()
+
+
+async def test_leaving_does_not_wait_for_a_qemu_that_hangs(world: World) -> None:
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    one.answers.clear()
+    await world.until(lambda guests: is_old(guests["one"]))
+    began = time.monotonic()
+    await world.hypervisor.close()
+    assert time.monotonic() - began < 1.0
+    assert two.period_s == 0, "what was switched on is switched off"
+
+
+async def test_guests_outlive_libvirtd(world: World) -> None:
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    before = await world.until(read("one", "two"))
+    world.api.refuses = "Failed to connect socket"
+    world.api.crash()
+    await world.until_said("cannot be connected to (Failed to connect socket)", URI)
+    await world.until_said("its guests are kept and age", URI)
+    assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
+    world.dead.add(sum(b"two"))
+    await world.until(lambda guests: set(guests) == {"one"})
+    del world.api.domains[two.uuid]
+    world.api.refuses = None
+    after = await world.until(lambda guests: read("one")(guests) and is_young(guests["one"]))
+    assert after["one"].key == before["one"].key
+    await world.until_well()
+
+
+async def test_a_libvirtd_that_is_not_there_yet_is_waited_for(world: World) -> None:
+    world.add("one")
+    world.api.refuses = "Failed to connect socket"
+    await world.start()
+    assert await world.hypervisor.read() == []
+    await world.until_said("look whether its daemon runs; it is tried again", URI)
+    world.api.refuses = None
+    await world.until(read("one"))
+
+
+async def test_a_domain_that_starts_anew_is_another_life(world: World) -> None:
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    await world.hypervisor.set_target(world.key(one), 300 * MIB)
+    await world.until(lambda guests: guests["one"].actual == 300 * MIB)
+    world.api.end(one)
+    await world.until(lambda guests: not guests)
+    assert "one is gone" in world.heard
+    again = world.add("one")
+    guests = await world.until(lambda guests: "one" in guests)
+    assert guests["one"].key != world.key(one) and guests["one"].key == world.key(again)
+    assert "a guest has started" in world.heard
+
+
+async def test_the_ceiling_is_what_the_next_start_would_give(world: World) -> None:
+    one = world.add("one")
+    one.wanted = 400 * MIB
+    other = world.add("transient")
+    other.is_persistent = False
+    await world.start()
+    guests = await world.until(read("one", "transient"))
+    assert guests["one"].ceiling == 400 * MIB
+    assert guests["transient"].ceiling == 0, "its own <currentMemory> is the balloon as it stands"
+    one.wanted = 450 * MIB
+    world.api.lifecycle(one, world.api.VIR_DOMAIN_EVENT_DEFINED)
+    await world.until(lambda guests: guests["one"].ceiling == 450 * MIB)
+
+
+async def test_what_cannot_be_balanced_is_left_alone_and_told(world: World) -> None:
+    bare = world.add("bare", has_balloon=False)
+    plugged = world.add("plugged")
+    plugged.more_devices = "<memory model='virtio-mem'/>"
+    await world.start()
+    guests = await world.until(lambda guests: len(guests) == 2)
+    assert not guests["bare"].managed and not guests["plugged"].managed
+    await world.until_said("add <memballoon model='virtio'/> to its XML", world.key(bare))
+    await world.until_said("virtio-mem", world.key(plugged))
+    assert not await world.hypervisor.set_target(world.key(bare), 300 * MIB)
+
+
+async def test_statistics_that_were_on_stay_on(world: World) -> None:
+    one = world.add("one")
+    one.guest.interval_s = one.period_s = 5
+    await world.start()
+    await world.until(read("one"))
+    await world.hypervisor.ask(frozenset({world.key(one)}))
+    await world.hypervisor.close()
+    assert one.period_s == 5 and set(one.periods) == {0, 5}
+
+
+async def test_nonsense_is_dropped_and_told(world: World) -> None:
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    one.lies = {"available": 2**50}
+    await world.until_said("bytes of memory in all and was given", world.key(one))
+    one.lies = {"usable": "much"}
+    await world.until_said("is not a number of 64 bits", world.key(one))
+    one.lies = {}
+    await world.until_well()
+
+
+async def test_only_what_a_user_paused_is_resumed(world: World) -> None:
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    for reason in (0, 2, 3, 5, 12):  # unknown, migration, save, I/O error, post-copy
+        one.state = (3, reason)
+        assert await world.hypervisor.resume(world.key(one)) is False
+        assert await world.hypervisor.suspend(world.key(one)) is False
+    one.state = (3, 1)
+    assert await world.hypervisor.resume(world.key(one)) is True
+
+
+async def test_an_incoming_domain_is_told_from_one_that_leaves(world: World) -> None:
+    leaving, coming = world.add("leaving"), world.add("coming")
+    coming.state = (3, 2)
+    await world.start()
+    guests = await world.until(lambda guests: len(guests) == 2)
+    assert guests["coming"].incoming and not guests["coming"].running
+    leaving.state = (3, 2)
+    guests = await world.until(lambda guests: not guests["leaving"].running)
+    assert not guests["leaving"].incoming
+    coming.state = (1, 3)
+    await world.until(lambda guests: guests["coming"].running and not guests["coming"].incoming)
+
+
+async def test_a_balloon_that_moves_by_itself_wakes(world: World) -> None:
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    await world.hypervisor.set_target(world.key(one), 300 * MIB)
+    await world.until(lambda guests: guests["one"].actual == 300 * MIB)
+    await world.until(lambda _: "one is at its target" in world.heard)
+    world.api.event(world.api.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, one, 320 * 1024)
+    await world.until(lambda _: "one takes memory back by itself" in world.heard)
+
+
+async def test_ten_starts_later_nothing_is_open(world: World) -> None:
+    world.add("one")
+    for _ in range(10):
+        await world.start()
+        await world.until(read("one"))
+        await world.hypervisor.close()
+        assert world.api.connections == []
+
+
+def test_without_the_module_one_sentence_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(name: str) -> None:
+        raise ImportError(f"No module named {name!r}")
+
+    monkeypatch.setattr("importlib.import_module", absent)
+    with pytest.raises(CouldNot, match="python3-libvirt"):
+        LibvirtHypervisor([URI], verify=lambda *_: None, age_s=lambda _: None)

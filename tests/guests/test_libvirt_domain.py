@@ -1,0 +1,117 @@
+"""How what libvirt tells of a domain is taken in."""
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autoballoon.core.units import KIB, MIB
+from autoballoon.guests.libvirt_domain import Domain
+from autoballoon.guests.libvirt_xml import Description
+from autoballoon.guests.qmp_guest import Known
+
+OFFERS = Description(ceiling=0, has_balloon=True, may_deflate=True, period_s=1, has_virtio_mem=False)
+
+
+def domain(says: Description = OFFERS) -> Domain:
+    known = Known(name="one", pid=1, max=512 * MIB, actual=512 * MIB, born_at=0.0)
+    return Domain("uuid", 1, known, says, seen_at=0.0, reviewed_at=0.0)
+
+
+def row(
+    actual_mib: int = 512, total_mib: int = 480, available_mib: int = 300, update: int = 10
+) -> dict[str, object]:
+    return {
+        "state.state": 1,
+        "state.reason": 1,
+        "balloon.maximum": 512 * 1024,
+        "balloon.current": actual_mib * 1024,
+        "balloon.available": total_mib * 1024,
+        "balloon.usable": available_mib * 1024,
+        "balloon.swap_in": 7,
+        "balloon.major_fault": 7,
+        "balloon.last-update": update,
+    }
+
+
+def test_names_and_units() -> None:
+    one = domain()
+    one.learn_row(row(update=10), 1.0)
+    assert one.as_guest("key", 1.0).age_s is None, "the first may be of any age"
+    one.learn_row(row(update=11), 2.0)
+    guest = one.as_guest("key", 2.5)
+    assert (guest.total, guest.available) == (480 * MIB, 300 * MIB)
+    assert (guest.swap_in, guest.major_faults) == (7 * KIB, 7)
+    assert guest.age_s == 0.5 and guest.driver is True and guest.deflates_itself is True
+
+
+def test_what_is_not_told_is_missing_only_while_it_is_not() -> None:
+    one = domain()
+    one.learn_row(row(), 1.0)
+    without = {name: value for name, value in row().items() if name != "balloon.last-update"}
+    one.learn_row(without, 2.0)
+    one.learn_row(without, 3.5)
+    assert not one.is_held(3.5, late_s=2.0) and one.is_held(4.0, late_s=2.0)
+    assert one.is_held(2.0, late_s=0.0), "at once while a call is out"
+    one.learn_row(row(), 5.0)
+    assert not one.is_held(9.0, late_s=0.0)
+
+
+def test_a_total_that_follows_the_balloon_shows_that_the_guest_does_not_deflate_itself() -> None:
+    for total_mib, deflates in ((270, False), (480, True)):
+        one = domain()
+        for second in range(1, 9):
+            one.learn_row(row(300, total_mib, 200, update=second), float(second))
+        assert one.as_guest("key", 9.0).deflates_itself is deflates
+    shut = domain(Description(0, has_balloon=True, may_deflate=False, period_s=1, has_virtio_mem=False))
+    shut.learn_row(row(update=1), 1.0)
+    shut.learn_row(row(update=2), 2.0)
+    assert shut.as_guest("key", 2.0).deflates_itself is False
+
+
+def test_a_moving_balloon_shows_nothing_of_the_kind() -> None:
+    one = domain()
+    for second in range(1, 9):
+        one.learn_row(row(450 - 30 * second, 230, 200, update=second), float(second))
+    assert one.as_guest("key", 9.0).deflates_itself is True
+
+
+def test_after_a_reset_neither_old_sizes_nor_old_statistics_are_believed() -> None:
+    one = domain()
+    one.learn_row(row(300, update=10), 1.0)
+    one.learn_row(row(300, update=11), 2.0)
+    one.was_reset(3.0)
+    one.learn_row(row(300, update=12), 2.9)  # asked before, answered after
+    one.learn_row(row(300, update=13), 3.5)  # the last word of the old life, perhaps
+    guest = one.as_guest("key", 4.0)
+    assert guest.actual == guest.max and guest.available is None and guest.driver is False
+    one.learn_row(row(512, update=14), 5.0)
+    guest = one.as_guest("key", 5.0)
+    assert guest.available == 300 * MIB and guest.driver is True
+
+
+def test_paused_by_a_migration_before_it_ever_ran_is_incoming() -> None:
+    one = domain()
+    one.learn_state(3, 2)
+    assert one.known.incoming
+    one.learn_state(1, 3)
+    one.learn_state(3, 2)
+    assert not one.known.incoming and not one.known.running
+
+
+VALUES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.text(max_size=3), st.booleans())
+
+
+@given(
+    st.lists(
+        st.dictionaries(st.sampled_from([*row(), "balloon.unused", "balloon.disk_caches"]), VALUES),
+        max_size=4,
+    )
+)
+def test_nothing_that_libvirt_could_say_goes_out_of_bounds(rows: list[dict[str, object]]) -> None:
+    one = domain()
+    for number, each in enumerate(rows):
+        one.learn_row(row(update=number) | each, float(number))
+        one.learn_answer(each, float(number), is_fresh=True)
+        guest = one.as_guest("key", float(number))
+        assert 0 <= guest.actual <= guest.max
+        for value in (guest.available, guest.free, guest.caches):
+            assert value is None or 0 <= value <= 2**63
