@@ -88,6 +88,9 @@ def test_a_floor_that_meets_its_ceiling_only_in_small_guests_is_lowered_there() 
     bounds = parse('[defaults]\nfloor = "400MiB"\nceiling = "50%"').bounds("x")
     assert bounds.within(512 * MIB) == (256 * MIB, 256 * MIB, False)
     assert bounds.within(1024 * MIB) == (400 * MIB, 512 * MIB, True)
+    assert bounds.within(1024 * MIB, 450 * MIB) == (400 * MIB, 450 * MIB, True), "libvirt's bound is smaller"
+    assert bounds.within(1024 * MIB, 800 * MIB) == (400 * MIB, 512 * MIB, True), "the operator's is"
+    assert bounds.within(1024 * MIB, 300 * MIB) == (300 * MIB, 300 * MIB, False)
 
 
 def test_bounds_are_whole_pages_and_never_nothing() -> None:
@@ -119,7 +122,11 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[connect]\nqmp = [3]", "[connect] qmp[0]: must be text in quotes"),
         ("[connect]\nagent = ['/run/*.agent']", "[connect] agent is not in this version"),
         ("[connect]\nqga = ['/run/*.qga']", "[connect] qga is not in this version"),
-        ("[connect]\nlibvirt = ['qemu:///system']", "[connect] libvirt is not in this version"),
+        (
+            "[connect]\nlibvirt = ['qemu+ssh://x/system']",
+            "[connect] libvirt: 'qemu+ssh://x/system' does not name",
+        ),
+        ("[connect]\nlibvirt = 'qemu:///system'", "[connect] libvirt: must be a list"),
         ("[metrics]\nlisten = '127.0.0.1:9177'", "[metrics] is not in this version"),
         ("[defaults]\nshares = 0", "[defaults] shares"),
         ("[defaults]\nfloor = '60%'\nceiling = '50%'", "[defaults] floor 60% is above ceiling 50%"),

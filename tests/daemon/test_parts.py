@@ -9,6 +9,9 @@ from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.parts import assemble
 from autoballoon.guests.hypervisor import sleep_on
+from autoballoon.guests.libvirt import LibvirtHypervisor
+from autoballoon.guests.qmp import QmpHypervisor
+from tests.guests.fake_libvirt import FakeLibvirt
 
 
 async def test_a_reload_keeps_the_sessions_of_sockets_that_stay(tmp_path: Path) -> None:
@@ -40,6 +43,25 @@ async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
         await parts.start(sleep_on, running=old.hypervisors)
     assert open_files() == before
     await parts.close()
+
+
+async def test_a_reload_keeps_the_connections_of_uris_that_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    api = FakeLibvirt(lambda: 0.0)
+    monkeypatch.setattr("autoballoon.guests.libvirt.load_libvirt", lambda: api)
+    here, there = (f"{tmp_path}/*.qmp",), (f"{tmp_path}/more/*.qmp",)
+    old = assemble(Config(libvirt=("qemu:///system",), qmp=here), sleep_on)
+    assert [type(one) for one in old.hypervisors] == [LibvirtHypervisor, QmpHypervisor]
+    other_sockets = assemble(Config(libvirt=("qemu:///system",), qmp=there), sleep_on, old)
+    assert other_sockets.hypervisors[0] is old.hypervisors[0]
+    assert other_sockets.hypervisors[1] is not old.hypervisors[1]
+    other_uris = assemble(Config(libvirt=("qemu:///session",), qmp=here), sleep_on, old)
+    assert other_uris.hypervisors[0] is not old.hypervisors[0]
+    assert other_uris.hypervisors[1] is old.hypervisors[1]
+    none = assemble(Config(qmp=here), sleep_on, old)
+    assert none.hypervisors == old.hypervisors[1:]
+    await old.close()
 
 
 @pytest.mark.parametrize("folder", ["/run/qemu-server", "/var/lib/libvirt/qemu"])

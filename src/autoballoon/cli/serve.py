@@ -20,6 +20,7 @@ from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
+from autoballoon.guests.libvirt_api import load_libvirt
 from autoballoon.host.memory import HostReader
 
 _GC = (20_000, 20, 20)
@@ -84,6 +85,8 @@ def check(path: Path, as_json: bool) -> None:
     """Say whether FILE can be used on this machine, and what would run."""
     config = load(path)
     refuse_others_sockets(config.qmp)
+    if config.libvirt:
+        load_libvirt()
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
@@ -97,6 +100,7 @@ def check(path: Path, as_json: bool) -> None:
         f"host: {size_text(host.capacity)} ({config.capacity}), of it {size_text(reserve)} in reserve",
         f"loop: every {config.interval_s:g} s, policy {config.policy}",
         f"overload: {config.overload}: {CHOICES[config.overload]}",
+        *(f"libvirt: {uri}" for uri in config.libvirt),
         *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
@@ -105,8 +109,8 @@ def check(path: Path, as_json: bool) -> None:
         config.bounds(rule.glob).may_suspend for rule in config.rules
     ):
         lines.append("nobody may be suspended: no table has may_suspend = true")
-    if not config.qmp:
-        lines.append("no guest will be seen: [connect] qmp is empty")
+    if not config.qmp and not config.libvirt:
+        lines.append("no guest will be seen: [connect] names neither qmp nor libvirt")
     click.echo("\n".join(lines))
 
 

@@ -15,6 +15,7 @@ import msgspec
 from autoballoon.core.errors import BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import PAGE, Portion, page_floor, parse_duration, parse_portion, parse_size
+from autoballoon.guests.libvirt_uri import check_uri
 from autoballoon.policies import policy_named
 
 LONGEST_CONFIG = 1 << 20
@@ -76,9 +77,13 @@ class Bounds(msgspec.Struct, frozen=True):
     manage: bool = True
     may_suspend: bool = False
 
-    def within(self, ram: int) -> tuple[int, int, bool]:
-        """(floor, ceiling, fits) in bytes with `ram` bytes of RAM; a floor that does not fit is lowered."""
-        ceiling = min(max(page_floor(self.ceiling.of(ram)), PAGE), ram)
+    def within(self, ram: int, wanted: int = 0) -> tuple[int, int, bool]:
+        """(floor, ceiling, fits) in bytes with `ram` bytes of RAM; a floor that does not fit is lowered.
+
+        `wanted` is the size that the guest's own configuration gives it (libvirt's <currentMemory>), 0 for none: a
+        ceiling too.
+        """
+        ceiling = min(max(page_floor(min(self.ceiling.of(ram), wanted or ram)), PAGE), ram)
         floor = min(page_floor(self.floor.of(ram)), ram)
         return min(floor, ceiling), ceiling, floor <= ceiling
 
@@ -94,6 +99,8 @@ class Config(msgspec.Struct, frozen=True):
     """A configuration that has been checked and compiled."""
 
     qmp: tuple[str, ...] = ()
+    libvirt: tuple[str, ...] = ()
+    """Connection URIs of this host's libvirt."""
     capacity: str | int = "auto"
     """"auto", bytes, or "cgroup:PATH"."""
     reserve: Portion = Portion(share=0.05)
@@ -163,6 +170,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     _refuse_what_comes_later(host, connect)
     return Config(
         qmp=tuple(_absolute(glob, "[connect] qmp") for glob in connect.qmp),
+        libvirt=tuple(_libvirt(uri) for uri in connect.libvirt),
         capacity=_capacity(host.capacity),
         reserve=_reserve(host.reserve),
         overload=_overload(host.overload),
@@ -206,7 +214,7 @@ def _decode(kind: type[T], raw: Any, place: str) -> T:
 
 def _refuse_what_comes_later(host: _Host, connect: _Connect) -> None:
     """Refuse what is documented and not yet done: better than to accept it and do nothing."""
-    for key in ("agent", "qga", "libvirt"):
+    for key in ("agent", "qga"):
         if getattr(connect, key):
             raise BadInput(f"[connect] {key} is not in this version; remove it and connect through qmp")
     if host.contain:
@@ -221,6 +229,13 @@ def _absolute(path: str, place: str) -> str:
     if not path.startswith("/") or "\0" in path:
         raise BadInput(f"{place} {path[:80]!r} is not an absolute path; begin it with /")
     return path
+
+
+def _libvirt(uri: str) -> str:
+    try:
+        return check_uri(uri)
+    except BadInput as error:
+        raise _at("[connect] libvirt", error) from None
 
 
 def _capacity(text: str) -> str | int:

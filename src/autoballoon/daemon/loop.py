@@ -139,9 +139,10 @@ class Daemon:
     def _introduction(self) -> str:
         config, host = self._parts.config, self._parts.host.read()
         dry = f"DRY RUN: {DRY_RUN_SAYS}; " if config.dry_run else ""
+        where = ", ".join((*config.libvirt, *config.qmp)) or "no socket at all"
         return (
-            f"{dry}autoballoon {__version__}: {size_text(host.capacity)} for guests at "
-            f"{', '.join(config.qmp) or 'no socket at all'}; policy {config.policy}, reserve {config.reserve}"
+            f"{dry}autoballoon {__version__}: {size_text(host.capacity)} for guests at {where}; "
+            f"policy {config.policy}, reserve {config.reserve}"
         )
 
     async def _tick_until_stopped(self) -> None:
@@ -272,7 +273,7 @@ class Daemon:
         except AutoballoonError as error:
             log.error("the configuration was not reloaded and the old one stays: %s", error)
             return
-        if parts.config.qmp != self._parts.config.qmp or parts.config.dry_run:
+        if _sources(parts) != _sources(self._parts) or parts.config.dry_run:
             await self._release()  # whom the new parts may not see, or must not touch
         old, self._parts = self._parts, parts
         await old.close(keep=parts.hypervisors)
@@ -323,6 +324,11 @@ class Daemon:
                 await self._parts.close()
         except Exception as error:
             log.error("not everything was let go in order: %s", _in_a_sentence(error))
+
+
+def _sources(parts: Parts) -> tuple[object, ...]:
+    """Where guests come from."""
+    return parts.config.qmp, parts.config.libvirt
 
 
 def _in_a_sentence(error: BaseException) -> str:

@@ -9,8 +9,10 @@ from autoballoon.daemon.alarms import Alarms, alarms_of
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.sense import HostSense, ProcessSense, Senses
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
+from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import other_managers_socket, qemu_behind
+from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.policies import policy_named
@@ -54,7 +56,7 @@ class Parts:
 
 
 def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
-    """The real parts of this machine; hypervisors of the `old` ones are kept where the sockets are the same.
+    """The real parts of this machine; hypervisors of the `old` ones are kept where sockets or URIs are the same.
 
     BadInput or CouldNot when the configuration does not suit this machine; nothing has been opened to guests yet.
     """
@@ -68,15 +70,29 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
         policy_named(config.policy),
     )
     refuse_others_sockets(config.qmp)
+    processes = ProcessReader() if old is None else old.processes
+    hypervisors = _hypervisors(config, processes, old)
     host = HostReader(config.capacity)
     alarms = alarms_of(host, wake)
-    processes = ProcessReader() if old is None else old.processes
+    return Parts(config, engine, host, processes, hypervisors, alarms)
+
+
+def _hypervisors(config: Config, processes: ProcessSense, old: Parts | None) -> tuple[Hypervisor, ...]:
+    """Where guests come from; libvirt first: what a guest of it says on a socket of its own is not looked at."""
+    kept = () if old is None else old.hypervisors
+    found: list[Hypervisor] = []
+    if config.libvirt:
+        if old is not None and old.config.libvirt == config.libvirt:
+            found += [one for one in kept if isinstance(one, LibvirtHypervisor)]
+        else:
+            found.append(LibvirtHypervisor(config.libvirt, verify=qemu_of_domain, age_s=processes.age_s))
     if old is not None and old.config.qmp == config.qmp:
-        return Parts(config, engine, host, processes, old.hypervisors, alarms)
-    hypervisor = QmpHypervisor(
-        config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket
-    )
-    return Parts(config, engine, host, processes, (hypervisor,), alarms)
+        found += [one for one in kept if not isinstance(one, LibvirtHypervisor)]
+    else:
+        found.append(
+            QmpHypervisor(config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket)
+        )
+    return tuple(found)
 
 
 def refuse_others_sockets(globs: Sequence[str]) -> None:

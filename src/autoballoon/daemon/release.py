@@ -12,8 +12,12 @@ from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.statefile import StateFile, Stopped, state_path
 from autoballoon.daemon.stops import Stops
 from autoballoon.guests.hypervisor import Hypervisor
+from autoballoon.guests.libvirt import LibvirtHypervisor
+from autoballoon.guests.libvirt_uri import uri_of
 from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.guests.several import Several
 from autoballoon.host.find import qemu_behind
+from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.process import ProcessReader
 
 PATIENCE_S = 4.0
@@ -69,7 +73,9 @@ async def _resume_all(hypervisor: Hypervisor, stops: Stops) -> list[str]:
     if left:
         who = ", ".join(f"{one.name} ({one.key})" for one in left)
         told = "".join(f"{sentence}; " for sentence in said.values())
-        raise CouldNot(f"{told}still stopped: {who}; see whether its QMP socket is in use, and try again")
+        raise CouldNot(
+            f"{told}still stopped: {who}; see whether its QMP socket is in use or its libvirtd runs, and try again"
+        )
     return list(said.values())
 
 
@@ -89,7 +95,14 @@ async def _resume(hypervisor: Hypervisor, one: Stopped) -> str | None:
 
 
 def _connect(keys: Iterable[str]) -> Hypervisor:
-    return QmpHypervisor([glob.escape(key) for key in keys], verify=qemu_behind)
+    """Sockets and libvirt connections of the guests with these keys."""
+    keys = tuple(keys)
+    uris = {uri for key in keys if (uri := uri_of(key)) is not None}
+    sockets = [glob.escape(key) for key in keys if uri_of(key) is None]
+    members: list[Hypervisor] = [QmpHypervisor(sockets, verify=qemu_behind)] if sockets else []
+    if uris:
+        members.append(LibvirtHypervisor(sorted(uris), verify=qemu_of_domain, age_s=ProcessReader().age_s))
+    return Several(members)
 
 
 def _let_be(why: str, *, freed: bool = False) -> None:

@@ -78,11 +78,17 @@ class Senses:
         return Snapshot(host=self.host.read(), guests=tuple(await self.guests()))
 
     async def guests(self, only: frozenset[str] | None = None) -> list[Guest]:
-        """Every guest (or those whose key is in `only`) with the host's view and the operator's bounds."""
+        """Every guest (or those whose key is in `only`) with the host's view and the operator's bounds.
+
+        One verified process is one guest: of two hypervisors that show it the first has it.
+        """
         found: dict[str, Guest] = {}
         problems: list[Problem] = []
+        shown: dict[int, Hypervisor] = {}
         for hypervisor in self.hypervisors:
             for guest in await hypervisor.read():
+                if guest.pid is not None and shown.setdefault(guest.pid, hypervisor) is not hypervisor:
+                    continue
                 self._owner[guest.key] = hypervisor
                 if only is None or guest.key in only:
                     found[guest.key] = self._complete(guest, problems)
@@ -95,7 +101,7 @@ class Senses:
 
     def _complete(self, guest: Guest, problems: list[Problem]) -> Guest:
         bounds = self._bounds(guest.name)
-        floor, ceiling, fits = bounds.within(guest.max)
+        floor, ceiling, fits = bounds.within(guest.max, guest.ceiling)
         if not fits:
             says = (
                 f"{guest.name}: its floor was above its ceiling of {size_text(ceiling)} and is taken as that"

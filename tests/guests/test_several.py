@@ -1,0 +1,23 @@
+"""Several hypervisors behave as one."""
+
+from autoballoon.core.units import MIB
+from autoballoon.guests.fake import FakeGuest, FakeHypervisor
+from autoballoon.guests.hypervisor import sleep_on
+from autoballoon.guests.several import Several
+
+
+async def test_each_order_goes_to_the_one_that_knows_the_guest() -> None:
+    first = FakeHypervisor(lambda: 0.0, [FakeGuest("one")])
+    second = FakeHypervisor(lambda: 0.0, [FakeGuest("two", has_balloon=False), FakeGuest("three")])
+    both = Several((first, second))
+    await both.start(sleep_on)
+    assert [guest.name for guest in await both.read()] == ["one", "two", "three"]
+    assert await both.set_target("/fake/three", 300 * MIB) and second.targets == [("/fake/three", 300 * MIB)]
+    assert not await both.set_target("/fake/four", 300 * MIB)
+    assert await both.suspend("/fake/one") is not None and not first.guests["/fake/one"].running
+    assert await both.resume("/fake/one") is True
+    assert await both.resume("/fake/four") is None
+    await both.ask(frozenset({"/fake/one", "/fake/three"}))
+    assert [problem.where for problem in both.problems()] == ["/fake/two"]
+    await both.close()
+    assert first.is_closed and second.is_closed

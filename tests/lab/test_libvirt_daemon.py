@@ -1,0 +1,133 @@
+"""The daemon as a user starts it, on the guests of a libvirtd of its own, when things happen to them."""
+
+import asyncio
+import contextlib
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.units import GIB, MIB
+from autoballoon.lab.host import LabHost
+from autoballoon.lab.image import GuestImage
+from autoballoon.views.status import Status
+
+from .libvirtd import Libvirtd, apart
+from .test_daemon_real import Daemon, is_below, is_seen, named
+
+pytestmark = pytest.mark.lab
+
+TWIN = "<qemu:arg value='-qmp'/><qemu:arg value='unix:{socket},server=on,wait=off'/>"
+
+
+class LibvirtDaemon(Daemon):
+    """A daemon with one libvirt connection, and a glob that matches a second socket of one of its domains."""
+
+    def __init__(self, host: LabHost, libvirtd: Libvirtd, folder: Path) -> None:
+        super().__init__(host, folder)
+        self.config.write_text(
+            f'[host]\ncapacity = "cgroup:{host.group.path}"\n'
+            f'[connect]\nlibvirt = ["{libvirtd.uri}"]\nqmp = ["{libvirtd.folder}/*.qmp"]\n'
+            f'[control]\nsocket = "{self.socket}"\n'
+        )
+
+
+@pytest.fixture
+async def libvirtd(image: GuestImage) -> AsyncIterator[Libvirtd]:
+    pytest.importorskip("libvirt", reason="python3-libvirt is not installed")
+    daemon = Libvirtd(image)
+    try:
+        yield daemon
+    finally:
+        await apart(daemon.close)
+
+
+@contextlib.asynccontextmanager
+async def running(daemon: Daemon) -> AsyncIterator[None]:
+    await daemon.start()
+    try:
+        yield
+        assert await daemon.end() == 0
+        assert "Traceback" not in daemon.log.read_text()
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            daemon.process.kill()
+        await daemon.process.wait()
+
+
+def is_fresh(*names: str) -> Callable[[Status], bool]:
+    return lambda status: all((g := named(status, n)) is not None and (g.age_s or 99) < 2.5 for n in names)
+
+
+def complains(words: str) -> Callable[[Status], bool]:
+    return lambda status: any(words in problem.says for problem in status.daemon.problems)
+
+
+async def test_two_domains_live_through_what_happens_to_domains(
+    image: GuestImage, libvirtd: Libvirtd, tmp_path: Path
+) -> None:
+    async with LabHost(limit=1000 * MIB, swap=GIB, say=print) as host:
+        await apart(libvirtd.start, host.group.procs)
+        daemon = LibvirtDaemon(host, libvirtd, tmp_path)
+        async with running(daemon):
+            twin = TWIN.format(socket=libvirtd.folder / "two.qmp")
+            await apart(libvirtd.create, "one")
+            await apart(lambda: libvirtd.create("two", more=twin))
+
+            status = await daemon.until("both seen", is_seen("one", "two"))
+            assert len(status.snapshot.guests) == 2, "a domain with a socket of its own is one guest"
+            for name in ("one", "two"):
+                guest = named(status, name)
+                assert guest is not None and guest.pid == libvirtd.pid(name)
+                assert guest.key.startswith(libvirtd.uri + "#") and guest.resident
+            await daemon.until(
+                "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
+            )
+
+            await apart(libvirtd.virsh, "setmem", "one", "180MiB", "--live")
+            await daemon.until(
+                "what the operator set adopted",
+                lambda status: any(t.guest == "one" and t.reason == "manual" for t in status.decisions),
+            )
+            host.group.limit(2 * GIB)
+            await daemon.until(
+                "the other one larger", lambda s: (g := named(s, "two")) is not None and g.actual > 480 * MIB
+            )
+            one = named(daemon.seen[-1], "one")
+            assert one is not None and one.actual <= 181 * MIB, "what the operator set is a ceiling"
+
+            await apart(libvirtd.virsh, "reset", "two")
+            await daemon.until(
+                "the reset seen", lambda s: (g := named(s, "two")) is not None and g.available is None
+            )
+            await daemon.until("statistics of its new life", is_seen("two"))
+
+            await apart(libvirtd.stop)
+            lost = await daemon.until("the loss told", complains("it is tried again"))
+            assert {guest.name for guest in lost.snapshot.guests} == {"one", "two"}
+            await apart(libvirtd.start, host.group.procs)
+            back = await daemon.until("fresh statistics", is_fresh("one", "two"))
+            assert [guest.key for guest in back.snapshot.guests] == [
+                guest.key for guest in lost.snapshot.guests
+            ]
+
+            os.kill(libvirtd.pid("two"), signal.SIGSTOP)
+            since = len(daemon.seen)
+            await daemon.until(
+                "a frozen QEMU told",
+                lambda s: complains("not come back (two")(s) and complains("does not answer libvirt")(s),
+            )
+            await asyncio.sleep(4)
+            frozen = daemon.seen[-1]
+            assert is_fresh("one")(frozen) and not is_fresh("two")(frozen)
+            assert max(status.daemon.tick.late_s for status in daemon.seen[since:]) < 0.25
+            assert frozen.daemon.tick.number >= daemon.seen[since].daemon.tick.number + 6
+            assert daemon.shrinks("two", since) == []
+            os.kill(libvirtd.pid("two"), signal.SIGCONT)
+            await daemon.until("all well again", lambda s: is_fresh("two")(s) and not s.daemon.problems)
+
+            await apart(libvirtd.virsh, "destroy", "one")
+            await daemon.until("its end seen", lambda status: named(status, "one") is None)
+        assert "<stats period" not in await apart(libvirtd.virsh, "dumpxml", "two"), "given back"

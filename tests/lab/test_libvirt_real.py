@@ -1,0 +1,94 @@
+"""The hypervisor's contract on a real libvirtd, and what only a real one can show."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator, Callable, Iterator
+
+import pytest
+
+from autoballoon.core.model import Guest
+from autoballoon.guests.hypervisor import sleep_on
+from autoballoon.guests.libvirt import LibvirtHypervisor
+from autoballoon.host.find_domain import qemu_of_domain
+from autoballoon.host.process import ProcessReader
+from autoballoon.lab.image import GuestImage
+from tests.guests.contract import HypervisorContract, Rig
+
+from .libvirtd import Libvirtd, apart
+
+pytestmark = pytest.mark.lab
+
+
+@pytest.fixture(scope="module")
+def libvirtd(image: GuestImage) -> Iterator[Libvirtd]:
+    """Skips, with the sentence, where libvirt is not installed."""
+    pytest.importorskip("libvirt", reason="python3-libvirt is not installed")
+    daemon = Libvirtd(image)
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.close()
+
+
+class RealRig:
+    """LibvirtHypervisor and one domain that boots."""
+
+    settles_s = 0.6  # its answers' times are in whole seconds
+    old_s = 3.0
+
+    def __init__(self, daemon: Libvirtd) -> None:
+        self.daemon = daemon
+        self.hypervisor = LibvirtHypervisor(
+            [daemon.uri], verify=qemu_of_domain, age_s=ProcessReader().age_s, fresh_s=0.1, ask_s=0.4
+        )
+
+    async def until(self, seen: Callable[[Guest], bool]) -> Guest:
+        guests: list[Guest] = []
+        for _ in range(600):
+            guests = await self.hypervisor.read()
+            if guests and seen(guests[0]):
+                return guests[0]
+            await asyncio.sleep(0.05)
+        pytest.fail(f"the guest never came to look like that: {guests} {self.hypervisor.problems()}")
+
+    async def until_gone(self) -> None:
+        for _ in range(100):
+            if not await self.hypervisor.read():
+                return
+            await asyncio.sleep(0.05)
+        pytest.fail("the guest is still seen")
+
+    async def wait(self, seconds: float) -> None:
+        await asyncio.sleep(seconds)
+
+    async def slow_down(self) -> None:
+        pass  # once a second, as QEMU was told
+
+    async def reset(self) -> None:
+        await apart(self.daemon.virsh, "reset", "one")
+
+    async def silence(self) -> None:
+        os.kill(self.daemon.pid("one"), signal.SIGSTOP)
+
+    async def vanish(self) -> None:
+        await apart(self.daemon.virsh, "destroy", "one")
+
+
+@pytest.fixture
+async def real(libvirtd: Libvirtd) -> AsyncIterator[RealRig]:
+    await apart(libvirtd.create, "one")
+    rig = RealRig(libvirtd)
+    try:
+        await rig.hypervisor.start(sleep_on)
+        yield rig
+        await rig.hypervisor.close()
+    finally:
+        await apart(libvirtd.remove_domains)
+
+
+class TestRealLibvirt(HypervisorContract):
+    @pytest.fixture
+    async def rig(self, real: RealRig) -> Rig:
+        return real
