@@ -88,6 +88,23 @@ def test_after_a_reset_neither_old_sizes_nor_old_statistics_are_believed() -> No
     assert guest.available == 300 * MIB and guest.driver is True
 
 
+def test_after_a_reset_the_old_size_counts_only_when_the_new_driver_tells_it() -> None:
+    for told_by_event, actual_mib in ((False, 512), (True, 300)):
+        one = domain()
+        for second in (1, 2):
+            one.learn_row(row(300, update=second), float(second))
+        one.was_reset(3.0)
+        one.was_reset(3.1)
+        if told_by_event:
+            one.learn_size(300 * 1024, 4.0, is_event=True)
+        for second in (5, 6, 7):
+            one.learn_row(row(300, available_mib=250, update=second), float(second))
+        assert one.as_guest("key", 7.0).actual == actual_mib * MIB
+        one.learn_row(row(400, update=8), 8.0)
+        one.learn_row(row(300, update=9), 9.0)
+        assert one.as_guest("key", 9.0).actual == 300 * MIB, "it has been elsewhere meanwhile"
+
+
 def test_paused_by_a_migration_before_it_ever_ran_is_incoming() -> None:
     one = domain()
     one.learn_state(3, 2)

@@ -221,7 +221,7 @@ class Link:
 
     def _was_resized(self, domain: Domain, size_kib: int) -> None:
         before = domain.known.actual
-        domain.learn_size(size_kib, self._terms.clock())
+        domain.learn_size(size_kib, self._terms.clock(), is_event=True)
         after = domain.known.actual
         if after < before and domain.has_arrived():
             self._wake(f"{domain.known.name} is at its target", freed=True)
