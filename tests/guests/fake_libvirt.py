@@ -71,6 +71,8 @@ class FakeLibvirt:
         self.clock = clock
         self.domains: dict[str, FakeDomain] = {}
         self.refuses: str | None = None
+        self.refuses_uri: str | None = None
+        """The only URI that is refused; None: all."""
         self.connections: list[_Connection] = []
         self.most_in_calls = 0
         self._numbers = 0
@@ -142,7 +144,7 @@ class FakeLibvirt:
         threading.Event().wait()
 
     def open(self, uri: str) -> "_Connection":
-        if self.refuses is not None:
+        if self.refuses is not None and self.refuses_uri in (None, uri):
             raise Error(self.refuses)
         connection = _Connection(self, uri)
         self.connections.append(connection)

@@ -21,12 +21,12 @@ URI = "qemu:///system"
 class World:
     """A fake libvirt, an adapter that looks at it every 10 ms and waits 50 ms for a call, and who has heard what."""
 
-    def __init__(self) -> None:
+    def __init__(self, *uris: str) -> None:
         self.api = FakeLibvirt(lambda: time.monotonic() * SPEED)
         self.dead: set[int] = set()
         self.heard: list[str] = []
         self.hypervisor = LibvirtHypervisor(
-            [URI],
+            uris or (URI,),
             verify=lambda name, uuid, folders: sum(name.encode()),
             age_s=lambda pid: None if pid in self.dead else 100.0,
             api=self.api,
@@ -185,6 +185,26 @@ async def test_a_libvirtd_that_is_not_there_yet_is_waited_for(world: World) -> N
     await world.until_said("look whether its daemon runs; it is tried again", URI)
     world.api.refuses = None
     await world.until(read("one"))
+
+
+async def test_one_connection_that_fails_does_not_hinder_another() -> None:
+    other = "qemu:///session"
+    world = World(URI, other, URI)
+    one = world.add("one")
+    world.api.refuses, world.api.refuses_uri = "no such socket", other
+    await world.start()
+    guests = await world.hypervisor.read()
+    assert [guest.key for guest in guests] == [world.key(one)]
+    assert [problem.where for problem in world.hypervisor.problems()] == [other]
+    assert await world.hypervisor.set_target(f"{other}#{one.uuid}", 300 * MIB) is False
+    world.api.refuses = None
+    for _ in range(100):
+        keys = sorted(guest.key for guest in await world.hypervisor.read())
+        if len(keys) == 2:
+            break
+        await asyncio.sleep(0.005)
+    assert keys == [f"{other}#{one.uuid}", world.key(one)]
+    await world.hypervisor.close()
 
 
 async def test_a_domain_that_starts_anew_is_another_life(world: World) -> None:
