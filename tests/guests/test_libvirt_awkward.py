@@ -19,7 +19,7 @@ URI = "qemu:///system"
 
 
 class World:
-    """A fake libvirt, an adapter that looks at it every 10 ms and waits 50 ms for a call, and who has heard what."""
+    """A fake libvirt, an adapter that looks at it every 10 ms and waits 150 ms for a call, and who has heard what."""
 
     def __init__(self, *uris: str) -> None:
         self.api = FakeLibvirt(lambda: time.monotonic() * SPEED)
@@ -30,7 +30,7 @@ class World:
             verify=lambda name, uuid, folders: sum(name.encode()),
             age_s=lambda pid: None if pid in self.dead else 100.0,
             api=self.api,
-            patience_s=0.05,
+            patience_s=0.15,
             fresh_s=0.01,
             look_s=0.02,
             ask_s=0.1,
@@ -93,11 +93,11 @@ def read(*names: str) -> Callable[[dict[str, Guest]], bool]:
 
 
 def is_old(guest: Guest) -> bool:
-    return guest.age_s is not None and guest.age_s > 0.15
+    return guest.age_s is not None and guest.age_s > 0.25
 
 
 def is_young(guest: Guest) -> bool:
-    return guest.age_s is not None and guest.age_s < 0.1
+    return guest.age_s is not None and guest.age_s < 0.12
 
 
 async def test_a_qemu_that_hangs_is_silent_and_delays_no_other(world: World) -> None:
@@ -111,7 +111,7 @@ async def test_a_qemu_that_hangs_is_silent_and_delays_no_other(world: World) -> 
     began = time.monotonic()
     assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
     assert await world.hypervisor.suspend(world.key(one)) is None
-    assert time.monotonic() - began < 0.04, "who is known to hang is not asked"
+    assert time.monotonic() - began < 0.1, "who is known to hang is not asked"
     assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
     one.answers.set()
     await world.until(lambda guests: is_young(guests["one"]) and guests["two"].actual == 300 * MIB)
@@ -145,6 +145,22 @@ async def test_no_more_than_four_calls_are_left(world: World) -> None:
         domain.answers.set()
     await world.until(lambda guests: all(is_young(guest) for guest in guests.values()))
     await world.until_well()
+
+
+async def test_many_orders_at_once_take_few_threads(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    domains = [world.add(f"guest-{n}") for n in range(100)]
+    await world.start()
+    await world.until(lambda guests: len(guests) == 100)
+    threads = []
+
+    def slowly(guest: FakeGuest, size: int, now: float) -> None:
+        threads.append(sum(thread.name == "libvirt call" for thread in threading.enumerate()))
+        time.sleep(0.002)
+
+    monkeypatch.setattr(FakeGuest, "set_target", slowly)
+    orders = (world.hypervisor.set_target(world.key(domain), 300 * MIB) for domain in domains)
+    assert all(await asyncio.gather(*orders))
+    assert len(threads) == 100 and max(threads) <= 40
 
 
 async def test_leaving_does_not_wait_for_a_qemu_that_hangs(world: World) -> None:

@@ -12,6 +12,8 @@ async def test_each_order_goes_to_the_one_that_knows_the_guest() -> None:
     both = Several((first, second))
     await both.start(sleep_on)
     assert [guest.name for guest in await both.read()] == ["one", "two", "three"]
+    three = await both.read_one("/fake/three")
+    assert three is not None and three.name == "three" and await both.read_one("/fake/four") is None
     assert await both.set_target("/fake/three", 300 * MIB) and second.targets == [("/fake/three", 300 * MIB)]
     assert not await both.set_target("/fake/four", 300 * MIB)
     assert await both.suspend("/fake/one") is not None and not first.guests["/fake/one"].running

@@ -19,8 +19,10 @@ FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
 comes once a second."""
 _MOST_FOLLOWED = 4
 """Guests looked at in this way at once; one look costs about 2 ms of a processor."""
+_AT_ONCE = 32
+"""Orders that are under way at once, each in a thread: libvirtd works on five of one connection, and a service may have
+only so many threads."""
 _LEAVE_S = 0.7
-_LEAVE_AT_ONCE = 16
 
 
 class Asker:
@@ -32,6 +34,7 @@ class Asker:
         self._terms = terms
         self._wake = wake
         self._crew = crew
+        self._gate = asyncio.Semaphore(_AT_ONCE)
         self._followed: set[str] = set()
         self._asked: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -75,13 +78,7 @@ class Asker:
 
     async def leave(self, lanes: Lanes, domains: Iterable[Domain]) -> None:
         """Switch off again what was switched on, as far as guests answer within a bounded time."""
-        gate = asyncio.Semaphore(_LEAVE_AT_ONCE)
-
-        async def switch_off(domain: Domain) -> None:
-            async with gate:
-                await self._set_period(domain, 0, lanes)
-
-        ours = [self._apart(switch_off(domain)) for domain in domains if domain.switched_on]
+        ours = [self._apart(self._set_period(domain, 0, lanes)) for domain in domains if domain.switched_on]
         if ours:
             await asyncio.wait(ours, timeout=_LEAVE_S)
         tasks = tuple(self._tasks)
@@ -129,7 +126,10 @@ class Asker:
 
     async def _order(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
         """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""
-        lanes = lanes or self.lanes
+        async with self._gate:
+            return await self._order_now(domain, work, lanes or self.lanes)
+
+    async def _order_now(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
         if lanes is None or domain.is_held(self._terms.clock(), self.late_s):
             return None
         ended = asyncio.Event()

@@ -19,6 +19,10 @@ class Several(Hypervisor):
     async def read(self) -> list[Guest]:
         return [guest for member in self._members for guest in await member.read()]
 
+    async def read_one(self, key: str) -> Guest | None:
+        found = [await member.read_one(key) for member in self._members]
+        return next((guest for guest in found if guest is not None), None)
+
     async def ask(self, keys: frozenset[str]) -> None:
         await asyncio.gather(*(member.ask(keys) for member in self._members))
 
