@@ -51,7 +51,7 @@ async def meet(
     if known is None or pid is None or known.pid != pid:
         age_s = None if pid is None else terms.age_s(pid)
         known = Known(
-            name=_printable(name, stem),
+            name=printable(name, stem),
             pid=pid,
             max=size,
             actual=size,
@@ -94,7 +94,7 @@ class _MemoryDevice(msgspec.Struct):
     data: _MemorySize
 
 
-def _printable(answer: object, stem: str) -> str:
+def printable(answer: object, stem: str) -> str:
     name = answer.get("name") if isinstance(answer, dict) else None
     name = name if isinstance(name, str) and name else stem
     return "".join(c if c.isprintable() else "?" for c in name)[:NAME_LENGTH]

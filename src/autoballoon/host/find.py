@@ -24,13 +24,18 @@ def other_managers_socket(path: str) -> str | None:
     Symbolic links are followed; the path need not exist.
     """
     for where in (os.path.normpath(path), os.path.realpath(path)):
-        for pattern, owner in _OWNED:
-            if pattern.search(where):
-                return (
-                    f"{path} is the monitor of {owner}, whose own tools need it;"
-                    " give the guest a second one with -qmp unix:PATH,server=on,wait=off"
-                )
+        owner = manager_of(where)
+        if owner is not None:
+            return (
+                f"{path} is the monitor of {owner}, whose own tools need it;"
+                " give the guest a second one with -qmp unix:PATH,server=on,wait=off"
+            )
     return None
+
+
+def manager_of(path: str) -> str | None:
+    """Who keeps its sockets where `path` is: libvirt, Proxmox, or nobody known."""
+    return next((owner for pattern, owner in _OWNED if pattern.search(path)), None)
 
 
 def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) -> int | None:
@@ -51,7 +56,7 @@ def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) 
 def _serves(proc: Path, pid: int, socket_path: str) -> bool:
     """Whether the process is a QEMU that has `socket_path` open and listens on it."""
     process = proc / str(pid)
-    if not _is_qemu(process):
+    if not is_qemu(process):
         return False
     held = set(_sockets(process))
     return any(
@@ -59,8 +64,8 @@ def _serves(proc: Path, pid: int, socket_path: str) -> bool:
     )
 
 
-def _is_qemu(process: Path) -> bool:
-    """Whether its program or its name says so; as root both can be read of every process."""
+def is_qemu(process: Path) -> bool:
+    """Whether the program or the name of the process in /proc/PID says so; as root both can be read of every one."""
     try:
         program = (process / "exe").readlink().name
     except OSError:
