@@ -27,7 +27,8 @@ LIBVIRT = [
 PROXMOX = shlex.split(
     "/usr/bin/kvm -id 100 -name backup,debug-threads=on -no-shutdown -chardev "
     "socket,id=qmp,path=/var/run/qemu-server/100.qmp,server=on,wait=off -mon chardev=qmp,mode=control "
-    "-device virtio-balloon-pci,id=balloon0,bus=pci.0,addr=0x3,free-page-reporting=on"
+    "-device virtio-balloon-pci,id=balloon0,bus=pci.0,addr=0x3,free-page-reporting=on "
+    "-global virtio-balloon-pci.deflate-on-oom=on -global virtio-balloon-pci.free-page-reporting=off"
 )
 
 
@@ -54,6 +55,8 @@ def test_proxmoxs_command_line() -> None:
     qemu = parse(7, PROXMOX)
     assert (qemu.name, qemu.manager) == ("backup", "Proxmox VE")
     assert qemu.qmp == ("/var/run/qemu-server/100.qmp",)
+    assert qemu.balloon is not None
+    assert (qemu.balloon["deflate-on-oom"], qemu.balloon["free-page-reporting"]) == ("on", "on")
 
 
 @pytest.mark.parametrize(

@@ -86,6 +86,10 @@ def parse(pid: int, words: Sequence[str]) -> Qemu:
         word for name in ("-qmp", "-qmp-pretty") for word in given.get(name, ()) if word.startswith("unix:")
     ]
     devices = options("-device", "driver")
+    words_for_all = (
+        word.partition("=") for word in given.get("-global", ()) if word.startswith("virtio-balloon")
+    )
+    globally = {name.partition(".")[2]: value for name, _, value in words_for_all}
     agents = [one.get("chardev", "") for one in devices if one.get("name") == _GUEST_AGENT]
     sockets = [word.removeprefix("unix:").partition(",")[0] for word in qmp]
     sockets += [chardevs[one] for one in monitors if chardevs.get(one)]
@@ -99,7 +103,10 @@ def parse(pid: int, words: Sequence[str]) -> Qemu:
         manager=next((owner for owner in owners if owner is not None), None),
         qmp=tuple(sockets),
         agent=next((chardevs[one] for one in agents if chardevs.get(one)), None),
-        balloon=next((one for one in devices if one.get("driver", "").startswith("virtio-balloon")), None),
+        balloon=next(
+            ({**globally, **one} for one in devices if one.get("driver", "").startswith("virtio-balloon")),
+            None,
+        ),
     )
 
 

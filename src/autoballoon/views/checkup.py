@@ -1,12 +1,16 @@
 """What doctor found, as JSON and for people."""
 
 import re
+import textwrap
 from collections import Counter
 
 import msgspec
 
 from autoballoon.core.facts import Facts, Finding, Severity
 from autoballoon.views.diagnosis import can_work
+
+WIDTH = 100
+"""Of the reasons; what is to be typed is never broken."""
 
 
 class Checkup(msgspec.Struct, frozen=True):
@@ -38,7 +42,7 @@ def text(facts: Facts, findings: tuple[Finding, ...]) -> str:
         mend = first.mend if len(alike) == 1 else _of_any(first)
         blocks.append(
             f"{first.severity.value.upper()}  {names}: {first.what}\n"
-            f"{_indented('why: ', first.why)}\n{_indented('mend:', mend)}"
+            f"{_indented('why: ', textwrap.fill(first.why, WIDTH))}\n{_indented('mend:', mend)}"
         )
     return "\n\n".join([*blocks, _summary(facts, findings)]) + "\n"
 

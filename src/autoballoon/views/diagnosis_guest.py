@@ -315,9 +315,10 @@ def _device(guest: GuestFacts, lacks: str = "") -> str:
 def _period(guest: GuestFacts) -> str:
     if guest.manager == "libvirt":
         return f"virsh dommemstat {guest.name} --period 1 --live --config"
-    if guest.device is None:
-        return "guest-stats-polling-interval=1 in its -device virtio-balloon-pci,... at its next start"
-    return _QMP.format(device=guest.device) + "      # by QMP"
+    later = "guest-stats-polling-interval=1 in its -device virtio-balloon-pci,...      # at its next start"
+    return (
+        later if guest.device is None else f"{_QMP.format(device=guest.device)}      # by QMP, now\n{later}"
+    )
 
 
 def _second_socket(guest: GuestFacts) -> str:
