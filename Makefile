@@ -1,6 +1,6 @@
 # Run `make` to see the targets. Everything works from a clean clone: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fast lab soak bench floors lock clean
+.PHONY: help setup demo test check fast lab soak bench deb floors lock clean
 .NOTPARALLEL:
 
 MINUTES ?= 60
@@ -36,6 +36,9 @@ bench: setup ## how fast the core decides, what a look at the host costs, how lo
 	@$(python) bench/host_readers.py
 	@$(python) bench/simulator.py
 	@$(python) bench/daemon.py
+
+deb: setup ## dist/autoballoon_VERSION_amd64.deb, for Debian 12
+	@$(timed) deb tools/deb
 
 floors: setup ## fast tests with the lowest versions that pyproject.toml allows
 	@$(timed) floors tools/floors

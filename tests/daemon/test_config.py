@@ -34,6 +34,8 @@ may_suspend = false
 manage   = false
 [control]
 socket   = "/run/autoballoon/other.sock"
+[metrics]
+listen   = "[::1]:9177"
 [policy]
 name     = "ladder"
 """
@@ -47,6 +49,9 @@ def test_every_documented_key_is_taken() -> None:
     assert config.interval_s == 0.5
     assert config.qmp == ("/run/vms/*.qmp", "/srv/one.qmp")
     assert config.socket == "/run/autoballoon/other.sock"
+    assert config.metrics == "[::1]:9177"
+    assert parse("[metrics]").metrics == "127.0.0.1:9177"
+    assert parse("").metrics is None
     assert not config.bounds("db-1").manage
     assert config.bounds("web-1").manage
 
@@ -127,7 +132,19 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
             "[connect] libvirt: 'qemu+ssh://x/system' does not name",
         ),
         ("[connect]\nlibvirt = 'qemu:///system'", "[connect] libvirt: must be a list"),
-        ("[metrics]\nlisten = '127.0.0.1:9177'", "[metrics] is not in this version"),
+        (
+            "[metrics]\nlisten = 'localhost:9177'",
+            "[metrics] listen 'localhost:9177' is no address and port; write it",
+        ),
+        ("[metrics]\nlisten = '127.0.0.1'", "[metrics] listen '127.0.0.1' is no address and port"),
+        ("[metrics]\nlisten = '127.0.0.1:0'", "[metrics] listen '127.0.0.1:0' is no address and port"),
+        (
+            "[metrics]\nlisten = '127.0.0.1:70000'",
+            "[metrics] listen '127.0.0.1:70000' is no address and port",
+        ),
+        ("[metrics]\nlisten = '::1:9177'", "[metrics] listen '::1:9177' is no address and port"),
+        ("[metrics]\nlisten = 9177", "[metrics] listen: must be text in quotes"),
+        ("[metrics]\nport = 9177", "[metrics] has no key 'port'"),
         ("[defaults]\nshares = 0", "[defaults] shares"),
         ("[defaults]\nfloor = '60%'\nceiling = '50%'", "[defaults] floor 60% is above ceiling 50%"),
         ("[defaults]\nceiling = '0%'", "[defaults] ceiling"),

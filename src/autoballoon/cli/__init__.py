@@ -17,6 +17,7 @@ _VERBS = {
     "check": "autoballoon.cli.serve",
     "status": "autoballoon.cli.ask",
     "version": "autoballoon.cli.ask",
+    "doctor": "autoballoon.cli.doctor",
     "plan": "autoballoon.cli.offline",
     "lab": "autoballoon.cli.lab",
     "sim": "autoballoon.cli.sim",

@@ -104,6 +104,7 @@ def check(path: Path, as_json: bool) -> None:
         *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
+        *([f"metrics: http://{config.metrics}/metrics"] if config.metrics else []),
     ]
     if config.overload == "suspend" and not any(
         config.bounds(rule.glob).may_suspend for rule in config.rules

@@ -5,6 +5,7 @@ lists each key with its unit, default and reason.
 """
 
 import fnmatch
+import ipaddress
 import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -64,6 +65,10 @@ class _Control(_Table, frozen=True):
     socket: str = DEFAULT_SOCKET
 
 
+class _Metrics(_Table, frozen=True):
+    listen: str = "127.0.0.1:9177"
+
+
 class _Policy(_Table, frozen=True):
     name: str = "ladder"
 
@@ -108,6 +113,8 @@ class Config(msgspec.Struct, frozen=True):
     dry_run: bool = False
     interval_s: float = 1.0
     socket: str = DEFAULT_SOCKET
+    metrics: str | None = None
+    """Where /metrics is served, "ADDRESS:PORT"; None: nowhere."""
     policy: str = "ladder"
     rules: tuple[_Rule, ...] = ()
 
@@ -162,8 +169,6 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     for name in tables:
         if name not in known:
             raise BadInput(f"there is no [{name[:40]}]; the tables are {', '.join(known)}")
-    if "metrics" in tables:
-        raise BadInput("[metrics] is not in this version; remove the table")
     host = _read_table(_Host, tables, "host")
     connect = _read_table(_Connect, tables, "connect")
     control = _read_table(_Control, tables, "control")
@@ -177,6 +182,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
         dry_run=host.dry_run,
         interval_s=_interval(_read_table(_Loop, tables, "loop").interval),
         socket=_socket(control.socket),
+        metrics=_listen(_read_table(_Metrics, tables, "metrics").listen) if "metrics" in tables else None,
         policy=_policy(_read_table(_Policy, tables, "policy").name),
         rules=_rules(tables),
     )
@@ -292,6 +298,21 @@ def _socket(path: str) -> str:
     if len(path.encode()) > LONGEST_SOCKET_PATH:
         raise BadInput(f"[control] socket is longer than {LONGEST_SOCKET_PATH} bytes; choose a shorter path")
     return path
+
+
+def _listen(text: str) -> str:
+    """The address as it is to be bound. Names are refused: looking one up may take seconds, or lead elsewhere."""
+    host, _, port = text.rpartition(":")
+    try:
+        address = ipaddress.ip_address(host.strip("[]"))
+    except ValueError:
+        address = None
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16
+    if address is None or not is_port or (address.version == 6) != host.startswith("["):
+        raise BadInput(
+            f'[metrics] listen {text[:60]!r} is no address and port; write it like "127.0.0.1:9177" or "[::1]:9177"'
+        )
+    return text
 
 
 def _rules(tables: Mapping[str, Any]) -> tuple[_Rule, ...]:

@@ -22,6 +22,7 @@ from autoballoon.daemon.control import Board, ControlServer
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.lock import ControlSocket
+from autoballoon.daemon.metrics import Metrics
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.punctual import Punctuality
 from autoballoon.daemon.statefile import StateFile, state_path
@@ -62,6 +63,7 @@ class Daemon:
         self._parts = assemble(load(), self.wake, None)
         self._state: State = self._parts.engine.start()
         self._board = Board()
+        self._metrics = Metrics()
         self._hands = Hands()
         state = state_path(self._parts.config.socket, os.environ)
         self._keeper = Keeper(StateFile(state), apart)
@@ -108,6 +110,7 @@ class Daemon:
         self._started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
+            self._metrics.listen(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
             await self._until_stopped(self._parts.start(self.wake))
@@ -121,6 +124,7 @@ class Daemon:
             await self._leave()
             await server.close()
             control.close()
+            self._metrics.close()
             self._watchdog.close()
             self._manager.close()
 
@@ -191,6 +195,7 @@ class Daemon:
             decisions = await self._decide_and_act(snapshot)
         except Exception as error:
             self._failures += 1
+            self._metrics.failed()
             log.error("this tick failed and everything stays as it is: %s", _in_a_sentence(error))
             log.debug("where it failed", exc_info=True)
             if self._failures >= MOST_FAILURES:
@@ -251,6 +256,7 @@ class Daemon:
         )
         self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
         self._manager.status(summary(Status(daemon, snapshot, ())), now)
+        self._metrics.tick(daemon, snapshot, decisions, self._state.tracks)
 
     async def _split_holed(self, pid: int) -> int | None:
         return await self._parts.processes.split_holed(pid)
@@ -270,6 +276,7 @@ class Daemon:
             if config.socket != self._parts.config.socket:
                 raise BadInput("[control] socket cannot change while the daemon runs; restart it")
             parts = self._assemble(config, self.wake, self._parts)
+            self._metrics.listen(config.metrics)
         except AutoballoonError as error:
             log.error("the configuration was not reloaded and the old one stays: %s", error)
             return

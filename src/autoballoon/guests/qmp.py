@@ -129,7 +129,7 @@ class QmpHypervisor(Hypervisor):
             await self._scan()
 
     async def _scan(self) -> None:
-        found = _sockets(self._globs)
+        found = sockets(self._globs)
         self._refused = {path: says for path in found if (says := self._refuse(path)) is not None}
         for path, stem in found.items():
             if path not in self._sessions and path not in self._refused:
@@ -150,7 +150,7 @@ async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def _sockets(globs: Sequence[str]) -> dict[str, str]:
+def sockets(globs: Sequence[str]) -> dict[str, str]:
     """The sockets that match, by their real path; the value is the stem of the name that matched."""
     found: dict[str, str] = {}
     for pattern in globs:

@@ -51,7 +51,7 @@ async def meet(
     if known is None or pid is None or known.pid != pid:
         age_s = None if pid is None else terms.age_s(pid)
         known = Known(
-            name=_name(name, stem),
+            name=name_of(name, stem),
             pid=pid,
             max=size,
             actual=size,
@@ -94,6 +94,7 @@ class _MemoryDevice(msgspec.Struct):
     data: _MemorySize
 
 
-def _name(answer: object, stem: str) -> str:
+def name_of(answer: object, stem: str) -> str:
+    """The guest's name as QEMU answers query-name, else the socket's stem; printable and bounded."""
     name = answer.get("name") if isinstance(answer, dict) else None
     return printable(name if isinstance(name, str) and name else stem)

@@ -24,13 +24,18 @@ def other_managers_socket(path: str) -> str | None:
     Symbolic links are followed; the path need not exist.
     """
     for where in (os.path.normpath(path), os.path.realpath(path)):
-        for pattern, owner in _OWNED:
-            if pattern.search(where):
-                return (
-                    f"{path} is the monitor of {owner}, whose own tools need it;"
-                    " give the guest a second one with -qmp unix:PATH,server=on,wait=off"
-                )
+        owner = manager_of(where)
+        if owner is not None:
+            return (
+                f"{path} is the monitor of {owner}, whose own tools need it;"
+                " give the guest a second one with -qmp unix:PATH,server=on,wait=off"
+            )
     return None
+
+
+def manager_of(path: str) -> str | None:
+    """Who keeps its sockets where `path` is: libvirt, Proxmox, or nobody known."""
+    return next((owner for pattern, owner in _OWNED if pattern.search(path)), None)
 
 
 def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) -> int | None:

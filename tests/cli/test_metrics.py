@@ -1,0 +1,81 @@
+"""The daemon with [metrics], as a user starts it."""
+
+import http.client
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from click.testing import CliRunner
+
+from autoballoon.cli import main
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return int(one.getsockname()[1])
+
+
+def shown(port: int) -> str:
+    """What /metrics shows, once there is something; nothing where nobody listens."""
+    for _ in range(500):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+        try:
+            connection.request("GET", "/metrics")
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            if answer.status == 200:
+                return text
+        except ConnectionError:
+            pass
+        finally:
+            connection.close()
+        time.sleep(0.01)
+    return ""
+
+
+def configure(folder: Path, metrics: str) -> Path:
+    file = folder / "autoballoon.toml"
+    file.write_text(f'[host]\ndry_run = true\n[control]\nsocket = "{folder}/control.sock"\n{metrics}')
+    return file
+
+
+def test_it_serves_and_moves_with_a_reload(tmp_path: Path) -> None:
+    first, second = free_port(), free_port()
+    config = configure(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{first}"\n')
+    command = [sys.executable, "-m", "autoballoon", "run", "--config", str(config)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as daemon:
+        try:
+            text = shown(first)
+            assert "\nautoballoon_dry_run 1.0\n" in text
+            assert "\nautoballoon_tick_failures_total 0.0\n" in text
+            configure(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{second}"\n')
+            daemon.send_signal(signal.SIGHUP)
+            assert "\nautoballoon_dry_run 1.0\n" in shown(second)
+        finally:
+            daemon.terminate()
+            _, log = daemon.communicate(timeout=10)
+    assert daemon.returncode == 0
+    assert "Traceback" not in log
+
+
+def test_a_port_that_is_taken_is_one_sentence_and_exit_code_3(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        config = configure(tmp_path, f'[metrics]\nlisten = "127.0.0.1:{port}"\n')
+        command = [sys.executable, "-m", "autoballoon", "run", "--config", str(config)]
+        ended = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert ended.returncode == 3
+    assert f"[metrics] listen: cannot listen on 127.0.0.1:{port}" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_check_says_where(tmp_path: Path) -> None:
+    config = configure(tmp_path, "[metrics]\n")
+    result = CliRunner().invoke(main, ["check", str(config)])
+    assert "metrics: http://127.0.0.1:9177/metrics" in result.output
