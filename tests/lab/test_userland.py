@@ -19,9 +19,12 @@ done
 APT_GET = """
 case "$*" in
   indextargets*) cat "$WORLD/targets";;
-  *source*) mkdir lua-5 && echo 'int x;' > lua-5/x.c && tar -czf lua5.4_5.orig.tar.gz lua-5 && rm -r lua-5
-    touch lua5.4_5.dsc lua5.4_5.debian.tar.xz;;
-  *update*) touch "$WORLD/updated";;
+  update*) touch "$WORLD/updated";;
+  *" update") echo "$@" >> "$WORLD/asked";;
+  *" source "*)
+    mkdir lua-5 && echo 'int x;' > lua-5/x.c && tar -czf lua5.4_5.orig.tar.gz lua-5 && rm -r lua-5
+    touch lua5.4_5.dsc lua5.4_5.debian.tar.xz
+    cp sources.list "$WORLD/source-lines"; echo "$@" >> "$WORLD/asked";;
 esac
 """
 MMDEBSTRAP = """
@@ -110,6 +113,13 @@ def test_the_source_is_fetched_apart_and_only_the_authors_files_are_kept(world: 
     build_userland(COMPILER, print)
     (source,) = (world / "cache").glob("source-*")
     assert sorted(path.name for path in source.iterdir()) == [".sizes.json", "x.c"]
+    assert (
+        (world / "source-lines")
+        .read_text()
+        .startswith("deb-src http://mirror.example/debian/ bookworm main\n")
+    )
+    for line in (world / "asked").read_text().splitlines():  # the machine's own lists stay as they are
+        assert f"-oDir::State::lists={world / 'cache'}" in line
 
 
 def test_what_cannot_be_made_leaves_nothing(world: Path) -> None:
