@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.lab.accel import Accel
+from autoballoon.lab.accel import Accel, translating
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.userland import PYTHON, build_userland
@@ -26,10 +26,9 @@ async def test_host_readers_triggers_groups_swap_and_daemon_on_cgroup_v2(
         pytest.skip(
             "compiled packages of this Python do not load in Debian 12's 3.11; use a .venv made with 3.11"
         )
-    roomy = accel if accel.name == "kvm" else Accel(name="tcg", option="tcg,tb-size=256", why=accel.why)
     spec = VmSpec(
-        name="v2", image=image, accel=roomy, memory_mib=1024, workload="inside", swap_mib=512, balloon=None,
-        boot=("cgroup_no_v1=all", "psi=1"),
+        name="v2", image=image, accel=translating(accel, 256), memory_mib=1024, workload="inside", swap_mib=512,
+        balloon=None, boot=("cgroup_no_v1=all", "psi=1"),
         disks={"/userland": build_userland(PYTHON, print), "/userland/project": carried.project_image(tmp_path)},
     )  # fmt: skip
     guest = await lab_host.start_vm(spec)

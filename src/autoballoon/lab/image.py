@@ -28,7 +28,7 @@ _MODULES = (
 """What Debian's kernel has as modules, in the order of their dependencies."""
 
 _FOLDERS = ("bin", "dev", "proc", "sys", "disk", "modules", "scripts", "userland")
-SCRIPTS = ("inside",)
+SCRIPTS = ("build", "inside")
 """Workloads that are shell scripts, and need a userland."""
 
 

@@ -34,7 +34,9 @@ class Recipe(msgspec.Struct, frozen=True):
 
 PYTHON = Recipe("python", (*_SHELL, "python3", "python3.11", "e2fsprogs", "mount", "util-linux"), python=True)
 """Python, and what makes file systems and swap."""
-COMPILER = Recipe("compiler", (*_SHELL, "gcc", "gcc-12", "binutils", "libc6-dev"), sources=("lua5.4",))
+COMPILER = Recipe(
+    "compiler", (*_SHELL, "gcc", "gcc-12", "binutils", "libc6-dev", "make"), sources=("lua5.4",)
+)
 """A C compiler and the C source of Lua."""
 
 
