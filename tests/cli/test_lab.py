@@ -12,7 +12,7 @@ def test_list_names_every_experiment_with_its_arms() -> None:
     assert said.exit_code == 0
     assert "wave" in said.output and "arms yardstick, off, reporting, on, on+reporting" in said.output
     listed = msgspec.json.decode(CliRunner().invoke(main, ["lab", "list", "--json"]).output)
-    assert [experiment["name"] for experiment in listed] == ["wave", "hostload", "peers", "over"]
+    assert [experiment["name"] for experiment in listed] == ["wave", "hostload", "peers", "over", "build"]
 
 
 def test_list_says_what_the_variants_are() -> None:
@@ -33,6 +33,7 @@ def test_list_says_what_the_variants_are() -> None:
         (["peers", "--policy", "mom"], "--policy cannot be given to peers"),
         (["over", "--policy", "mom"], "--policy cannot be given to over"),
         (["over", "--limit", "1800MiB"], "--limit cannot be given to over"),
+        (["build", "--rate", "100"], "--rate cannot be given to build"),
         (["peers", "--arms", "@swift"], "there is no arm '@swift'"),
     ],
 )

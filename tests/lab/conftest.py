@@ -16,6 +16,9 @@ from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight
 from autoballoon.lab.vm import Vm, VmSpec
 
+collect_ignore = ["inside"]
+"""Its tests run in a guest (test_cgroup_v2.py): they would take this machine's control groups and its swap."""
+
 StartGuest = Callable[..., Awaitable[Vm]]
 """await start_guest("name", workload="eat", ...): keywords are VmSpec's."""
 

@@ -133,6 +133,19 @@ def test_over_runs_each_choice_on_each_host() -> None:
     assert over.guest_swap_mib > 0
 
 
+def test_build_runs_off_and_on_with_and_without_swap_in_the_guests() -> None:
+    build = experiment_named("build")
+    assert [(arm.name, build.guest_swap_of(arm)) for arm in build.arms] == [
+        ("yardstick@plain", 0), ("off@plain", 0), ("on@plain", 0),
+        ("yardstick@swap", 512), ("off@swap", 512), ("on@swap", 512),
+    ]  # fmt: skip
+    assert [arm.name for arm in arms_named(build, None, 1)] == ["yardstick@plain", "off@plain", "on@plain"]
+    shape = wave_of(build, build.arms[1], 3)
+    assert shape["offset_ms"] == 3 * shape["period_ms"] // 6
+    over = experiment_named("over")
+    assert {over.guest_swap_of(arm) for arm in over.arms} == {512}
+
+
 def test_guests_of_three_sizes_take_in_proportion_and_in_turn() -> None:
     peers, sizes = experiment_named("peers"), named("peers", "ladder@sizes")
     taken = [wave_of(peers, sizes, number)["anon_mib"] for number in range(4)]

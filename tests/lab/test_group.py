@@ -30,6 +30,13 @@ def test_the_files_of_either_version(tmp_path: Path) -> None:
     (tmp_path / "lab" / "memory.current").write_text("4096\n")
     two.limit(1 << 20)
     assert (two.version, two.usage(), (tmp_path / "lab" / "memory.max").read_text()) == (2, 4096, "1048576")
+    (tmp_path / "lab" / "memory.current").write_text(f"{2 << 20}\n")
+    with pytest.raises(
+        CouldNot, match="cannot swap enough of it"
+    ):  # a plain folder's memory.high frees nothing
+        two.limit(1 << 19)
+    assert (tmp_path / "lab" / "memory.max").read_text() == "1048576"
+    assert (tmp_path / "lab" / "memory.high").read_text() == "max"
     two.limit(None)
     assert (tmp_path / "lab" / "memory.max").read_text() == "max"
     assert two.procs == (tmp_path / "lab" / "cgroup.procs",)

@@ -38,8 +38,22 @@ def test_a_swap_disk_comes_after_the_data_and_the_kernel_is_told() -> None:
         "file=/cache/scratch-7/g.swap",
     ]
     assert "readonly" not in drives[1] and "cache=none" in drives[1]
-    assert "ab.swap=1" in said[said.index("-append") + 1]
+    assert "ab.swap=vdb" in said[said.index("-append") + 1]
     assert plain.count("-drive") == 1 and "ab.swap" not in plain[plain.index("-append") + 1]
+
+
+def test_shared_disks_come_before_the_swap_and_the_guest_is_told_where_they_belong() -> None:
+    disks = {"/userland": Path("/cache/u"), "/userland/project": Path("/tmp/p")}
+    spec = VmSpec(name="g", image=IMAGE, accel=TCG, swap_mib=64, disks=disks, boot=("cgroup_no_v1=all",))
+    said = words(spec, Path("/cache/scratch-7/g.swap"))
+    kernel = said[said.index("-append") + 1].split()
+    assert [word for word in kernel if word.startswith(("ab.disk", "ab.swap"))] == [
+        "ab.disk=vda:/disk", "ab.disk=vdb:/userland", "ab.disk=vdc:/userland/project", "ab.swap=vdd",
+    ]  # fmt: skip
+    assert "cgroup_no_v1=all" in kernel
+    drives = [said[n + 1] for n, word in enumerate(said) if word == "-drive"]
+    assert ["readonly=on" in drive for drive in drives] == [True, True, True, False]
+    assert all("cache=none" in drive for drive in drives)
 
 
 async def test_a_disk_is_as_new_at_each_start_and_takes_no_room(

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from autoballoon.core.units import MIB
-from autoballoon.views.lab_results import ArmResult, Results, Run
+from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_verdict import factor_text, time_ratios, verdicts
 
 MakeRun = Callable[..., Run]
@@ -164,3 +164,27 @@ def test_overloads_of_fewer_guests_are_not_judged_by_those_of_eight(over: Result
         for arm in over.arms
     ]
     assert not any("busy time" in v.asks for v in verdicts(msgspec.structs.replace(over, arms=arms)))
+
+
+@pytest.mark.parametrize(
+    ("differs", "missed_"),
+    [
+        ({}, []),
+        ({"work_s": [31.6] * 6}, ["at most 1.05 x that of yardstick@swap"]),
+        ({"guest_oom": 1}, ["no OOM kill"]),
+        ({"finished": 5}, ["every guest finishes"]),
+    ],
+)
+def test_build_is_judged_in_each_variant(
+    machine: Machine, make_run: MakeRun, differs: dict[str, object], missed_: list[str]
+) -> None:
+    def arm(name: str, policy: str | None, **fields: object) -> ArmResult:
+        run = make_run(**{"work_s": [30.0] * 6, "guests": 6, "finished": 6, **fields})
+        return ArmResult(name, policy, None if "yardstick" in name else 2090 * MIB, [run])
+
+    cost = {"controller_cpu_s": 1.6, "controller_rss": 40 * MIB}
+    arms = [arm(f"{name}@{variant}", None) for variant in ("plain", "swap") for name in ("yardstick", "off")]
+    arms += [arm("on@plain", "ladder", **cost), arm("on@swap", "ladder", **{**cost, **differs})]
+    found = missed(Results(experiment="build", machine=machine, command="", arms=arms))
+    assert len(found) == len(missed_)
+    assert all(part in asks for part, asks in zip(missed_, found, strict=True))

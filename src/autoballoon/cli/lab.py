@@ -116,6 +116,10 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
             raise BadInput(
                 f"{flag} cannot be given to {name}, whose arms each have their own; choose with --arms"
             )
+    if flags["rate"] and experiment.workload != "wave":
+        raise BadInput(
+            f"--rate cannot be given to {name}, whose guests take memory as they need it; leave it out"
+        )
     if flags["guests"]:
         experiment = with_guests(experiment, flags["guests"])
     if flags["limit"]:

@@ -14,7 +14,7 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.processes import boot_id
 from autoballoon.lab.vm import QEMU, Accel, Vm, VmSpec
 
-__all__ = ["KVM", "TCG", "Accel", "Wanted", "choose_accel"]
+__all__ = ["KVM", "TCG", "Accel", "Wanted", "choose_accel", "translating"]
 
 Wanted = Literal["auto", "kvm", "tcg"]
 
@@ -46,6 +46,13 @@ async def choose_accel(wanted: Wanted, image: GuestImage, say: Say) -> Accel:
     if wanted == "kvm":
         raise CouldNot(f"KVM does not work here ({trouble}); use --accel tcg")
     return msgspec.structs.replace(TCG, why=f"the guests run under emulation (TCG): {trouble}")
+
+
+def translating(accel: Accel, mib: int) -> Accel:
+    """The same with a buffer of that size for translated code, where there is one."""
+    if accel.name == "kvm":
+        return accel
+    return msgspec.structs.replace(accel, option=f"tcg,tb-size={mib}")
 
 
 async def _kvm_trouble(image: GuestImage, say: Say) -> str | None:

@@ -13,6 +13,7 @@ PACKAGE_OF = {
     "dpkg": "dpkg",
     "apt-get": "apt",
     "apt-cache": "apt",
+    "mmdebstrap": "mmdebstrap",
     "mkswap": "util-linux",
     "swapon": "mount",
     "swapoff": "mount",

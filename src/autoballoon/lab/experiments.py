@@ -21,6 +21,8 @@ class Variant(msgspec.Struct, frozen=True):
     """Guests have these sizes in turn."""
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what the experiment or the call says of one goes before."""
+    guest_swap_mib: int | None = None
+    """Swap that each guest has of its own; None: as the experiment says."""
 
     def size_mib(self, number: int) -> int:
         """The size of the guest of that number."""
@@ -74,6 +76,8 @@ FAST = Variant("fast", "guests take memory at 500 MiB/s", wave={"rate_mib": 500}
 SLOW = Variant("slow", "guests take memory at 25 MiB/s", wave={"rate_mib": 25})
 SIZES = Variant("sizes", "guests of 384, 512 and 768 MiB that take in proportion", sizes_mib=(384, 512, 768))
 TIGHT = Variant("2000", "a host of 2000 MiB", limit=2000 * MIB)
+PLAIN = Variant("plain", "guests without swap of their own")
+SWAPS = Variant("swap", "guests with 512 MiB of swap of their own, on a disk", guest_swap_mib=512)
 TIGHTER = Variant("1600", "a host of 1600 MiB, where needs no longer fit", limit=1600 * MIB)
 
 
@@ -97,6 +101,11 @@ class Experiment(msgspec.Struct, frozen=True):
     """Bytes that all guests together may hold, where the variant does not say."""
     others: tuple[Arm, ...] = ()
     """Arms that are run only when they are named."""
+    workload: str = "wave"
+    """What guests do: wave, or build, which needs a userland with a compiler."""
+    translated_mib: int = 16
+    """The buffer of translated code that each QEMU has where guests are emulated; too small it is filled anew all the
+    time, and it counts as memory of the host."""
     guests: int = 8
     guest_swap_mib: int = 0
     """Swap that each guest has of its own, on a disk of its own."""
@@ -119,6 +128,11 @@ class Experiment(msgspec.Struct, frozen=True):
     def limit_of(self, arm: Arm) -> int | None:
         """Bytes that all guests of this arm together may hold; None where no limit matters."""
         return (arm.variant.limit or self.limit) if arm.limited else None
+
+    def guest_swap_of(self, arm: Arm) -> int:
+        """MiB of swap that each guest of this arm has of its own."""
+        own = arm.variant.guest_swap_mib
+        return self.guest_swap_mib if own is None else own
 
 
 EXPERIMENTS = (
@@ -152,6 +166,18 @@ EXPERIMENTS = (
         example=(YARDSTICK, *within(TIGHT, OFF, *OVERLOADS)),
         limit=2000 * MIB,
         guest_swap_mib=512,
+    ),
+    Experiment(
+        name="build",
+        says="guests with full page caches compile and link Lua in turn, on 60 % of the memory that they would use",
+        arms=tuple(arm for variant in (PLAIN, SWAPS) for arm in within(variant, YARDSTICK, OFF, ON)),
+        example=within(PLAIN, YARDSTICK, OFF, ON),
+        limit=2090 * MIB,
+        workload="build",
+        translated_mib=32,
+        guests=6,
+        wave={"phases": 2, "level": 0},
+        period_ms=60_000,
     ),
 )
 

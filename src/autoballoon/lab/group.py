@@ -1,9 +1,11 @@
 """The lab's own memory control group: every guest lives in it, and its limit is the host's size."""
 
 import contextlib
+import errno
 import os
 import signal
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
@@ -61,12 +63,30 @@ class Group:
         """Limit it to `size` bytes; None lifts the limit. CouldNot when it already holds more and cannot swap."""
         none = "-1" if self.version == 1 else "max"
         try:
-            self._limit.write_text(none if size is None else str(size))
+            with contextlib.nullcontext() if self.version == 1 or size is None else self._squeezed(size):
+                self._limit.write_text(none if size is None else str(size))
         except OSError as error:
             raise CouldNot(
                 f"{self._limit} does not take {size_text(size)} ({error.strerror}); "
                 f"the group holds {size_text(self.usage())} and cannot swap enough of it"
             ) from error
+
+    @contextlib.contextmanager
+    def _squeezed(self, size: int) -> Iterator[None]:
+        """Within, it holds no more than `size`; OSError when that cannot be.
+
+        Version 1 refuses a limit that it cannot reach, version 2 takes it and kills what is inside (memory.max in
+        cgroup-v2.rst); memory.high reclaims as much and kills nothing.
+        """
+        high = self.path / "memory.high"
+        before = high.read_text() if high.exists() else "max"
+        high.write_text(str(size))
+        try:
+            if self.usage() > size:
+                raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))
+            yield
+        finally:
+            high.write_text(before)
 
     def usage(self) -> int:
         """Bytes charged to it now."""

@@ -9,7 +9,7 @@ import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
-from autoballoon.lab import cache, newc, packages
+from autoballoon.lab import cache, ext4, newc, packages
 from autoballoon.lab.cache import Say
 from autoballoon.lab.commands import run
 
@@ -26,6 +26,10 @@ _MODULES = (
     "virtio_blk",
 )
 """What Debian's kernel has as modules, in the order of their dependencies."""
+
+_FOLDERS = ("bin", "dev", "proc", "sys", "disk", "modules", "scripts", "userland")
+SCRIPTS = ("build", "inside")
+"""Workloads that are shell scripts, and need a userland."""
 
 
 class GuestImage(msgspec.Struct, frozen=True):
@@ -54,11 +58,12 @@ def _initrd(version: str, tree: Path, say: Say) -> Path:
     init = _source("init")
     modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
     files = {
-        **{folder: newc.folder() for folder in ("bin", "dev", "proc", "sys", "disk", "modules")},
+        **{folder: newc.folder() for folder in _FOLDERS},
         "init": newc.program(init),
         "bin/busybox": newc.program(busybox.read_bytes()),
         "workload": newc.program(_workload(say).read_bytes()),
         **{f"modules/{name}": newc.program(content) for name, content in modules.items()},
+        **{f"scripts/{name}": newc.program(_source(name)) for name in SCRIPTS},
         "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES).encode()),
     }
     content = newc.archive(files)
@@ -94,25 +99,7 @@ def _disk(say: Say) -> Path:
         with (content / "data").open("wb") as data:
             for _ in range(DATA_MIB):
                 data.write(noise.randbytes(MIB))
-        # No journal, nothing reserved, room for the file system's own tables only.
-        run(
-            [
-                "mkfs.ext4",
-                "-q",
-                "-b",
-                "4096",
-                "-O",
-                "^has_journal",
-                "-m",
-                "0",
-                "-N",
-                "16",
-                "-d",
-                content,
-                aside / "disk",
-                f"{DATA_MIB + 24}M",
-            ]
-        )
+        ext4.pack(content, aside / "disk")
         (content / "data").unlink()
         content.rmdir()
 

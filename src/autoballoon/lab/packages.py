@@ -1,6 +1,7 @@
 """Debian packages fetched by apt and unpacked into the cache; nothing is ever installed."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -32,6 +33,44 @@ def unpacked(package: str, say: Say) -> Path:
         )
 
     return _with_fresh_lists(fetch, say)
+
+
+def versions(names: Sequence[str], say: Say) -> dict[str, str]:
+    """The versions that apt would fetch. CouldNot when it does not know one, even with fresh lists."""
+    return _with_fresh_lists(lambda: _versions(names), say)
+
+
+def _versions(names: Sequence[str]) -> dict[str, str]:
+    # One call for all: apt-cache takes half a second to open its lists.
+    shown = run(["apt-cache", "show", "--no-all-versions", *names])
+    found = re.findall(r"^Package: (\S+)\n(?:.+\n)*?Version: (\S+)$", shown, re.MULTILINE)
+    if missing := set(names) - {name for name, _ in found}:
+        raise CouldNot(f"apt knows no package {sorted(missing)[0]}; run: apt-get update")
+    return dict(found)
+
+
+def debian_sources(kind: str = "deb") -> tuple[str, str]:
+    """(suite, lines for a sources.list): where this machine's apt has its Debian packages from, and no others'.
+
+    CouldNot when it has no lists of Debian's.
+    """
+    shown = run(["apt-get", "indextargets", "Created-By: Packages", "Origin: Debian"])
+    targets = [
+        dict(line.split(": ", 1) for line in stanza.splitlines() if ": " in line)
+        for stanza in shown.split("\n\n")
+    ]
+    found = [target for target in targets if {"Repo-URI", "Release", "Component"} <= target.keys()]
+    if not found:
+        raise CouldNot("apt has no lists of Debian's packages; run: apt-get update")
+    lines = {
+        f"{kind} {_signed(target)}{target['Repo-URI']} {target['Release']} {target['Component']}\n": None
+        for target in found
+    }
+    return min((target["Codename"] for target in found if "Codename" in target), key=len), "".join(lines)
+
+
+def _signed(target: dict[str, str]) -> str:
+    return f"[signed-by={target['Signed-By']}] " if "Signed-By" in target else ""
 
 
 def _kernel_package() -> str:

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -38,6 +38,8 @@ class Setting(msgspec.Struct, frozen=True):
 
     experiment: Experiment
     image: GuestImage
+    disks: Mapping[str, Path]
+    """What guests have beside the image, by the folder in which they see it."""
     accel: Accel
     policy: str
     """The controller's policy in arms that name none."""
@@ -180,8 +182,9 @@ class _Work:
             image=self._setting.image,
             accel=self._setting.accel,
             memory_mib=self._arm.variant.size_mib(number),
-            swap_mib=self._experiment.guest_swap_mib,
-            workload="wave",
+            swap_mib=self._experiment.guest_swap_of(self._arm),
+            disks=self._setting.disks,
+            workload=self._experiment.workload,
             params=wave_of(self._experiment, self._arm, number),
             balloon=BALLOON + (",free-page-reporting=on" if self._arm.reporting else ""),
         )
@@ -213,8 +216,8 @@ class _Work:
         return [[float(e.data["busy_s"]) for e in vm.heard if e.name == "phase"] for vm in self._vms]
 
     def parts(self) -> dict[str, float | None]:
-        """What a phase was busy with: seconds taking memory, working on it, reading the file again; the medians."""
-        phases = [e.data for vm in self._vms for e in vm.heard if e.name == "phase"]
+        """What a phase of wave was busy with: seconds taking memory, working on it, reading the file again; medians."""
+        phases = [e.data for vm in self._vms for e in vm.heard if e.name == "phase" and "take_s" in e.data]
         names = ("take_s", "work_s", "reread_s")
         return {name: median(float(p[name]) for p in phases) if phases else None for name in names}
 

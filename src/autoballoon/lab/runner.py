@@ -11,7 +11,7 @@ import msgspec
 from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import results as kept
 from autoballoon.lab import tidy
-from autoballoon.lab.accel import Wanted, choose_accel
+from autoballoon.lab.accel import Wanted, choose_accel, translating
 from autoballoon.lab.commands import run as run_tool
 from autoballoon.lab.experiments import Arm, Experiment, with_guests
 from autoballoon.lab.group import Group
@@ -19,6 +19,7 @@ from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
+from autoballoon.lab.userland import COMPILER, build_userland
 from autoballoon.lab.vm import Accel
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import controller_line
@@ -48,10 +49,11 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     """
     for sentence in tidy.sweep():
         progress.say(sentence)
+    most_swap = max(wish.experiment.guest_swap_of(arm) for arm in wish.arms)
     room = preflight(
         guests=wish.experiment.guests,
         guest_size=max(guests_size(wish.experiment, arm) for arm in wish.arms) // wish.experiment.guests,
-        swap=swap_size(wish.experiment) + wish.experiment.guests * wish.experiment.guest_swap_mib * MIB,
+        swap=swap_size(wish.experiment) + wish.experiment.guests * most_swap * MIB,
         beside=wish.beside,
     )
     if room.says:
@@ -60,12 +62,13 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     experiment = wish.experiment
     progress.guests = experiment.guests
     image = build_image(progress.say)
+    disks = {"/userland": build_userland(COMPILER, progress.say)} if experiment.workload == "build" else {}
     accel = await choose_accel(wish.accel, image, progress.say)
     progress.say(accel.why)
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     setting = Setting(
-        experiment=experiment, image=image, accel=accel, policy=wish.policy, folder=folder,
-        say=progress.say, watch=progress.watch,
+        experiment=experiment, image=image, disks=disks, accel=translating(accel, experiment.translated_mib),
+        policy=wish.policy, folder=folder, say=progress.say, watch=progress.watch,
     )  # fmt: skip
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
     results = _results(wish, setting, runs)

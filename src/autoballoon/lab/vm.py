@@ -1,6 +1,7 @@
 """One guest's whole lifetime: its QEMU process, its console, its two QMP sockets."""
 
 import asyncio
+import collections
 import contextlib
 import os
 import signal
@@ -22,6 +23,7 @@ BALLOON = "virtio-balloon-pci,id=balloon0,deflate-on-oom=on"
 """The device line of a guest that may deflate by itself; append ",free-page-reporting=on" for the other."""
 
 _MARK = b"@ab "
+_KEPT_LINES = 400
 _ENTER = 'for procs in $ENTER; do echo $$ > "$procs" || exit 1; done; exec "$@"'
 """The shell enters the groups before QEMU exists, so that each of its pages is charged there."""
 
@@ -54,32 +56,39 @@ class VmSpec(msgspec.Struct, frozen=True):
     accel: Accel
     memory_mib: int = 512
     workload: str = "idle"
-    """idle, eat or wave"""
+    """idle, eat or wave; or inside, which needs a userland and a project among its disks."""
     params: Mapping[str, int] = {}
     """The workload's own parameters (`ab.NAME=VALUE` on the kernel command line)."""
     balloon: str | None = BALLOON
     """The balloon's device line; None: a guest without a balloon."""
     swap_mib: int = 0
     """Swap of its own, on a disk of its own that is as new at each start; 0: none."""
+    disks: Mapping[str, Path] = {}
+    """Ext4 images by the folder in which the guest sees them, opened read-only by every guest that has them."""
+    boot: tuple[str, ...] = ()
+    """More words for the kernel's command line."""
     may_reset: bool = False
     """True: a reset boots the guest again; False: it ends QEMU."""
 
 
 def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> list[str]:
     """QEMU's command line. Its disks bypass the host's page cache: only guest memory is to be charged."""
-    words = {
-        "ab.workload": spec.workload,
-        **({"ab.swap": "1"} if swap else {}),
-        **{f"ab.{name}": str(value) for name, value in spec.params.items()},
-    }
-    append = " ".join(["console=ttyS0 quiet panic=-1", *(f"{name}={value}" for name, value in words.items())])
+    shared = {"/disk": spec.image.disk, **spec.disks}
+    names = [f"vd{chr(ord('a') + number)}" for number in range(len(shared) + 1)]
+    words = [
+        *("console=ttyS0", "quiet", "panic=-1", *spec.boot, f"ab.workload={spec.workload}"),
+        *(f"ab.disk={name}:{folder}" for name, folder in zip(names, shared, strict=False)),
+        *([f"ab.swap={names[len(shared)]}"] if swap else []),
+        *(f"ab.{name}={value}" for name, value in spec.params.items()),
+    ]
+    read_only = "if=virtio,format=raw,readonly=on,cache=none,file.locking=off"
     return [
         QEMU,
         *("-name", spec.name, "-machine", "q35", "-accel", spec.accel.option, "-m", str(spec.memory_mib), "-smp", "1"),
         *("-nodefaults", "-no-user-config", "-display", "none", *(() if spec.may_reset else ("-no-reboot",))),
-        *("-kernel", str(spec.image.kernel), "-initrd", str(spec.image.initrd), "-append", append),
+        *("-kernel", str(spec.image.kernel), "-initrd", str(spec.image.initrd), "-append", " ".join(words)),
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
-        *("-drive", f"file={spec.image.disk},if=virtio,format=raw,readonly=on,cache=none,file.locking=off"),
+        *(word for disk in shared.values() for word in ("-drive", f"file={disk},{read_only}")),
         *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
         *(("-device", spec.balloon) if spec.balloon else ()),
         *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
@@ -109,6 +118,7 @@ class Vm:
         """QEMU's process, in the lab's group."""
         self.heard: list[Event] = []
         """Every event so far, oldest first."""
+        self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._process = process
         self._expected = 0
         self._news = asyncio.Condition()
@@ -162,6 +172,11 @@ class Vm:
         except TimeoutError as late:
             raise CouldNot(f"guest {self.name} did not say {wanted} within {timeout:g} s") from late
 
+    @property
+    def transcript(self) -> str:
+        """The last lines of its console that are no events."""
+        return "\n".join(self._said)
+
     def last_words(self) -> str:
         """The last line that QEMU wrote to stderr."""
         return last_line(self._errors.decode(errors="replace"))
@@ -214,6 +229,8 @@ class Vm:
         async for line in console:
             if line.startswith(_MARK):
                 await self._hear(line.removeprefix(_MARK))
+            elif shown := line.decode(errors="replace").rstrip():
+                self._said.append(shown)
 
     async def _hear(self, line: bytes) -> None:
         with contextlib.suppress(msgspec.DecodeError):

@@ -196,6 +196,11 @@ def _over(results: Results) -> Iterable[Verdict]:
             yield _time_at_most(results, off, 1, f"{choice}@{variant}")
 
 
+def _build(results: Results) -> Iterable[Verdict]:
+    for variant in results.variants:
+        yield _time_at_most(results, f"yardstick@{variant}", 1.05, f"on@{variant}")
+
+
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
 
 
@@ -208,6 +213,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found.extend(_hostload(results))
     elif results.experiment == "peers":
         found.extend(_peers(results))
+    elif results.experiment == "build" and guests == {6}:
+        found.extend(_build(results))
     elif results.experiment == "over" and guests == {8}:
         found.extend(_over(results))
     elif results.experiment == "wave" and guests == {8} and len(limits) == 1:

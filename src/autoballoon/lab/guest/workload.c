@@ -1,6 +1,6 @@
 /*
- * What a lab guest does: `idle`, `eat` (steered from the console) or `wave`; chosen by ab.workload= on the kernel's
- * command line, as are its parameters (ab.NAME=INTEGER).
+ * What a lab guest does: `idle`, `eat` (steered from the console), `wave`, or a script of that name; chosen by
+ * ab.workload= on the kernel's command line, as are its parameters (ab.NAME=INTEGER).
  *
  * Every event is one console line, `@ab {"event": NAME, ...}`. Sizes are bytes unless the name says _mib, times are
  * seconds of CLOCK_MONOTONIC. Process 1 only starts the worker and tells how it died: the OOM killer never takes it.
@@ -226,8 +226,8 @@ static void wave(FILE *console)
 
 static void eat(FILE *console)
 {
-	char line[64];
 	void *taken[MOST_TAKES];
+	char line[64];
 	long size[MOST_TAKES], takes = 0, mib, file_mib;
 	int fd = open_data(&file_mib);
 	while (fgets(line, sizeof line, console)) {
@@ -257,6 +257,15 @@ static void eat(FILE *console)
 	}
 }
 
+/* Become the script of the initramfs; process 1 tells how it ended. */
+static void script(const char *name)
+{
+	char path[80];
+	snprintf(path, sizeof path, "/scripts/%s", name);
+	execl("/bin/busybox", "sh", path, NULL);
+	fail(path);
+}
+
 int main(void)
 {
 	struct termios mode;
@@ -274,6 +283,8 @@ int main(void)
 			wave(console);
 		else if (which && !strcmp(which, "eat"))
 			eat(console);
+		else if (which && strcmp(which, "idle"))
+			script(which);
 		for (;;)
 			pause();
 	}
@@ -283,6 +294,8 @@ int main(void)
 	if (worker > 0 && WIFSIGNALED(status))
 		tell("{\"event\": \"oom\", \"signal\": %d, \"oom_kills\": %ld}", WTERMSIG(status),
 		     kernel_says("/proc/vmstat", "oom_kill "));
+	else if (worker > 0)
+		tell("{\"event\": \"failed\", \"what\": \"the workload ended with %d\"}", WEXITSTATUS(status));
 	for (;;)
 		pause();
 }

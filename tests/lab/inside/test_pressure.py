@@ -1,0 +1,87 @@
+"""Pressure in a cgroup v2 group that swaps: triggers that really fire, counters that really count."""
+
+import asyncio
+import sys
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.host.memory import HostReader
+from autoballoon.host.pressure import PressureTrigger
+from autoballoon.lab.group import Group
+from autoballoon.lab.instruments import SwapCounters
+
+MACHINE = Path("/proc/pressure/memory")
+THRASH = """
+import mmap, sys
+from pathlib import Path
+Path(sys.argv[1]).write_text("0")
+memory = mmap.mmap(-1, 100 << 20, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+while True:
+    for at in range(0, 100 << 20, 4096):
+        memory[at] = 1
+"""
+"""Passes over 100 MiB again and again, in a group that may hold less."""
+
+
+@pytest.fixture
+def thrashing(group: Group, swap: Path) -> Group:
+    """The group, limited to 48 MiB."""
+    group.limit(48 * MIB)
+    return group
+
+
+async def test_triggers_of_the_group_and_of_the_machine_fire(thrashing: Group) -> None:
+    fired: dict[str, int] = {"group": 0, "machine": 0}
+    happened = asyncio.Event()
+
+    def note(name: str) -> None:
+        fired[name] += 1
+        if all(fired.values()):
+            happened.set()
+
+    assert thrashing.pressure is not None
+    triggers = [
+        PressureTrigger(thrashing.pressure, 0.1, 1.0, lambda: note("group")),
+        PressureTrigger(MACHINE, 0.1, 1.0, lambda: note("machine")),
+    ]
+    for trigger in triggers:
+        trigger.start()
+    await asyncio.sleep(1.5)
+    assert fired == {"group": 0, "machine": 0}  # nobody waits for memory yet
+    reader = HostReader(f"cgroup:{thrashing.path}")
+    before, swapped, maxed = reader.read(), SwapCounters.read(), _events(thrashing)["max"]
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", THRASH, str(thrashing.procs[0]))
+    try:
+        async with asyncio.timeout(30):
+            await happened.wait()
+        after = reader.read()
+    finally:
+        process.kill()
+        await process.wait()
+    assert after.psi_some_s is not None and before.psi_some_s is not None
+    assert after.psi_some_s - before.psi_some_s > 0.1
+    assert SwapCounters.read().since(swapped).out_pages > 1000
+    assert after.swap_out is not None and before.swap_out is not None
+    assert after.swap_out > before.swap_out
+    assert _events(thrashing)["max"] > maxed
+    for trigger in triggers:
+        trigger.close()
+    reader.close()
+
+
+async def test_a_trigger_ends_with_its_group(group: Group) -> None:
+    assert group.pressure is not None
+    told = asyncio.Event()
+    trigger = PressureTrigger(group.pressure, 0.1, 1.0, told.set)
+    trigger.start()
+    group.remove()
+    async with asyncio.timeout(5):
+        await told.wait()
+    assert not trigger.watching
+
+
+def _events(group: Group) -> dict[str, int]:
+    lines = (group.path / "memory.events").read_text().splitlines()
+    return {name: int(count) for name, count in (line.split() for line in lines)}
