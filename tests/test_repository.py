@@ -8,6 +8,7 @@ import click
 import pytest
 
 from autoballoon.cli import main
+from autoballoon.core.model import Reason
 from autoballoon.core.snapshot_json import read_snapshot
 from autoballoon.core.units import GIB
 from autoballoon.daemon.config import parse
@@ -136,3 +137,22 @@ def test_the_snapshot_in_the_reference_is_one() -> None:
     given = read_snapshot(example.encode())
     assert [guest.name for guest in given.snapshot.guests] == ["web", "db"]
     assert given.unknown == ()
+
+
+def test_every_reason_is_on_its_page() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| ", read("docs/reference/reasons.md"), re.MULTILINE)
+    reasons = [row for row in rows if row in {reason.value for reason in Reason}]
+    assert sorted(set(reasons)) == sorted(reason.value for reason in Reason)
+
+
+def test_the_manual_names_every_verb() -> None:
+    manual = read("packaging/man/autoballoon.1")
+    named = re.findall(r"^\.TP\n\.(?:B|BR|BI) \"?([a-z]+)", manual, re.MULTILINE)
+    assert sorted(named) == sorted(main.list_commands(click.Context(main)))
+    assert f'"autoballoon {tomllib.loads(read("pyproject.toml"))["project"]["version"]}"' in manual
+
+
+def test_every_verb_is_in_the_reference() -> None:
+    headings = "\n".join(re.findall(r"^## (.+)$", read("docs/reference/cli.md"), re.MULTILINE))
+    for verb in main.list_commands(click.Context(main)):
+        assert re.search(rf"\b{verb}\b", headings), verb

@@ -113,7 +113,8 @@ def test_i6_nothing_is_manual_at_first_contact(ticks: History) -> None:
 def least_shares(step: Step, guests: list[Guest], tracks: dict[str, Track]) -> list[int]:
     """What each would get of the pool if all others claimed as much as they could ever have: worse no report can be.
 
-    Before that comes what no report decides: what a guest keeps though it was asked for it (I5), and the floors.
+    Before that comes what no report decides: what a guest keeps though it was asked for it (I5) or because the operator
+    holds it, and the floors.
     """
     assert step.after.account is not None
     seen = {guest.key for guest in guests}
@@ -123,7 +124,10 @@ def least_shares(step: Step, guests: list[Guest], tracks: dict[str, Track]) -> l
     cools = [step.now < tracks[guest.key].cool_until for guest in guests]
     sizes = [0] * len(guests)
     for claims in (
-        [min(guest.actual, top) if cool else 0 for guest, top, cool in zip(guests, tops, cools, strict=True)],
+        [
+            min(max(guest.actual if cool else 0, tracks[guest.key].target if guest.held else 0), top)
+            for guest, top, cool in zip(guests, tops, cools, strict=True)
+        ],
         [min(guest.floor, top) for guest, top in zip(guests, tops, strict=True)],
         tops,
     ):
@@ -136,6 +140,11 @@ def least_shares(step: Step, guests: list[Guest], tracks: dict[str, Track]) -> l
 
 @given(histories())
 def test_i7_no_report_takes_a_guests_fair_share_of_need(ticks: History) -> None:
+    keep_fair_shares(ticks)
+
+
+def keep_fair_shares(ticks: History) -> None:
+    """I7, in each step of this history."""
     for step in play(ticks):
         tracks, _ = step.engine.observed(step.before, step.snapshot, step.now)
         assert step.after.wishes is not None

@@ -30,6 +30,8 @@ class Tame:
     obeys: bool = True
     speaks: bool = True
     may_suspend: bool = False
+    held: bool = False
+    """By the operator."""
     pid: int | None = 1
     running: bool = True
     orders: bool = True
@@ -105,6 +107,7 @@ class Tame:
             pid=self.pid,
             running=self.running,
             may_suspend=self.may_suspend,
+            held=self.held,
             age_s=None if self.said_at is None else now - self.said_at,
             up_s=now,
             driver=now >= self.boot_s,
@@ -138,6 +141,8 @@ class World:
         self.now = 0.0
         self.over = 0
         """The most by which the host was ever overcommitted in fact, bytes."""
+        self.promised = 0
+        """To guests about to start, bytes."""
         self.broken: set[str] = set()
         """Invariants that a step broke."""
         self.asks = 0
@@ -171,7 +176,11 @@ class World:
         free = self.free
         self.over = max(self.over, -free)
         host = Host(
-            capacity=self.capacity, available=max(0, free), swap_in=self.swap_in, swap_out=self.swap_out
+            capacity=self.capacity,
+            available=max(0, free),
+            swap_in=self.swap_in,
+            swap_out=self.swap_out,
+            promised=self.promised,
         )
         return Snapshot(host=host, guests=tuple(guest.shown(self.now) for guest in self.guests))
 

@@ -26,6 +26,11 @@ def test_every_reason_has_a_sentence_of_its_own(reason: Reason) -> None:
             "web-3: 512 -> 392 MiB: took 120 MiB of cold cache (room -300 MiB, waited 2.0 s)",
         ),
         (
+            moved(Reason.TAKE_COLD_CACHE, need=200 * MIB, below_reserve=300 * MIB, unread_s=40.2),
+            "web-3: 512 -> 392 MiB: took 120 MiB of cold cache: the host is below its reserve by 300 MiB; "
+            "its cache was neither added to nor missed for about 40 s (need 200 MiB)",
+        ),
+        (
             SetTarget("k", "db", Reason.NEED, {}, before=9 * GIB, size=12 * GIB),
             "db: 9216 MiB -> 12.0 GiB: it runs short, so it gets 3072 MiB",
         ),

@@ -6,7 +6,9 @@ import msgspec
 
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay
 from autoballoon.core.pool import Account
+from autoballoon.core.track import Health, Track
 from autoballoon.core.units import MIB
+from autoballoon.views.paint import coloured
 from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, decode, encode, table, tell
 
 ACCOUNT = Account(
@@ -29,7 +31,11 @@ STATUS = Status(
         [
             SetTarget(WEB.key, WEB.name, Reason.TAKE_COLD_CACHE, {"need": 200 * MIB}, before=360 * MIB, size=300 * MIB),
             Stay(MUTE.key, MUTE.name, Reason.NO_DRIVER, {}, size=512 * MIB),
-        ]
+        ],
+        {
+            WEB.key: Track(300 * MIB, 360 * MIB, 300 * MIB, Health.OK),
+            MUTE.key: Track(512 * MIB, 512 * MIB, 512 * MIB, Health.NO_DRIVER, adopted=400 * MIB),
+        },
     ),
 )  # fmt: skip
 
@@ -45,6 +51,9 @@ def test_the_json_has_the_promised_shape() -> None:
         "reason": "take-cold-cache",
         "numbers": {"need": 200 * MIB},
         "says": "web-1: 360 -> 300 MiB: took 60 MiB of cold cache (need 200 MiB)",
+        "health": "ok",
+        "target": 300 * MIB,
+        "adopted": None,
     }
     assert (data["decisions"][1]["from"], data["decisions"][1]["to"]) == (512 * MIB, 512 * MIB)
     assert data["snapshot"]["guests"][1]["available"] is None
@@ -71,6 +80,31 @@ def test_the_table_for_people() -> None:
 def test_a_dry_run_says_so_first() -> None:
     dry = msgspec.structs.replace(STATUS, daemon=msgspec.structs.replace(DAEMON, dry_run=True))
     assert table(dry).startswith("DRY RUN: nothing is moved\n")
+
+
+def test_what_was_asked_for_stands_beside_the_health() -> None:
+    held = msgspec.structs.replace(MUTE, held=True)
+    shown = msgspec.structs.replace(STATUS, snapshot=Snapshot(Host(2600 * MIB, 0), (WEB, held)))
+    web, mute = table(shown).splitlines()[4:6]
+    assert " ok  " in web
+    assert " -  360 -> 300" in web
+    assert " no-driver  held, 400 MiB by hand  stays" in mute
+
+
+def test_colour_says_which_guest_to_look_at_and_lines_are_cut() -> None:
+    lines = table(STATUS, coloured, width=60).splitlines()
+    assert lines[1].startswith("\x1b[33mhost:")
+    assert not lines[4].startswith("\x1b")
+    assert len(lines[4]) == 60
+    assert lines[4].endswith("…")
+    assert lines[5].startswith("\x1b[33mweb-2")
+    assert "\x1b" not in table(STATUS)
+
+
+def test_room_for_guests_to_come_is_told() -> None:
+    account = msgspec.structs.replace(DAEMON.account, promised=100 * MIB)
+    daemon = msgspec.structs.replace(DAEMON, account=account)
+    assert "guests to come 100 MiB" in table(msgspec.structs.replace(STATUS, daemon=daemon))
 
 
 def test_a_host_without_guests() -> None:

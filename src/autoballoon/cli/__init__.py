@@ -16,9 +16,18 @@ _VERBS = {
     "run": "autoballoon.cli.serve",
     "check": "autoballoon.cli.serve",
     "status": "autoballoon.cli.ask",
-    "version": "autoballoon.cli.ask",
-    "doctor": "autoballoon.cli.doctor",
+    "top": "autoballoon.cli.top",
+    "explain": "autoballoon.cli.ask",
+    "hold": "autoballoon.cli.orders",
+    "unhold": "autoballoon.cli.orders",
+    "set": "autoballoon.cli.orders",
+    "room": "autoballoon.cli.orders",
     "plan": "autoballoon.cli.offline",
+    "record": "autoballoon.cli.keep",
+    "replay": "autoballoon.cli.keep",
+    "doctor": "autoballoon.cli.doctor",
+    "completion": "autoballoon.cli.completion",
+    "version": "autoballoon.cli.ask",
     "lab": "autoballoon.cli.lab",
     "sim": "autoballoon.cli.sim",
 }
@@ -33,7 +42,8 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _VERBS:
             return None
-        verb = getattr(importlib.import_module(_VERBS[cmd_name]), cmd_name)
+        name = f"{cmd_name}_" if cmd_name == "set" else cmd_name
+        verb = getattr(importlib.import_module(_VERBS[cmd_name]), name)
         assert isinstance(verb, click.Command)
         return verb
 

@@ -122,7 +122,7 @@ def _is_orphan(guest: Guest, track: Track, now: float) -> bool:
 
 
 def _may_be_stopped(guest: Guest) -> bool:
-    return guest.may_suspend and guest.managed
+    return guest.may_suspend and guest.managed and not guest.held
 
 
 def _takes_part(guest: Guest, track: Track, now: float) -> bool:

@@ -287,4 +287,4 @@ def _holds_all(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account
         max(charge_of(g, tracks[g.key]), overhead_of(g) + guard.bounds(g, tracks[g.key])[1])
         for g in snapshot.guests
     )
-    return sum(most) <= account.pool - account.cushion
+    return sum(most) <= account.pool - account.promised - account.cushion

@@ -29,7 +29,7 @@ class Violation(msgspec.Struct, frozen=True):
     """One invariant that a step broke."""
 
     invariant: str
-    """Its number, "I1" to "I8"."""
+    """Its number, "I1" to "I8"; or "hold", what the operator asked for."""
     says: str
     keys: tuple[str, ...]
     """The guests whose moves break it."""
@@ -64,7 +64,7 @@ def violations(
 ) -> tuple[Violation, ...]:
     """What is wrong with a step that led from `before` to `after`; nothing, if all is well.
 
-    Of a raw policy (a published rule of others) only I1, I3 and I4 are asked.
+    Of a raw policy (a published rule of others) only I1, I3, I4 and what the operator holds are asked.
     """
     if len(decisions) != len(snapshot.guests):
         says = f"{len(snapshot.guests)} guests were given {len(decisions)} decisions"
@@ -161,7 +161,7 @@ def _i2(after: State, moves: Sequence[Moved]) -> Iterator[Violation]:
     for move in growers:
         held = max(move.decision.before, move.guest.actual, move.guest.resident or 0)
         grown += max(0, move.decision.size - held)
-    free = max(0, account.room + max(0, wishes.excess))
+    free = max(0, account.room + account.promised + max(0, wishes.excess))
     if grown > free:
         says = f"{size_text(grown)} were promised where {size_text(free)} are free"
         yield Violation("I2", says, tuple(move.guest.key for move in growers))
@@ -241,6 +241,12 @@ def _i6_deflated(engine: Engine, move: Moved, now: float) -> str | None:
     return None if cools else "took memory back and is not left to cool down"
 
 
+def _hold(engine: Engine, move: Moved, now: float) -> str | None:
+    """What the operator holds is not made smaller."""
+    held = move.guest.held and move.decision.size < move.decision.before
+    return "is held by the operator" if held else None
+
+
 def _i8(engine: Engine, move: Moved, now: float) -> str | None:
     """No target is set below need, but where guests may swap; then the reason says so."""
     reading = move.track.reading
@@ -255,13 +261,20 @@ def _i8(engine: Engine, move: Moved, now: float) -> str | None:
 Check = Callable[[Engine, Moved, float], str | None]
 _CHECKS: dict[Kind, tuple[tuple[str, Check], ...]] = {
     Kind.GROWS: (("I1", _i1), ("I6", _i6_kept)),
-    Kind.SHRINKS: (("I1", _i1), ("I3", _i3_shrink), ("I5", _i5_shrink), ("I6", _i6_kept), ("I8", _i8)),
-    Kind.ADJUSTS: (("I1", _i1), ("I6", _i6_kept)),
-    Kind.BOOTS: (("I1", _i1), ("I3", _i3_boot)),
+    Kind.SHRINKS: (
+        ("I1", _i1),
+        ("I3", _i3_shrink),
+        ("I5", _i5_shrink),
+        ("I6", _i6_kept),
+        ("I8", _i8),
+        ("hold", _hold),
+    ),
+    Kind.ADJUSTS: (("I1", _i1), ("I6", _i6_kept), ("hold", _hold)),
+    Kind.BOOTS: (("I1", _i1), ("I3", _i3_boot), ("hold", _hold)),
     Kind.FOLLOWS: (("I5", _i5_stuck), ("I6", _i6_manual), ("I6", _i6_deflated)),
 }
 """What each kind of move is asked; I2 is asked of all that grow together."""
 _RAW_CHECKS = {
-    kind: tuple((invariant, check) for invariant, check in checks if invariant in ("I1", "I3"))
+    kind: tuple((invariant, check) for invariant, check in checks if invariant in ("I1", "I3", "hold"))
     for kind, checks in _CHECKS.items()
 }

@@ -28,6 +28,8 @@ class Host(msgspec.Struct, frozen=True):
     psi_some_s: float | None = None
     """Seconds in which some task waited for memory, since boot (PSI `some total`)."""
     psi_full_s: float | None = None
+    promised: int = 0
+    """Bytes that the operator promised to guests about to start (`autoballoon room`)."""
 
 
 class Guest(msgspec.Struct, frozen=True, gc=False):
@@ -49,6 +51,8 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     running: bool = True
     managed: bool = True
     """False: left alone, and counted at what it holds."""
+    held: bool = False
+    """The operator holds it (`autoballoon hold`): it may grow, and is not made smaller."""
     may_suspend: bool = False
     """The operator allows that it is stopped for a while when needs exceed the host (`overload = "suspend"`)."""
     age_s: float | None = None
@@ -179,6 +183,8 @@ class Reason(Enum):
     """We have stopped it, and others run."""
     INCOMING = "incoming"
     UNMANAGED = "unmanaged"
+    HELD = "held"
+    """The operator holds it: it is not made smaller."""
     HELD_BACK = "held-back"
     """The move would have broken an invariant: a defect of ours."""
 

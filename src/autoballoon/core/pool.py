@@ -29,13 +29,15 @@ class Account(msgspec.Struct, frozen=True):
     """The sum of what guests hold or have been promised."""
     cushion: int = 0
     """Wanted free for grants that cannot wait."""
+    promised: int = 0
+    """Promised to guests about to start; of it only what guests that run need may be taken."""
     unsure: tuple[str, ...] = ()
     """Names of guests charged at their maximum or held at what they have: the guarantee waits for them."""
 
     @property
     def room(self) -> int:
         """What could be granted now; negative when more is promised than there is."""
-        return self.pool - self.charges
+        return self.pool - self.charges - self.promised
 
     @property
     def guarantee(self) -> bool:
@@ -96,5 +98,6 @@ def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion
         other=other,
         pool=max(0, host.capacity - kept - other),
         charges=charges,
+        promised=host.promised,
         unsure=tuple(unsure),
     )

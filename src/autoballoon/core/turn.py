@@ -79,22 +79,31 @@ class Turn:
             return Case(guest, track, wish, self._bounded(guest, wish), deflated=True)
         if follow is not None:
             self._follow(guest, track, follow)
-        elif track.health is Health.BOOTING and not track.ours and not self.raw:
+        elif track.health is Health.BOOTING and not (track.ours or self.raw or guest.held):
             self._boot(guest, track)
         elif track.health is not Health.OK:
             self._stay(guest, track, _KEPT[track.health])
         elif wish is None:
             self._stay(guest, track, Reason.SETTLED)
-        elif (track.below or track.taken_from is not None) and not self.raw:
-            self._stay(guest, track, Reason.WAIT_READING, wish)
-        elif track.shrinking and wish.need <= track.target and not self.raw:
-            self._stay(guest, track, Reason.WAIT_MOVE, wish)
+        elif guest.held and track.shrinking:
+            self._hold(guest, track, wish)
         else:
-            size = self._bounded(guest, wish)
-            if size != track.target:
-                return Case(guest, track, wish, size)
-            self._stay(guest, track, Reason.SETTLED, wish)
+            return self._head_for(guest, track, wish)
         return None
+
+    def _head_for(self, guest: Guest, track: Track, wish: Wish) -> Case | None:
+        """The Case of a guest that is to follow its wish; decides for one that is where it should be, or must wait."""
+        if (track.below or track.taken_from is not None) and not self.raw:
+            self._stay(guest, track, Reason.WAIT_READING, wish)
+            return None
+        if track.shrinking and wish.need <= track.target and not self.raw:
+            self._stay(guest, track, Reason.WAIT_MOVE, wish)
+            return None
+        size = self._bounded(guest, wish)
+        if size == track.target or (guest.held and size < track.target):
+            self._stay(guest, track, Reason.HELD if guest.held else Reason.SETTLED, wish)
+            return None
+        return Case(guest, track, wish, size)
 
     def _bounded(self, guest: Guest, wish: Wish) -> int:
         """I1: the wish within the guest's bounds."""
@@ -116,6 +125,14 @@ class Turn:
             **learnt,
         )
 
+    def _hold(self, guest: Guest, track: Track, wish: Wish) -> None:
+        """A shrink was under way when the operator held the guest: it goes no further."""
+        size = guard.within(guest, track, guest.actual)
+        if size > track.target:
+            self._set(guest, track, size, Reason.HELD, {"asked": track.target})
+        else:
+            self._stay(guest, track, Reason.HELD, wish)
+
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor."""
         size = guard.within(guest, track, self._fair_shares[guest.key])
@@ -127,7 +144,8 @@ class Turn:
     @cached_property
     def _fair_shares(self) -> dict[str, int]:
         """What each would get if the pool, less the cushion and those who cannot move, were shared out anew."""
-        sharing, pool = [], self.account.pool - self.account.cushion
+        sharing = []
+        pool = self.account.pool - self.account.promised - self.account.cushion
         for guest in self.snapshot.guests:
             track = self.tracks[guest.key]
             if track.health in (Health.OK, Health.BOOTING):
@@ -152,7 +170,7 @@ class Turn:
     def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
         track = case.track
         if bar is None:
-            numbers = case.wish.numbers | {"room": self.account.room, "cushion": self.account.cushion}
+            numbers = case.wish.numbers | _shortage(self.account)
             self._set(case.guest, track, page_floor(size), case.wish.reason, numbers, **changes)
             return
         if bar is Reason.WAIT_READING:
@@ -173,7 +191,9 @@ class Turn:
         else:
             room, cushion = self.account.room, self.account.cushion
             grows = [guard.Grow(case.base, case.levels, case.guest.shares) for case in cases]
-            granted = guard.grants(grows, room, cushion, self.wishes.excess, calm=self.calm)
+            # What runs needs it more than what is to come: need may be met out of a promise too.
+            beyond = self.wishes.excess + self.account.promised
+            granted = guard.grants(grows, room, cushion, beyond, calm=self.calm)
         for case, more in zip(cases, granted, strict=True):
             gain = page_floor(case.base + more) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
@@ -235,3 +255,13 @@ class Turn:
         self._decisions[guest.key] = Stay(guest.key, guest.name, reason, numbers, size=track.target)
         if track.asked_since is not None and reason is not Reason.WAIT_READING:
             self.moved[guest.key] = msgspec.structs.replace(track, asked_since=None)
+
+
+def _shortage(account: Account) -> dict[str, int | float]:
+    """What a shrink is for, in numbers."""
+    numbers: dict[str, int | float] = {"room": account.room, "cushion": account.cushion}
+    if account.available < account.reserve:
+        numbers["below_reserve"] = account.reserve - account.available
+    if account.promised:
+        numbers["promised"] = account.promised
+    return numbers

@@ -320,18 +320,18 @@ def _rules(tables: Mapping[str, Any]) -> tuple[_Rule, ...]:
     guests = tables.get("guests", {})
     if not isinstance(guests, dict):
         raise BadInput('[guests] must hold tables; write [guests."GLOB"]')
-    defaults = _compile_bounds(tables.get("defaults", {}), "[defaults]")
+    defaults = compile_bounds(tables.get("defaults", {}), "[defaults]")
     rules = [_Rule("*", defaults)]
     for glob, raw in guests.items():
         place = f'[guests."{glob[:40]}"]'
-        sets = _compile_bounds(raw, place)
+        sets = compile_bounds(raw, place)
         _refuse_crossed(Bounds(**(defaults | sets)), place)
         rules.append(_Rule(glob, sets))
     _refuse_crossed(Bounds(**defaults), "[defaults]")
     return tuple(rules)
 
 
-def _compile_bounds(raw: Any, place: str) -> dict[str, Any]:
+def compile_bounds(raw: Any, place: str) -> dict[str, Any]:
     table = _decode(_Bounds, raw, place)
     sets: dict[str, Any] = {}
     for key in ("floor", "ceiling"):

@@ -1,43 +1,47 @@
-"""The control protocol: one JSON object a line over a unix socket; docs/reference/control-protocol.md.
+"""The control socket: one JSON object a line, answered by verbs; docs/reference/control-protocol.md.
 
 Whoever connects may be broken or hostile: lines, connections and waiting replies are bounded, a mistake is
 answered with an error, and no client can delay the loop or another client.
 """
 
 import asyncio
+import inspect
+import logging
+import select
 import socket
-from collections.abc import Callable
-from typing import Annotated, Any
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 
 import msgspec
 
 from autoballoon import __version__
+from autoballoon.daemon.protocol import (
+    VERSION,
+    Args,
+    Identity,
+    Refused,
+    Verb,
+    Verbs,
+    error,
+    fields_of,
+    ok,
+    request_of,
+    verb_of,
+)
 
-VERSION = 1
+log = logging.getLogger(__name__)
+
 LONGEST_LINE = 1 << 20
 """Bytes of a request, its newline included; replies are as long as the number of guests makes them."""
 MOST_CLIENTS = 16
+MOST_WAITING = 8
+"""Requests of one client that wait for their answers at a time."""
 REPLY_PATIENCE_S = 10.0
 """A client that leaves the reply to its own request lying this long is let go; watchers may be slower."""
-
-
-class Refused(Exception):
-    """A request that is answered with an error; `code` is for programs, `says` for people."""
-
-    def __init__(self, code: str, says: str) -> None:
-        super().__init__(says)
-        self.code = code
-        self.says = says
-
-
-Identity = Annotated[int, msgspec.Meta(ge=0, le=1 << 53)] | Annotated[str, msgspec.Meta(max_length=64)]
-
-
-class Request(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    v: int
-    id: Identity
-    do: str
-    args: dict[str, Any] = {}
+IDLE_S = 10.0
+"""One that has said nothing for so long, and waits for nothing, leaves when another wants its place."""
+GONE_S = 0.5
+"""How often a client that sends no more is looked at: it may still wait for answers, or be gone."""
 
 
 class Board:
@@ -70,10 +74,19 @@ class Board:
 class ControlServer:
     """Serves the control protocol on a listening socket until it is closed."""
 
-    def __init__(self, board: Board) -> None:
+    def __init__(self, board: Board, verbs: Mapping[str, Verb] | None = None) -> None:
+        """`verbs` are answered beside those of the board: status, watch, ping, version."""
+        this = {"version": __version__, "protocol": VERSION}
+        own = {
+            "status": Verb(Args, lambda args: board.latest()),
+            "watch": Verb(Args, lambda args: None),
+            "ping": Verb(Args, lambda args: this),
+            "version": Verb(Args, lambda args: this),
+        }
+        self._verbs: Verbs = {**own, **(verbs or {})}
         self._board = board
         self._server: asyncio.Server | None = None
-        self._clients: set[asyncio.Task[None]] = set()
+        self._clients: dict[asyncio.Task[None], _Client] = {}
 
     async def start(self, listener: socket.socket) -> None:
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=LONGEST_LINE)
@@ -82,22 +95,35 @@ class ControlServer:
         """Stop listening and let every client go."""
         if self._server is not None:
             self._server.close()
-        for client in self._clients:
+        clients = tuple(self._clients)
+        for client in clients:
             client.cancel()
-        await asyncio.gather(*self._clients, return_exceptions=True)
+        await asyncio.gather(*clients, return_exceptions=True)
 
     def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        client = asyncio.ensure_future(
-            self._serve(reader, writer, too_many=len(self._clients) >= MOST_CLIENTS)
-        )
-        self._clients.add(client)
-        client.add_done_callback(self._clients.discard)
+        client = _Client(self._board, self._verbs, reader, writer)
+        too_many = len(self._clients) >= MOST_CLIENTS and not self._let_one_go()
+        task = asyncio.ensure_future(self._serve(client, writer, too_many=too_many))
+        self._clients[task] = client
+        task.add_done_callback(lambda done: self._clients.pop(done, None))
 
-    async def _serve(
-        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, too_many: bool
-    ) -> None:
+    def _let_one_go(self) -> bool:
+        """Make a place where somebody idle holds one; whether there is one now."""
+        idle = [
+            (client.heard_at, n, task)
+            for n, (task, client) in enumerate(self._clients.items())
+            if client.is_idle
+        ]
+        if not idle:
+            return False
+        *_, task = min(idle)
+        task.cancel()
+        self._clients.pop(task)
+        return True
+
+    @staticmethod
+    async def _serve(client: "_Client", writer: asyncio.StreamWriter, too_many: bool) -> None:
         try:
-            client = _Client(self._board, reader, writer)
             if too_many:
                 await client.turn_away()
             else:
@@ -112,17 +138,29 @@ class ControlServer:
 class _Client:
     """One connection."""
 
-    def __init__(self, board: Board, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self, board: Board, verbs: Verbs, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        self.heard_at = asyncio.get_running_loop().time()
         self._board = board
+        self._verbs = verbs
         self._reader = reader
         self._writer = writer
         self._turn = asyncio.Lock()
-        """Held while a line is written, so that a watch and a reply do not mix."""
+        """Held while a line is written, so that lines do not mix."""
         self._watch: asyncio.Task[None] | None = None
+        self._waiting: set[asyncio.Task[None]] = set()
+        """Requests whose answers take time."""
+
+    @property
+    def is_idle(self) -> bool:
+        """It has had its time and waits for nothing."""
+        quiet_s = asyncio.get_running_loop().time() - self.heard_at
+        return self._watch is None and not self._waiting and quiet_s > IDLE_S
 
     async def turn_away(self) -> None:
         says = f"{MOST_CLIENTS} clients are connected already; close one of them"
-        await self._reply(_error(None, Refused("busy", says)))
+        await self._reply(error(None, Refused("busy", says)))
 
     async def serve(self) -> None:
         """Answer requests until the client hangs up."""
@@ -131,37 +169,59 @@ class _Client:
                 try:
                     line = await self._reader.readuntil()
                 except asyncio.IncompleteReadError:
+                    await self._finish()
                     return
                 except asyncio.LimitOverrunError:
                     says = f"a request is at most {LONGEST_LINE} bytes; the connection is closed"
-                    await self._reply(_error(None, Refused("too-long", says)))
+                    await self._reply(error(None, Refused("too-long", says)))
                     return
+                self.heard_at = asyncio.get_running_loop().time()
                 reply = self._answer(line)
                 if reply is not None:
                     await self._reply(reply)
         finally:
-            if self._watch is not None:
-                self._watch.cancel()
-                await asyncio.gather(self._watch, return_exceptions=True)
+            tasks = [*self._waiting, *([self._watch] if self._watch is not None else [])]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _finish(self) -> None:
+        """It sends no more. As long as it still reads it gets its answers; one that is gone waits for none."""
+        while self._waiting and not _is_gone(self._writer.get_extra_info("socket")):
+            await asyncio.wait(self._waiting, timeout=GONE_S)
 
     def _answer(self, line: bytes) -> bytes | None:
-        """The reply to one request; None when it is a watch, which answers later and often."""
+        """The reply to one request; None when it is a watch, or takes time, and answers later."""
         identity: object = None
         try:
-            fields = _fields(line)
+            fields = fields_of(line)
             identity = fields.get("id")
-            request = _request(fields)
+            request = request_of(fields)
+            verb, args = verb_of(request, self._verbs)
             if request.do == "watch":
                 self._begin_watch(request.id)
                 return None
-            return _ok(request.id, self._look_up(request.do))
+            if len(self._waiting) >= MOST_WAITING:
+                raise Refused("busy", f"{MOST_WAITING} requests wait for their answers; send fewer at a time")
+            answer = verb.answer(args)
+            if not inspect.isawaitable(answer):
+                return ok(request.id, answer)
+            task = asyncio.create_task(self._answer_later(request.id, answer))
+            self._waiting.add(task)
+            task.add_done_callback(self._waiting.discard)
+            return None
         except Refused as refused:
-            return _error(identity, refused)
+            return error(identity, refused)
 
-    def _look_up(self, verb: str) -> object:
-        if verb == "status":
-            return self._board.latest()
-        return {"version": __version__, "protocol": VERSION}
+    async def _answer_later(self, identity: Identity, answer: Awaitable[object]) -> None:
+        try:
+            reply = ok(identity, await answer)
+        except Refused as refused:
+            reply = error(identity, refused)
+        with suppress(OSError):  # it is gone, or takes nothing (TimeoutError)
+            await self._reply(reply)
+            return
+        self._writer.transport.abort()
 
     def _begin_watch(self, identity: Identity) -> None:
         if self._watch is not None:
@@ -173,7 +233,7 @@ class _Client:
         while True:
             status = await self._board.next()
             async with self._turn:
-                await self._write(_ok(identity, status))
+                await self._write(ok(identity, status))
 
     async def _reply(self, reply: bytes) -> None:
         async with asyncio.timeout(REPLY_PATIENCE_S), self._turn:
@@ -184,46 +244,8 @@ class _Client:
         await self._writer.drain()
 
 
-VERBS = ("status", "watch", "ping", "version")
-
-
-def _fields(line: bytes) -> dict[str, Any]:
-    try:
-        fields = msgspec.json.decode(line)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        raise Refused("bad-json", "the line is not JSON; send one object a line") from None
-    if not isinstance(fields, dict):
-        raise Refused("bad-request", 'the line is not an object; send {"v":1,"id":1,"do":"status","args":{}}')
-    return fields
-
-
-def _request(fields: dict[str, Any]) -> Request:
-    if fields.get("v") != VERSION:
-        raise Refused(
-            "bad-version", f"this daemon speaks version {VERSION} of the protocol; send v = {VERSION}"
-        )
-    try:
-        request = msgspec.convert(fields, Request)
-    except (msgspec.ValidationError, RecursionError) as error:
-        raise Refused("bad-request", f"{error}"[:300]) from None
-    if request.do not in VERBS:
-        raise Refused(
-            "unknown-verb", f"there is no verb {request.do[:40]!r}; the verbs are {', '.join(VERBS)}"
-        )
-    if request.args:
-        raise Refused("bad-args", f"{request.do} takes no args; leave them out")
-    return request
-
-
-def _ok(identity: Identity, data: object) -> bytes:
-    return msgspec.json.encode({"v": VERSION, "id": identity, "ok": True, "data": data}) + b"\n"
-
-
-def _error(identity: object, refused: Refused) -> bytes:
-    """An error names the request by its id, unless that is none that we would take."""
-    try:
-        known = msgspec.convert(identity, Identity | None)
-    except msgspec.ValidationError:
-        known = None
-    error = {"code": refused.code, "says": refused.says}
-    return msgspec.json.encode({"v": VERSION, "id": known, "ok": False, "error": error}) + b"\n"
+def _is_gone(peer: socket.socket) -> bool:
+    """Whether both ways of a connection are closed; one that was only shut down for writing still reads."""
+    poll = select.poll()
+    poll.register(peer.fileno(), 0)  # POLLHUP and POLLERR are always told
+    return bool(poll.poll(0))

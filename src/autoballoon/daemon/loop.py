@@ -19,10 +19,12 @@ from autoballoon.daemon.checked import CheckedSteps
 from autoballoon.daemon.chronicle import Chronicle
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.control import Board, ControlServer
+from autoballoon.daemon.history import History
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.metrics import Metrics
+from autoballoon.daemon.operator import Operator
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.punctual import Punctuality
 from autoballoon.daemon.statefile import StateFile, state_path
@@ -64,6 +66,8 @@ class Daemon:
         self._state: State = self._parts.engine.start()
         self._board = Board()
         self._metrics = Metrics()
+        history = History(lambda: asyncio.get_running_loop().time())
+        self._operator = Operator(self.wake, history, lambda: self._parts.config.dry_run)
         self._hands = Hands()
         state = state_path(self._parts.config.socket, os.environ)
         self._keeper = Keeper(StateFile(state), apart)
@@ -106,7 +110,7 @@ class Daemon:
     async def run(self) -> None:
         """Balance until `stop`. CouldNot when another daemon holds the socket or ticks keep failing."""
         control = ControlSocket(Path(self._parts.config.socket))
-        server = ControlServer(self._board)
+        server = ControlServer(self._board, self._operator.verbs())
         self._started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
@@ -191,8 +195,10 @@ class Daemon:
         begun = asyncio.get_running_loop().time()
         self._ticks += 1
         try:
-            snapshot = await self._parts.senses.snapshot()
-            decisions = await self._decide_and_act(snapshot)
+            seen = await self._parts.senses.snapshot()
+            now = asyncio.get_running_loop().time()
+            self._state, snapshot = self._operator.carry_out(self._state, seen, now)
+            decisions = await self._decide_and_act(snapshot, now)
         except Exception as error:
             self._failures += 1
             self._metrics.failed()
@@ -206,10 +212,10 @@ class Daemon:
             return
         self._failures = 0
         took_s = asyncio.get_running_loop().time() - begun
-        self._publish(snapshot, decisions, Tick(self._ticks, why, round(late_s, 6), round(took_s, 6)))
+        self._publish(snapshot, decisions, Tick(self._ticks, why, round(late_s, 6), round(took_s, 6), now))
+        self._operator.answer(self._state, snapshot, decisions, now)
 
-    async def _decide_and_act(self, snapshot: Snapshot) -> Sequence[Decision]:
-        now = asyncio.get_running_loop().time()
+    async def _decide_and_act(self, snapshot: Snapshot, now: float) -> Sequence[Decision]:
         engine, identity = self._parts.engine, self._parts.processes.identity
         state = engine.learnt(self._state, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
@@ -239,7 +245,7 @@ class Daemon:
         now = asyncio.get_running_loop().time()
         self._chronicle.troubles(problems, now)
         problems += tuple(Trouble(one.where, one.says) for one in self._steps.problems())
-        account = self._state.account
+        tracks, account = self._state.tracks, self._state.account
         assert account is not None  # a step always leaves its books
         daemon = DaemonStatus(
             version=__version__,
@@ -254,7 +260,7 @@ class Daemon:
             overload=self._parts.config.overload,
             lateness=self._punctuality.lately(),
         )
-        self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions))))
+        self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions, tracks))))
         self._manager.status(summary(Status(daemon, snapshot, ())), now)
         self._metrics.tick(daemon, snapshot, decisions, self._state.tracks)
 

@@ -41,6 +41,6 @@ def take(
     after = []
     for guest, rung, size, more in zip(guests, rungs, sizes, fair, strict=True):
         least = max(rung.floor + more, rung.need - spare_swap(guest))
-        after.append(size if least >= rung.need else least)
+        after.append(size if guest.held or least >= rung.need else least)
     left = sum(min(size, rung.need) for size, rung in zip(after, rungs, strict=True)) - pool
     return after, max(0, left)

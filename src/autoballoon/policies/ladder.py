@@ -8,6 +8,7 @@ another even while the host's total stands still.
 """
 
 from collections.abc import Mapping
+from math import log2
 from operator import add, attrgetter, sub
 
 import msgspec
@@ -89,7 +90,7 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     least: int
     """The smallest size at which what it needs can be told."""
     held: int = 0
-    """What it has and would not give up when it was asked: that is promised to no other (I5)."""
+    """What it has and would not give up when it was asked, or is not to: that is promised to no other (I5)."""
 
     def taken(self, size: int) -> Reason:
         """What a guest loses that is left with `size`."""
@@ -125,7 +126,8 @@ class Ladder:
             pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
         rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key], now) for guest in movable]
-        sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, cushion)
+        kept = cushion + sight.account.promised
+        sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, kept)
         excess = over
         if over and sight.overload == "guest-swap":
             sizes, excess = guest_swap.take(movable, rungs, sizes, pool)
@@ -135,14 +137,22 @@ class Ladder:
             if not over:
                 # What others hold and would not give up may leave less than its need, and nobody pays for that (I8).
                 size = max(size, min(rung.need, track.target))  # noqa: PLW2901
+            reason = _why(rung, track, size)
+            numbers: dict[str, int | float] = {
+                "need": rung.need,
+                "headroom": rung.headroom - rung.need,
+                "cache": _caches(track),
+            }
+            if reason is Reason.TAKE_COLD_CACHE:
+                numbers["unread_s"] = unread_s(memory.habits[guest.key], _caches(track))
             wishes[guest.key] = Wish(
                 size=size,
                 need=min(size, rung.need),
                 urgent=min(size, rung.headroom),
                 used=min(size, rung.warm),
                 least=rung.least if size >= rung.need else size,
-                reason=_why(rung, track, size),
-                numbers={"need": rung.need, "headroom": rung.headroom - rung.need, "cache": _caches(track)},
+                reason=reason,
+                numbers=numbers,
             )
             edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
             peaks[guest.key] = memory.habits[guest.key].peak
@@ -171,8 +181,17 @@ def _caches(track: Track) -> int:
     return track.reading.caches if track.reading is not None else 0
 
 
-def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> tuple[list[int], int]:
-    """Sizes that sum to the pool less the cushion, as far as claims go; and by how much needs exceed the pool.
+def unread_s(habit: Habit, caches: int) -> float:
+    """Seconds for which its cache has been there and was not missed, as far as can be told: from how cold it is."""
+    if habit.cold >= caches:
+        return 10 * WARM_S if caches else 0.0
+    return round(min(10 * WARM_S, WARM_S * log2(caches / (caches - habit.cold))), 1)
+
+
+def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tuple[list[int], int]:
+    """Sizes that sum to the pool less what is `kept`, as far as claims go; and by how much needs exceed the pool.
+
+    `kept`: the cushion, and what is promised to guests to come.
 
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`. The other choices start from it: policies/guest_swap.py, core/overload.py.
@@ -183,7 +202,7 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, cushion: int) -> 
     sizes, left = [0] * len(rungs), pool
     for name in ("held", "floor", "need", "headroom", "warm", "cold", "top"):
         if name == "warm":
-            left -= cushion
+            left -= kept
         if left <= 0:
             break  # nothing is left for the rungs above
         claims = list(map(sub, map(attrgetter(name), rungs), sizes))
@@ -216,6 +235,9 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     warm = max(with_headroom, cached - habit.cold + appetite(guest, reading, habit))
     cold = max(warm, cached)
     least = max(need, needed + round(base * KEPT))
+    held = track.actual if now < track.cool_until else 0
+    if guest.held:
+        held = max(held, track.target)
     if cold > top or least > top:
         need, with_headroom, warm, cold, least = (
             min(size, top) for size in (need, with_headroom, warm, cold, least)
@@ -229,7 +251,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         top=top,
         base=base,
         least=least,
-        held=0 if now >= track.cool_until else min(track.actual, top),
+        held=min(held, top),
     )
 
 

@@ -41,15 +41,30 @@ _WHY: Mapping[Reason, str] = {
     Reason.WAIT_TURN: "stopped by autoballoon, it waits for its turn",
     Reason.INCOMING: "it has not arrived yet",
     Reason.UNMANAGED: "it is left alone, as configured",
+    Reason.HELD: "the operator holds it, and it is not made smaller",
     Reason.HELD_BACK: "its move was held back, for it would have broken an invariant",
 }
+
+_SIZES = {
+    "below_reserve": "the host is below its reserve by {}",
+    "promised": "{} are promised to guests about to start",
+}
+_TIMES = {"unread_s": "its cache was neither added to nor missed for about {:.0f} s"}
+"""Numbers that explain a decision by themselves are told in words; the others stand in brackets behind."""
 
 
 def sentence(decision: Decision) -> str:
     """What is done with one guest and why, with the numbers behind it."""
     moved = abs(decision.size - decision.before) if isinstance(decision, SetTarget) else 0
     why = _WHY[decision.reason].format(moved=size_text(moved))
-    return f"{decision.guest}: {_what(decision)}: {why}{_numbers(decision.numbers)}"
+    numbers = decision.numbers
+    clauses = [
+        clause.format(size_text(round(numbers[name]))) for name, clause in _SIZES.items() if name in numbers
+    ]
+    clauses += [clause.format(numbers[name]) for name, clause in _TIMES.items() if name in numbers]
+    because = f": {'; '.join(clauses)}" if clauses else ""
+    rest = {name: number for name, number in numbers.items() if name not in _SIZES and name not in _TIMES}
+    return f"{decision.guest}: {_what(decision)}: {why}{because}{_numbers(rest)}"
 
 
 def _what(decision: Decision) -> str:

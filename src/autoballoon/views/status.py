@@ -1,13 +1,15 @@
 """The status of the daemon: the JSON that programs read, and the same for people."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from autoballoon.core.model import Decision, Guest, SetTarget, Snapshot, Stay
+from autoballoon.core.model import Decision, Guest, Reason, SetTarget, Snapshot, Stay
 from autoballoon.core.pool import Account
+from autoballoon.core.track import Health, Track
 from autoballoon.core.units import size_text
 from autoballoon.views.columns import aligned
+from autoballoon.views.paint import Paint, cut, plain
 from autoballoon.views.sentences import sentence
 
 
@@ -20,6 +22,8 @@ class Tick(msgspec.Struct, frozen=True):
     late_s: float
     """How long after its time it began."""
     took_s: float
+    at_s: float = 0.0
+    """The daemon's monotonic clock when it was decided."""
 
 
 class Lateness(msgspec.Struct, frozen=True):
@@ -47,6 +51,8 @@ class Books(msgspec.Struct, frozen=True):
     guarantee: bool
     unsure: tuple[str, ...]
     short: bool
+    promised: int = 0
+    """Kept for guests about to start."""
 
 
 class Trouble(msgspec.Struct, frozen=True):
@@ -83,6 +89,12 @@ class Told(msgspec.Struct, frozen=True):
     reason: str
     numbers: Mapping[str, int | float]
     says: str
+    health: str | None = None
+    """May it be moved? See core.track.Health."""
+    target: int | None = None
+    """Bytes that it was last asked to have; its size, when it was never asked."""
+    adopted: int | None = None
+    """A size that somebody else set: its ceiling until `unhold`."""
 
 
 class Status(msgspec.Struct, frozen=True):
@@ -98,12 +110,13 @@ def books(account: Account) -> Books:
     return Books(**{field: getattr(account, field) for field in Books.__struct_fields__})
 
 
-def tell(decisions: Iterable[Decision]) -> tuple[Told, ...]:
-    """The decisions as they are shown."""
-    return tuple(_tell(decision) for decision in decisions)
+def tell(decisions: Iterable[Decision], tracks: Mapping[str, Track] | None = None) -> tuple[Told, ...]:
+    """The decisions as they are shown, with what is known of each guest."""
+    known = tracks or {}
+    return tuple(_tell(decision, known.get(decision.key)) for decision in decisions)
 
 
-def _tell(decision: Decision) -> Told:
+def _tell(decision: Decision, track: Track | None) -> Told:
     before = size = None
     if isinstance(decision, SetTarget):
         before, size = decision.before, decision.size
@@ -117,6 +130,9 @@ def _tell(decision: Decision) -> Told:
         reason=decision.reason.value,
         numbers=decision.numbers,
         says=sentence(decision),
+        health=None if track is None else track.health.value,
+        target=None if track is None else track.target,
+        adopted=None if track is None else track.adopted,
     )
 
 
@@ -130,35 +146,84 @@ def decode(raw: bytes | msgspec.Raw) -> Status:
     return msgspec.json.decode(raw, type=Status)
 
 
-def table(status: Status) -> str:
-    """The status for people: a line for the daemon, one for the host, one per guest, and what is wrong."""
+def table(status: Status, paint: Paint = plain, width: int | None = None) -> str:
+    """The status for people: a line for the daemon, one for the host, one per guest, and what is wrong.
+
+    Guests' lines are cut at `width` signs.
+    """
     daemon, account = status.daemon, status.daemon.account
-    lines = ["DRY RUN: nothing is moved"] if daemon.dry_run else []
+    lines = [paint("DRY RUN: nothing is moved", "alarm")] if daemon.dry_run else []
     lines.append(
         f"autoballoon {daemon.version}: policy {daemon.policy}, up {daemon.up_s:.0f} s, "
         f"tick {daemon.tick.number} took {daemon.tick.took_s * 1000:.0f} ms"
     )
-    lines.append(host_line(account))
+    lines.append(paint(host_line(account), "good" if account.guarantee and not account.short else "warn"))
     if not status.snapshot.guests:
         lines.append("no guests")
     else:
-        says = {told.guest: told.says for told in status.decisions}
-        rows = [[title for title, _ in _COLUMNS] + ["LAST DECISION"]]
-        for guest in sorted(status.snapshot.guests, key=lambda one: one.name):
-            last = says.get(guest.name, "").removeprefix(f"{guest.name}: ")
-            rows.append([show(guest) for _, show in _COLUMNS] + [last])
-        lines += ["", *aligned(rows)]
+        told = {one.guest: one for one in status.decisions}
+        guests = sorted(status.snapshot.guests, key=lambda one: one.name)
+        cells = [row(guest, told.get(guest.name)) for guest in guests]
+        head, *rest = (cut(line, width) for line in aligned([list(TITLES), *cells]))
+        lines += ["", paint(head, "bold")]
+        lines += (
+            paint(line, mood) if (mood := _mood(told.get(guest.name))) else line
+            for guest, line in zip(guests, rest, strict=True)
+        )
     if daemon.problems:
-        lines += ["", *(f"{trouble.where}: {trouble.says}" for trouble in daemon.problems)]
+        lines += ["", *(paint(f"{trouble.where}: {trouble.says}", "bad") for trouble in daemon.problems)]
     return "\n".join(lines) + "\n"
+
+
+TITLES = (
+    *("GUEST", "SIZE", "USED", "CACHE", "BALLOON", "HOST HOLDS", "FLOOR", "CEILING", "SHARES", "HEALTH"),
+    *("KEPT", "LAST DECISION"),
+)
+
+
+def row(guest: Guest, told: Told | None) -> list[str]:
+    """A guest's cells under TITLES; `told` is its last decision."""
+    used = None if guest.available is None else max(0, guest.actual - guest.available)
+    sizes = (guest.actual, used, guest.caches, max(0, guest.max - guest.actual), guest.resident)
+    return [
+        guest.name,
+        *(size_text(size) for size in sizes),
+        size_text(guest.floor),
+        size_text(guest.top),
+        str(guest.shares),
+        (told.health if told is not None else None) or "?",
+        kept(guest, told),
+        "" if told is None else told.says.removeprefix(f"{guest.name}: "),
+    ]
+
+
+def kept(guest: Guest, told: Told | None) -> str:
+    """What somebody asked for: that it is held, or a size set by hand; "-" when nobody did."""
+    words = ["held"] if guest.held else []
+    if told is not None and told.adopted is not None:
+        words.append(f"{size_text(told.adopted)} by hand")
+    return ", ".join(words) or "-"
+
+
+_LACKS = {Reason.WAIT_ROOM.value, Reason.TAKE_NEED.value, Reason.OVERLOAD.value, Reason.HELD_BACK.value}
+
+
+def _mood(told: Told | None) -> str | None:
+    """How a guest's line is painted, if it is."""
+    if told is None or told.reason in _LACKS:
+        return "bad"
+    if told.health not in (None, Health.OK.value, Health.UNMANAGED.value):
+        return "warn"
+    return None
 
 
 def host_line(account: Books) -> str:
     """The host's books in one line."""
+    to_come = f", guests to come {size_text(account.promised)}" if account.promised else ""
     return (
         f"host: {size_text(account.capacity)}, {size_text(account.available)} available, "
         f"reserve {size_text(account.reserve)}, other {size_text(account.other)}; guests are promised "
-        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}; {guarantee(account)}"
+        f"{size_text(account.charges)} of a pool of {size_text(account.pool)}{to_come}; {guarantee(account)}"
     )
 
 
@@ -167,20 +232,3 @@ def guarantee(account: Books) -> str:
     if account.guarantee:
         return "guarantee: yes"
     return "guarantee: not yet" + (f" ({', '.join(account.unsure)})" if account.unsure else "")
-
-
-def _used(guest: Guest) -> int | None:
-    return None if guest.available is None else max(0, guest.actual - guest.available)
-
-
-_COLUMNS: tuple[tuple[str, Callable[[Guest], str]], ...] = (
-    ("GUEST", lambda guest: guest.name),
-    ("SIZE", lambda guest: size_text(guest.actual)),
-    ("USED", lambda guest: size_text(_used(guest))),
-    ("CACHE", lambda guest: size_text(guest.caches)),
-    ("BALLOON", lambda guest: size_text(max(0, guest.max - guest.actual))),
-    ("HOST HOLDS", lambda guest: size_text(guest.resident)),
-    ("FLOOR", lambda guest: size_text(guest.floor)),
-    ("CEILING", lambda guest: size_text(guest.top)),
-    ("SHARES", lambda guest: str(guest.shares)),
-)
