@@ -32,6 +32,7 @@ class Tame:
     may_suspend: bool = False
     pid: int | None = 1
     running: bool = True
+    migrating: bool = False
     orders: bool = True
     """It can be stopped and resumed."""
     swap_total: int | None = None
@@ -105,6 +106,7 @@ class Tame:
             pid=self.pid,
             running=self.running,
             may_suspend=self.may_suspend,
+            migrating=self.migrating,
             age_s=None if self.said_at is None else now - self.said_at,
             up_s=now,
             driver=now >= self.boot_s,

@@ -62,6 +62,10 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         reached=track.reached or guest.actual <= track.target + SLACK,
         below=below,
         health=health,
+        migrating=guest.migrating,
+        cool_until=max(track.cool_until, now + guard.MIGRATING_COOL_S)
+        if guest.migrating
+        else track.cool_until,
         ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
     if is_new and reading is not None and reading.stalled >= STALLED:

@@ -125,6 +125,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """A shrink has been wanted since then, and waits for a fresh reading."""
     paced_at: float = -1e9
     """When it was last shrunk although the host was not short."""
+    migrating: bool = False
+    """It is being migrated away."""
     pause: Pause | None = None
     """Set while it is stopped by us; None while it runs, and when somebody else stopped it."""
     pid: int | None = None

@@ -26,6 +26,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Logical size at the beginning; `max` when absent."""
     floor: Portion = Portion(share=0.25)
     ceiling: Portion = Portion(share=1.0)
+    headroom: Portion = Portion(share=0.25)
     shares: int = 1000
     manage: bool = True
     may_suspend: bool = False
@@ -89,6 +90,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """When it boots; absent: it has long been running when the scenario begins, its caches are full."""
     ends: Seconds | None = None
     """When it is gone."""
+    migrates: Seconds | None = None
+    """When its memory begins to be sent to another host; it runs here until it `ends`."""
     counts: bool = True
     """Whether its lost time is anybody's loss; that of a guest which lies or grabs is not."""
 

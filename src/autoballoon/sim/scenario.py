@@ -81,7 +81,7 @@ def _fill_in(tables: dict[str, Any]) -> None:
     for n, guest in enumerate(guests if isinstance(guests, list) else ()):
         if isinstance(guest, dict):
             guest.setdefault("character", "honest")
-            _fill_in_table(f"guests[{n}]", guest, "need", ("floor", "ceiling"))
+            _fill_in_table(f"guests[{n}]", guest, "need", ("floor", "ceiling", "headroom"))
 
 
 def _fill_in_table(place: str, table: dict[str, Any], shape: str, portions: tuple[str, ...]) -> None:
