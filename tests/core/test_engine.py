@@ -302,7 +302,7 @@ FIGHTS: dict[str, Story] = {
 def learnt_from(story: Story, seconds: float, short_s: float = 10.0) -> tuple[int, int]:
     """The size at which it is held to have fought, and what it may claim beyond its need at the end, MiB.
 
-    The host is short for `short_s`, and has room for all later; then the guest, which needs 300 MiB, does as it is told.
+    The host is short for `short_s` and roomy later; then the guest, which needs 300 MiB, does as it is told.
     """
     engine = World([], 900 * MIB).engine
     state, shown = engine.start(), seen(max=2048 * MIB)

@@ -107,6 +107,7 @@ def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[
         raise CouldNot("--plot needs plotly; install the extra: pip install 'autoballoon[report]'") from None
     (name,) = scenarios
     scenario = load(name)
+    _check_writable(path)
     results, records = [], []
     with _bar(len(arms)) as bar:
         for arm in arms:
@@ -118,7 +119,21 @@ def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[
     try:
         path.write_text(page(scenario.says, results, records, get_plotlyjs()), encoding="utf-8")
     except OSError as error:
-        raise CouldNot(
-            f"{path}: the page cannot be written ({error.strerror}); give --plot another file"
-        ) from None
+        raise _not_written(path, error) from None
     return results
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the time is spent; a file that was not there is not left behind."""
+    was_there = path.exists()
+    try:
+        with path.open("a"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> CouldNot:
+    return CouldNot(f"{path}: the page cannot be written ({error.strerror}); give --plot another file")

@@ -12,7 +12,8 @@ from autoballoon.core.units import GIB, MIB, Portion
 from autoballoon.sim.course import Course, Seconds, Shape, Size, course_of
 
 if TYPE_CHECKING:
-    from autoballoon.sim.guest import Guest, Report
+    from autoballoon.sim.body import Report
+    from autoballoon.sim.guest import Guest
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="character"):
@@ -54,6 +55,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Part of `files` that is read again and again ..."""
     warm_pass: Seconds = Seconds(5)
     """... all of it once in this time."""
+    maps: bool = True
+    """Its files are mapped: reading them again shows as major faults. Files read by system calls show nothing."""
+    hoards: Size = Size(0)
+    """File cache that its kernel keeps where it has swap of its own: it rather swaps programs out (swappiness)."""
     disk: Size = Size(200 * MIB)
     """Bytes a second of its disk, for files and for swap of its own."""
     swap: Size = Size(0)

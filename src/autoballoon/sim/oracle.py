@@ -9,7 +9,8 @@ from collections.abc import Sequence
 
 from autoballoon.core.share import water_fill
 from autoballoon.core.units import MIB, page_floor
-from autoballoon.sim.guest import KEPT_CACHE, Guest
+from autoballoon.sim.body import KEPT_CACHE
+from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
 from autoballoon.sim.keeper import Keeper
 

@@ -10,7 +10,8 @@ import msgspec
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
 from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S
-from autoballoon.sim.guest import Guest, Report
+from autoballoon.sim.body import Report
+from autoballoon.sim.guest import Guest
 
 POLL_S = 1.0
 """QEMU's interval for statistics, and that of our looks at them."""
