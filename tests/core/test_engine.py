@@ -354,6 +354,27 @@ def test_no_fight_and_no_report_buys_more_headroom_than_the_operator_allows(
         assert max(claims) >= (most - 5) * MIB
 
 
+def test_a_guest_that_has_just_booted_is_not_shrunk_before_its_programs_come() -> None:
+    world = World([Tame("new", burst(11, 60, 200, 400)), Tame("idle", steady(60))], 760 * MIB)
+    world.run(5)
+    new = world.guests[0]
+    booted_at = new.actual
+    world.other = lambda now: (
+        60 * MIB
+    )  # the host is short now, and neither has anything but free memory and cache
+    world.run(7)
+    assert new.actual >= booted_at
+    world.run(10)
+    assert new.starved == 0
+    assert world.over == 0
+
+
+def test_one_that_was_running_when_it_was_first_seen_has_no_such_grace() -> None:
+    world = World([Tame("g", steady(60), boot_s=-1), Tame("other", steady(60), boot_s=-1)], 760 * MIB)
+    world.run(3)
+    assert min(guest.actual for guest in world.guests) < 512 * MIB
+
+
 def test_a_guest_that_is_being_migrated_is_not_shrunk_and_may_grow() -> None:
     world = World([Tame("leaves", steady(60)), Tame("busy", burst(20, 60, 450))], 700 * MIB)
     world.run(19)

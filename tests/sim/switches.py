@@ -7,8 +7,8 @@ import msgspec
 
 from autoballoon.core import engine, guard, health, overload, pace, pool, track, turn
 from autoballoon.core.model import Guest, Reason
-from autoballoon.core.track import Track
 from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.track import Track
 from autoballoon.core.units import PAGE
 from autoballoon.daemon.falling import FreeWatch
 from autoballoon.policies import ladder
@@ -86,6 +86,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
     "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),
     "boot-target": ((turn.Turn, "_boot", _no_boot_target),),
+    "boot-grace": ((health, "BOOT_GRACE_S", 0.0),),
     "silent-hold": ((health, "SILENT_S", 1e9),),
     "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),
     "end-of-memory": ((ladder, "NEAR_END", 0.0),),

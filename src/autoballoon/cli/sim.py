@@ -95,7 +95,7 @@ def _bar(length: int) -> Any:
 def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[Any]:
     """Run the one scenario and write its page; the results."""
     from autoballoon.sim.record import Recorder  # noqa: PLC0415
-    from autoballoon.sim.run import simulate, world_of  # noqa: PLC0415
+    from autoballoon.sim.run import rank, simulate, worlds_of  # noqa: PLC0415
     from autoballoon.sim.scenario import load  # noqa: PLC0415
     from autoballoon.views.sim_report import page  # noqa: PLC0415
 
@@ -111,9 +111,12 @@ def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[
     results, records = [], []
     with _bar(len(arms)) as bar:
         for arm in arms:
-            world = world_of(scenario, arm, seed)
-            recorder = Recorder(world, arm)
-            results.append(simulate(name, arm, world, watches=(recorder,)))
+            tried = []
+            for world in worlds_of(scenario, arm, seed):
+                recorder = Recorder(world, arm)
+                tried.append((simulate(name, arm, world, watches=(recorder,)), recorder))
+            result, recorder = min(tried, key=lambda one: rank(one[0]))
+            results.append(result)
             records.append(recorder.record())
             bar.update(1, arm)
     try:

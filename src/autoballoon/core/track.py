@@ -108,6 +108,10 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """No shrink before this time."""
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
+    boots: bool = False
+    """It was seen booting, and has given no reading since."""
+    grace_until: float = -1e9
+    """It has just booted, and its programs may still be on their way until then."""
     begun: int = 0
     """Its size when its target was last set: how far a shrink has come since."""
     learnt: int = 0

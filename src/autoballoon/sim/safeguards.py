@@ -15,6 +15,7 @@ SAFEGUARDS = {
     "cushion": "the host keeps memory for grants that cannot wait",
     "overhead": "what QEMU takes beyond guest memory is counted",
     "boot-target": "a guest that boots is given a size before its driver is up",
+    "boot-grace": "a guest whose driver has just come up is not shrunk while its programs are still on their way",
     "floor": "no guest is set below its floor",
     "end-of-memory": "a guest with nothing left gets more than it can say that it needs",
     "swap-in": "a guest that swaps in needs more than it shows",
