@@ -110,7 +110,7 @@ class Turn:
             guest.actual,
             reason,
             {"asked": track.target},
-            cool_until=self.now + cool,
+            cool_until=max(self.now + cool, track.grace_until),
             adopted=adopted,
             **learnt,
         )
@@ -190,7 +190,8 @@ class Turn:
             numbers = case.wish.numbers | {"room": self.account.room}
             changes: dict[str, Any] = {}
             if case.deflated:
-                changes = {"cool_until": self.now + guard.DEFLATED_COOL_S} | self._learnt(case.guest)
+                cool_until = max(self.now + guard.DEFLATED_COOL_S, case.track.grace_until)
+                changes = {"cool_until": cool_until} | self._learnt(case.guest)
             size = case.track.target + gain
             self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
 
