@@ -404,7 +404,7 @@ def test_a_shrink_under_way_is_called_off_when_a_migration_begins() -> None:
 
 def test_what_lay_outside_its_bounds_is_led_back_and_says_so() -> None:
     world = World([Tame("g", steady(60), ceiling=300 * MIB, boot_s=-1)], 4096 * MIB)
-    world.run(120)
+    world.run(200)
     assert world.guests[0].actual <= 310 * MIB
     assert set(said(world, "g")) == {Reason.BOUNDS}
 

@@ -45,7 +45,9 @@ async def meet(
     now = terms.clock()
     pid = terms.verify(path, wire.peer_pid)
     name, status, migration, balloon, summary, *homes = await wire.run_each(
-        *(Command(f"query-{what}") for what in ("name", "status", "migrate", "balloon")), SIZE, *LOOK_FOR_DEVICE
+        *(Command(f"query-{what}") for what in ("name", "status", "migrate", "balloon")),
+        SIZE,
+        *LOOK_FOR_DEVICE,
     )
     size, device = await ram(wire, summary), device_in(wire, homes)
     if known is None or pid is None or known.pid != pid:

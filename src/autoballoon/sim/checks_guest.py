@@ -255,7 +255,10 @@ class _Shrinks(Watcher):
                 seen.popleft()
             most = max(size for _, size in seen)
             allowed = most * self.must.part if world.now >= self.must.first else 0
-            if world.now >= self.must.after and most - guest.target > allowed:
+            if world.now < self.must.after:
+                continue
+            self.has_looked = True
+            if most - guest.target > allowed:
                 self.fails(
                     f"at {world.now:.1f} s {guest.name} is to have {size_text(guest.target)}, and had "
                     f"{size_text(most)} less than {self.must.seconds:.0f} s before"

@@ -25,6 +25,7 @@ SAFEGUARDS = {
     "load-control": "guests that may be stopped take turns when not all fit",
     "calm": "what lies idle is given out only when there has been room for a while",
     "dead-band": "small differences move nobody",
+    "first-readings": "while the host is not short, no guest is shrunk on the first that is seen of it",
     "pace": "while the host is not short, guests shrink slowly",
 }
 """Each with what it does."""
