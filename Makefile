@@ -22,7 +22,7 @@ check: setup ## what can be said without running it: ruff, mypy --strict, import
 	@$(timed) check tools/check
 
 fast: setup ## tests without QEMU (under a minute)
-	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab"
+	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2
 
 lab: setup ## tests on real guests (root)
 	@$(timed) "real guests" $(python) -m pytest -v -m lab

@@ -1,6 +1,7 @@
 """What all tests share: how long they may try."""
 
 import signal
+from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
@@ -28,6 +29,16 @@ def pytest_configure(config: pytest.Config) -> None:
         derandomize=not minutes,  # an ordinary run gives the same verdict twice; looking for more is a soak's work
     )
     settings.load_profile("autoballoon")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """What a test logged may hold bytes that are no UTF-8, on purpose; no process can send those to another."""
+    report = yield
+    report.sections = [
+        (title, text.encode(errors="backslashreplace").decode()) for title, text in report.sections
+    ]
+    return report
 
 
 @pytest.fixture

@@ -105,3 +105,10 @@ def test_a_page_that_cannot_be_written_is_exit_3(mine: Path, tmp_path: Path) -> 
     done = sim("run", mine, "--policy", "ladder", "--plot", tmp_path / "none" / "page.html")
     assert done.exit_code == 3
     assert "cannot be written" in done.stderr
+    assert "simulating" not in done.stderr  # and it is said before anything is simulated
+
+
+def test_a_page_that_cannot_be_made_leaves_no_file_behind(mine: Path, tmp_path: Path) -> None:
+    pytest.importorskip("plotly")
+    assert sim("run", mine, "--policy", "magic", "--plot", tmp_path / "page.html").exit_code == 2
+    assert not (tmp_path / "page.html").exists()

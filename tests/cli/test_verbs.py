@@ -60,7 +60,7 @@ def test_check_says_who_may_be_suspended(config: Path) -> None:
     assert "nobody may be suspended" in output
     config.write_text(config.read_text() + '[guests."web-*"]\nmay_suspend = true\n')
     output = call("check", config).output
-    assert "guests web-*: floor 25%, ceiling 100%, shares 1000, may be suspended" in output
+    assert "guests web-*: floor 25%, ceiling 100%, headroom 25%, shares 1000, may be suspended" in output
     assert "nobody may be suspended" not in output
 
 

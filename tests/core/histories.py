@@ -53,6 +53,8 @@ def _look(dice: Random, most: int) -> dict[str, Any]:
         "deflates_itself": dice.choice((True, False, None)),
         "swap_total": dice.choice((None, 0, most)),
         "swap_used": dice.choice((None, 0, most // 2)),
+        "migrating": dice.random() < 0.05,
+        "headroom": dice.choice((None, None, 0, most // 10, most)),
     }
 
 

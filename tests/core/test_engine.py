@@ -284,6 +284,131 @@ def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
     assert before.urgent <= later.urgent < waits.urgent - 100 * MIB
 
 
+Story = list[tuple[float, dict[str, int | float]]]
+"""(seconds, what is seen of the guest from then on, in MiB), from 0 on."""
+ASKED: Story = [(0, {"actual": 1024, "available": 724, "free": 600})]
+FIGHTS: dict[str, Story] = {
+    "takes back": [*ASKED, (3, {"actual": 700, "available": 400}), (10, {"actual": 860, "available": 560})],
+    "takes back and cries": [
+        *ASKED,
+        (3, {"actual": 700, "available": 400}),
+        (10, {"actual": 860, "available": 5}),
+        (15, {"actual": 860, "available": 560}),
+    ],
+    "cannot give": [*ASKED, (5, {"available": 600})],
+}
+
+
+def learnt_from(story: Story, seconds: float, short_s: float = 10.0) -> tuple[int, int]:
+    """The size at which it is held to have fought, and what it may claim beyond its need at the end, MiB.
+
+    The host is short for `short_s` and roomy later; then the guest, which needs 300 MiB, does as it is told.
+    """
+    engine = World([], 900 * MIB).engine
+    state, shown = engine.start(), seen(max=2048 * MIB)
+    for tick in range(round(seconds)):
+        now = float(tick)
+        for at, fields in story:
+            if at == now:
+                shown = msgspec.structs.replace(shown, **{key: size * MIB for key, size in fields.items()})
+        capacity = (900 if now < short_s else 4096) * MIB
+        host = Host(capacity, max(0, capacity - shown.actual))
+        state, _ = engine.step(state, Snapshot(host, (shown,)), now)
+        if now >= 16:
+            size = state.tracks["g"].target
+            shown = msgspec.structs.replace(shown, actual=size, available=size - 300 * MIB)
+    assert state.wishes is not None
+    headroom = round(state.wishes.wishes["g"].numbers["headroom"])
+    return state.tracks["g"].learnt // MIB, headroom // MIB
+
+
+@pytest.mark.parametrize(("fight", "size"), [*zip(FIGHTS, (860, 860, 1024), strict=True)])
+def test_where_a_guest_fought_it_is_given_room_and_that_is_forgotten_slowly(fight: str, size: int) -> None:
+    never, least = learnt_from(ASKED, 25, short_s=0.0)
+    learnt, soon = learnt_from(FIGHTS[fight], 25)
+    assert (never, learnt) == (0, size)
+    assert soon > least + 200
+    _, later = learnt_from(FIGHTS[fight], 320)
+    _, much_later = learnt_from(FIGHTS[fight], 3000)
+    assert soon > later > much_later == least
+
+
+@pytest.mark.parametrize(("headroom", "most"), [(None, 128), (60 * MIB, 60), (0, 35), (10**12, 400)])
+def test_no_fight_and_no_report_buys_more_headroom_than_the_operator_allows(
+    headroom: int | None, most: int
+) -> None:
+    """A guest of 512 MiB that takes memory back again and again, waits for memory, and claims to grow fast."""
+    engine = World([], 1400 * MIB).engine
+    state, claims = engine.start(), []
+    for now in range(60):
+        guest = seen(
+            max=512 * MIB, actual=(300 + 40 * (now % 5)) * MIB, available=(100 + 90 * (now % 3)) * MIB,
+            psi_some_s=0.9 * now, total=512 * MIB,
+        )  # fmt: skip
+        guest = msgspec.structs.replace(guest, headroom=headroom)
+        state, _ = engine.step(state, Snapshot(Host(1400 * MIB, 600 * MIB), (guest,)), float(now))
+        assert state.wishes is not None
+        claims.append(round(state.wishes.wishes["g"].numbers["headroom"]))
+    assert max(claims) <= most * MIB
+    if most < 400:
+        assert max(claims) >= (most - 5) * MIB
+
+
+def test_a_guest_that_has_just_booted_is_not_shrunk_before_its_programs_come() -> None:
+    world = World([Tame("new", burst(11, 60, 200, 400)), Tame("idle", steady(60))], 760 * MIB)
+    world.run(5)
+    new = world.guests[0]
+    booted_at = new.actual
+    world.other = lambda now: (
+        60 * MIB
+    )  # the host is short now, and neither has anything but free memory and cache
+    world.run(7)
+    assert new.actual >= booted_at
+    world.run(10)
+    assert new.starved == 0
+    assert world.over == 0
+
+
+def test_one_that_was_running_when_it_was_first_seen_has_no_such_grace() -> None:
+    world = World([Tame("g", steady(60), boot_s=-1), Tame("other", steady(60), boot_s=-1)], 760 * MIB)
+    world.run(3)
+    assert min(guest.actual for guest in world.guests) < 512 * MIB
+
+
+def test_a_guest_that_is_being_migrated_is_not_shrunk_and_may_grow() -> None:
+    world = World([Tame("leaves", steady(60)), Tame("busy", burst(20, 60, 450))], 700 * MIB)
+    world.run(19)
+    leaves, busy = world.guests
+    leaves.migrating = True
+    size = leaves.actual
+    world.run(20)
+    assert leaves.actual == leaves.target == size
+    busy.need = steady(60)
+    world.run(5)
+    leaves.need = steady(size // MIB + 60)
+    world.run(10)
+    assert leaves.actual > size
+    assert said(world, "leaves")[-1] is Reason.NEED
+
+
+def test_a_shrink_under_way_is_called_off_when_a_migration_begins() -> None:
+    world = World([Tame("leaves", steady(60), rate=20 * MIB), Tame("busy", burst(20, 60, 450))], 700 * MIB)
+    world.run(23)
+    leaves = world.guests[0]
+    assert leaves.target < leaves.actual
+    leaves.migrating = True
+    world.tick()
+    assert leaves.target == leaves.actual
+    assert said(world, "leaves")[-1] is Reason.MIGRATING
+
+
+def test_what_lay_outside_its_bounds_is_led_back_and_says_so() -> None:
+    world = World([Tame("g", steady(60), ceiling=300 * MIB, boot_s=-1)], 4096 * MIB)
+    world.run(200)
+    assert world.guests[0].actual <= 310 * MIB
+    assert set(said(world, "g")) == {Reason.BOUNDS}
+
+
 def test_leaving_hands_back_what_is_free() -> None:
     world = World([Tame("a", steady(60)), Tame("b", burst(5, 60, 400))], 800 * MIB)
     world.run(30)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from autoballoon.core import guard
 from autoballoon.core.engine import Engine, Rules
 from autoballoon.core.invariants import FOLLOWS, hold_back, violations
-from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay
+from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.pool import account_of, charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Health, Track
@@ -156,6 +156,16 @@ def keep_fair_shares(ticks: History) -> None:
             assert wish >= min(guest.floor, guest.top)
             # A wish is on a page, and so is each ceiling that it was shared out by.
             assert wish >= min(track.reading.need, guard.bounds(guest, track)[1], fair) - PAGE * len(seen)
+
+
+@given(histories())
+def test_nobody_is_shrunk_or_stopped_while_it_is_being_migrated(ticks: History) -> None:
+    for step in play(ticks, rules=Rules(overload="suspend")):
+        for guest, decision in zip(step.snapshot.guests, step.decisions, strict=True):
+            if guest.migrating and step.after.tracks[guest.key].health is Health.OK:
+                assert not isinstance(decision, Suspend)
+                if isinstance(decision, SetTarget):
+                    assert decision.size >= min(decision.before, guest.actual)
 
 
 @given(histories())

@@ -34,6 +34,7 @@ class Tame:
     """By the operator."""
     pid: int | None = 1
     running: bool = True
+    migrating: bool = False
     orders: bool = True
     """It can be stopped and resumed."""
     swap_total: int | None = None
@@ -108,6 +109,7 @@ class Tame:
             running=self.running,
             may_suspend=self.may_suspend,
             held=self.held,
+            migrating=self.migrating,
             age_s=None if self.said_at is None else now - self.said_at,
             up_s=now,
             driver=now >= self.boot_s,

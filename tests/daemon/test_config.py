@@ -28,6 +28,7 @@ libvirt  = []
 [defaults]
 floor    = "25%"
 ceiling  = "100%"
+headroom = "25%"
 shares   = 1000
 may_suspend = false
 [guests."db-*"]
@@ -98,6 +99,13 @@ def test_a_floor_that_meets_its_ceiling_only_in_small_guests_is_lowered_there() 
     assert bounds.within(1024 * MIB, 300 * MIB) == (300 * MIB, 300 * MIB, False)
 
 
+def test_headroom_is_bounded_for_all_and_for_one() -> None:
+    config = parse('[defaults]\nheadroom = "10%"\n[guests."db-*"]\nheadroom = "1GiB"')
+    assert config.bounds("web").headroom.of(4 * GIB) == round(0.4 * GIB)
+    assert config.bounds("db-1").headroom.of(4 * GIB) == GIB
+    assert parse("").bounds("any").headroom.of(4 * GIB) == GIB
+
+
 def test_bounds_are_whole_pages_and_never_nothing() -> None:
     bounds = parse('[defaults]\nfloor = "0%"\nceiling = "0.0000001%"').bounds("x")
     assert bounds.within(512 * MIB) == (0, 4096, True)
@@ -121,6 +129,8 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[host]\ndry_run = 'yes'", "[host] dry_run: must be true or false"),
         ("host = 3", "[host] must be a table"),
         ("[loop]\ninterval = '0s'", "[loop] interval"),
+        ("[defaults]\nheadroom = 0.25", "[defaults] headroom: must be text in quotes"),
+        ("[guests.'a']\nheadroom = '101%'", '[guests."a"] headroom'),
         ("[loop]\ninterval = 'soon'", "[loop] interval"),
         ("[connect]\nqmp = '/run/*.qmp'", "[connect] qmp: must be a list"),
         ("[connect]\nqmp = ['vms/*.qmp']", "[connect] qmp"),

@@ -209,6 +209,7 @@ class FakeQemu:
             "qmp_capabilities": {},
             "query-name": {"name": guest.name} if guest.name else {},
             "query-status": {"status": status, "running": guest.running, "singlestep": False},
+            "query-migrate": {"status": "active"} if guest.migrating else {},
             "query-memory-size-summary": {"base-memory": guest.max, "plugged-memory": 0},
             "qom-list": self._children(arguments.get("path", "")),
         }

@@ -367,3 +367,40 @@ async def test_a_qemu_that_is_replaced_is_another_guest(bench: Bench) -> None:
             assert (first.pid, second.pid) == (11, 12)
             assert (first.max, second.max) == (512 * MIB, GIB)
             await bench.hypervisor.close()
+
+
+async def test_a_guest_that_is_being_migrated_is_not_shrunk_even_where_nothing_announced_it(
+    bench: Bench,
+) -> None:
+    async with bench.qemu("one") as qemu:
+        await bench.start()
+        (guest,) = await bench.until_seen("one")
+        assert not guest.migrating
+        qemu.guest.migrating = True
+        assert not await bench.hypervisor.set_target(guest.key, 300 * MIB)
+        assert qemu.guest.target == guest.max
+        (guest,) = await bench.until_seen("one")
+        assert guest.migrating
+        assert await bench.hypervisor.set_target(guest.key, guest.max)  # calling a shrink off may go through
+        qemu.guest.migrating = False
+        qemu.event("MIGRATION", status="cancelled")
+        for _ in range(400):
+            (guest,) = await bench.hypervisor.read()
+            if not guest.migrating:
+                break
+            await asyncio.sleep(0.005)
+        assert await bench.hypervisor.set_target(guest.key, 300 * MIB)
+
+
+async def test_a_migration_that_is_announced_is_known_before_anybody_asks(bench: Bench) -> None:
+    async with bench.qemu("one") as qemu:
+        await bench.start()
+        await bench.until_seen("one")
+        qemu.guest.migrating = True
+        qemu.event("MIGRATION", status="setup")
+        for _ in range(400):
+            (guest,) = await bench.hypervisor.read()
+            if guest.migrating:
+                return
+            await asyncio.sleep(0.005)
+        pytest.fail("the migration was never seen")

@@ -112,3 +112,18 @@ def test_an_incoming_guest_is_told_from_one_that_is_stopped() -> None:
         assert (guest.running, guest.incoming) == (running, incoming)
     guest.learn_status(["nonsense"])
     assert guest.running
+
+
+def test_a_guest_that_is_being_migrated_is_told_from_one_that_stays() -> None:
+    guest = known()
+    told = (("setup", True), ("active", True), ("cancelling", True), ("cancelled", False), ("postcopy-active", True),
+            ("completed", False), ("device", True), ("failed", False), ("none", False))  # fmt: skip
+    for status, migrating in told:
+        guest.learn_migration({"status": status})
+        assert guest.as_guest("key", 1.0).migrating is migrating, status
+    guest.learn_migration({"status": "active"})
+    for nonsense in (None, ["active"], "none", 3):
+        guest.learn_migration(nonsense)
+        assert guest.migrating
+    guest.learn_migration({})  # no migration has been begun since QEMU started
+    assert not guest.migrating

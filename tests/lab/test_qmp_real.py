@@ -142,3 +142,22 @@ async def test_killed_while_its_balloon_moves(real: RealRig) -> None:
     await real.vanish()
     await real.until_gone()
     assert real.hypervisor.problems() == []
+
+
+async def test_a_guest_that_is_migrated_away_is_not_shrunk(real: RealRig) -> None:
+    """Its memory goes nowhere, slowly. QEMU announces it to nobody: events were not asked for."""
+    guest = await real.until(lambda guest: guest.age_s is not None)
+    async with qmp(real.vm) as client:
+        await client.execute("migrate-set-parameters", {"max-bandwidth": 1 * MIB})
+        await client.execute("migrate", {"uri": "exec:cat >/dev/null"})
+        assert not await real.hypervisor.set_target(guest.key, 300 * MIB)
+        (seen,) = await real.hypervisor.read()
+        assert seen.migrating and seen.running
+        assert await real.hypervisor.set_target(guest.key, guest.max)
+        await client.execute("migrate_cancel")
+        for _ in range(200):
+            if await real.hypervisor.set_target(guest.key, 300 * MIB):
+                break
+            await asyncio.sleep(0.05)
+    after = await real.until(lambda guest: guest.actual == 300 * MIB)
+    assert not after.migrating

@@ -5,10 +5,12 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core import engine, guard, health, pace, pool, turn
+from autoballoon.core import engine, guard, health, overload, pace, pool, track, turn
 from autoballoon.core.model import Guest, Reason
+from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import PAGE
+from autoballoon.daemon.falling import FreeWatch
 from autoballoon.policies import ladder
 
 Change = tuple[Any, str, Any]
@@ -54,6 +56,22 @@ def _rungs_without_floor(guest: Guest, track: Track, habit: ladder.Habit, now: f
     return _rungs_of(msgspec.structs.replace(guest, floor=0), track, habit, now)
 
 
+def _rungs_without_held(*args: Any) -> ladder.Rungs:
+    return msgspec.structs.replace(_rungs_of(*args), held=0)
+
+
+def _observe_no_migration(track: Track | None, guest: Guest, now: float) -> Track:
+    return health.observe(track, msgspec.structs.replace(guest, migrating=False), now)
+
+
+def _ask_only_before_a_shrink(self: engine.Engine, state: engine.State, now: float) -> frozenset[str]:
+    return frozenset(key for key, track in state.tracks.items() if track.asked_since is not None)
+
+
+def _stop_nobody(load: overload.Load, sight: Sight, wishes: Wishes, now: float) -> overload.Outcome:
+    return overload.control(load, msgspec.structs.replace(sight, overload="host-swap"), wishes, now)
+
+
 def _at_once(guest: Guest, track: Track, size: int, *, now: float) -> tuple[int, Reason | None]:
     return size, None
 
@@ -68,6 +86,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
     "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),
     "boot-target": ((turn.Turn, "_boot", _no_boot_target),),
+    "boot-grace": ((health, "BOOT_GRACE_S", 0.0),),
     "silent-hold": ((health, "SILENT_S", 1e9),),
     "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),
     "end-of-memory": ((ladder, "NEAR_END", 0.0),),
@@ -79,4 +98,16 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     ),
     "first-readings": ((pace, "FIRST_S", 0.0),),
     "pace": ((pace, "paced_shrink", _at_once),),
+    "held": ((ladder, "rungs_of", _rungs_without_held),),
+    "cool-down": ((guard, "STUCK_COOL_S", 0.0), (guard, "FULL_COOL_S", 0.0), (guard, "DEFLATED_COOL_S", 0.0)),
+    "learnt": ((ladder, "_learnt", lambda track, needed, now: 0),),
+    "migrating": ((engine, "observe", _observe_no_migration),),
+    "swap-in": ((track.Reading, "need", property(lambda reading: reading.actual - reading.available)),),
+    "appetite": ((ladder, "appetite", lambda guest, reading, habit: 0),),
+    "ask-near-edge": (
+        (engine.Engine, "suspects", lambda self, state, now: frozenset()),
+        (engine.Engine, "curious", _ask_only_before_a_shrink),
+    ),
+    "free-watch": ((FreeWatch, "is_urgent", lambda *_: False),),
+    "load-control": ((engine, "control", _stop_nobody),),
 }

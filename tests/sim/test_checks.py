@@ -9,6 +9,10 @@ FINE = guest_of(need="100MiB")
 GROWS = guest_of(
     size="300MiB", deflates_itself=False, swap="2GiB", need='[["10s", "100MiB"], ["12s", "600MiB"]]'
 )
+FALLS = guest_of(
+    size="300MiB", deflates_itself=False, swap="2GiB",
+    need='[["10s", "100MiB"], ["12s", "600MiB"], ["30s", "600MiB"], ["31s", "100MiB"]]',
+)  # fmt: skip
 KILLS = guest_of(size="300MiB", deflates_itself=False, need='[["10s", "100MiB"], ["12s", "600MiB"]]')
 FILLS = guest_of(count=3, need='[["10s", "100MiB"], ["20s", "900MiB"]]')
 SQUEEZED = guest_of(size="200MiB", floor="10%", need="60MiB")
@@ -18,7 +22,7 @@ SQUEEZED = guest_of(size="200MiB", floor="10%", need="60MiB")
     ("must", "good", "bad", "says"),
     [
         ('check = "satisfied-within"\nseconds = "2s"', FINE, GROWS, "g starved for more than 2.1 s from 10."),
-        ('check = "satisfied-within"\nseconds = "2s"\nafter = "1min"', GROWS, None, ""),
+        ('check = "satisfied-within"\nseconds = "2s"\nafter = "50s"', FALLS, GROWS, "g starved"),
         (
             'check = "reaches-size-by"\nsize = "1GiB"\nafter = "5s"\nseconds = "1s"',
             FINE,
@@ -81,3 +85,10 @@ def test_who_is_stopped_at_the_end_is_seen(again: bool) -> None:
     result = simulate("test", "static", one)
     assert bool(result.unmet) is not again
     assert result.lost_s == pytest.approx(10.0 if again else 50.0, abs=0.2)
+
+
+def test_a_check_that_never_had_anything_to_look_at_is_not_met() -> None:
+    late = guest_of(name="late", starts="50s", boot="30s")
+    table = '[[must]]\ncheck = "satisfied-within"\nguest = "late"\nseconds = "2s"\n'
+    result = simulate("test", "static", world(scenario(FINE + late, more=table)))
+    assert result.unmet == ("satisfied-within: there was never anything to look at",)

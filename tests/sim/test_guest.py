@@ -3,7 +3,8 @@
 import pytest
 
 from autoballoon.core.units import GIB, MIB
-from autoballoon.sim.guest import BUSY, KEPT_CACHE, OOM_AFTER_S, OOM_RATE, RESTART_S
+from autoballoon.sim.body import KEPT_CACHE
+from autoballoon.sim.guest import BUSY, OOM_AFTER_S, OOM_RATE, RESTART_S
 from tests.sim.worlds import live, living
 
 
@@ -183,3 +184,30 @@ def test_free_page_reporting_gives_the_host_back_what_is_freed() -> None:
         live(guest, 5.0)
         held.append(guest.resident)
     assert held == [pytest.approx(540 * MIB), pytest.approx(140 * MIB)]
+
+
+def test_a_kernel_that_hoards_files_swaps_programs_out_for_them() -> None:
+    guest = living(
+        need="500MiB",
+        kernel="50MiB",
+        files="400MiB",
+        hoards="300MiB",
+        swap="1GiB",
+        disk="500MiB",
+        inflate="4GiB",
+    )
+    guest.order(700 * MIB)
+    live(guest, 10.0)
+    assert guest.actual == 700 * MIB
+    assert guest.cache.size == pytest.approx(300 * MIB, rel=0.02)
+    assert guest.own_swap == pytest.approx(150 * MIB, rel=0.05)
+    assert (guest.report().available or 0) > 250 * MIB
+    assert guest.swap_in > 0
+
+
+@pytest.mark.parametrize("maps", [True, False])
+def test_only_mapped_files_show_faults_when_they_are_read_again(maps: bool) -> None:
+    guest = living(need="100MiB", files="600MiB", warm="600MiB", size="500MiB", maps=maps)
+    live(guest, 10.0)
+    assert guest.progress < 1.0
+    assert (guest.faults > 0) is maps

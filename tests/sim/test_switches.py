@@ -5,6 +5,7 @@ import pytest
 from autoballoon.policies import policy_named
 from autoballoon.sim.keeper import Daemon
 from autoballoon.sim.run import rules_of, simulate
+from autoballoon.sim.safeguards import SAFEGUARDS
 from autoballoon.sim.scenario import load, names
 from autoballoon.sim.world import World
 from tests.sim.switches import SWITCHES
@@ -32,4 +33,4 @@ def test_without_it_the_scenario_fails(name: str, switch: str, monkeypatch: pyte
 
 
 def test_every_safeguard_is_named_by_a_scenario() -> None:
-    assert {switch for _, switch in NAMED} | ALONE_HARMLESS.keys() == SWITCHES.keys()
+    assert {switch for _, switch in NAMED} | ALONE_HARMLESS.keys() == SWITCHES.keys() == SAFEGUARDS.keys()

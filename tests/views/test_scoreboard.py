@@ -37,7 +37,8 @@ def test_a_row_for_each_scenario_and_a_column_for_each_policy() -> None:
 def test_best_or_tied(ours: float, theirs: float, best: bool) -> None:
     says = last(result("a", "ladder", ours), result("a", "mom", theirs))
     assert ("on 1 of 1 scenarios" in says) is best
-    assert ("not on a (mom" in says) is not best
+    text = table([result("a", "ladder", ours), result("a", "mom", theirs)])
+    assert ("WHERE THE LADDER IS NOT BEST (1)" in text) is not best
 
 
 def test_a_policy_that_fails_what_must_hold_is_no_rival() -> None:
@@ -57,10 +58,35 @@ def test_near_the_oracle_counts_only_where_needs_fit() -> None:
     far = [result("b", "ladder", 13.0), result("b", "oracle", 10.0)]
     over = [result("c", "ladder", 90.0, over_s=5.0), result("c", "oracle", 10.0, over_s=5.0)]
     text = table([*fits, *far, *over])
-    assert (
-        "on 1 of the 2 scenarios whose needs fit the host at all times; not on b (13.0 s, oracle 10.0 s)"
-        in text
-    )
+    assert "on 1 of the 2 scenarios whose needs fit the host at all times." in text
+    at = text.splitlines().index("FURTHER FROM THE ORACLE THAN 1.2 x (1): ladder, the best there is, ratio")
+    assert text.splitlines()[at + 1].split() == ["b", "13.0", "oracle", "10.0", "1.3", "x"]
+
+
+def test_who_is_better_than_the_oracle_is_the_yardstick() -> None:
+    ours, oracle = result("a", "ladder", 12.0), result("a", "oracle", 11.0)
+    assert "on 1 of the 1" in table([ours, oracle, result("a", "mom", 20.0)])
+    assert "a  12.0  mom 5.0  2.4 x" in table([ours, oracle, result("a", "mom", 5.0)])
+    assert "on 1 of the 1" in table([ours, oracle, result("a", "mom", 5.0, unmet=1)])
+
+
+def test_every_policy_is_counted_where_it_is_best_and_ours_is_told_where_it_is_not() -> None:
+    lines = table(
+        [
+            *(result("a", "ladder", 30.0), result("a", "mom", 10.0), result("a", "static", 10.5)),
+            *(result("b", "ladder", 10.0), result("b", "mom", 20.0), result("b", "static", 1.0, unmet=1)),
+            *(result("c", "ladder", 10.0, unmet=1), result("c", "mom", 20.0), result("c", "static", 50.0)),
+        ]
+    ).splitlines()
+    at = lines.index("BEST OR TIED, of 3 scenarios")
+    assert [line.split() for line in lines[at + 1 : at + 4]] == [
+        ["ladder", "1"],
+        ["mom", "2"],
+        ["static", "1"],
+    ]
+    at = lines.index("WHERE THE LADDER IS NOT BEST (2): ladder, the best, by how much (s)")
+    assert lines[at + 1].split() == ["a", "30.0", "mom", "10.0", "+20.0"]
+    assert lines[at + 2].split() == ["c", "10.0", "mom", "20.0", "-10.0,", "fails", "1", "more"]
 
 
 def test_rows_of_nothing_are_left_out() -> None:

@@ -119,4 +119,5 @@ def _bounds(bounds: Bounds) -> str:
     if not bounds.manage:
         return "left alone"
     may = ", may be suspended" if bounds.may_suspend else ""
-    return f"floor {bounds.floor}, ceiling {bounds.ceiling}, shares {bounds.shares}{may}"
+    sizes = f"floor {bounds.floor}, ceiling {bounds.ceiling}, headroom {bounds.headroom}"
+    return f"{sizes}, shares {bounds.shares}{may}"

@@ -95,7 +95,7 @@ def _bar(length: int) -> Any:
 def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[Any]:
     """Run the one scenario and write its page; the results."""
     from autoballoon.sim.record import Recorder  # noqa: PLC0415
-    from autoballoon.sim.run import simulate, world_of  # noqa: PLC0415
+    from autoballoon.sim.run import rank, simulate, worlds_of  # noqa: PLC0415
     from autoballoon.sim.scenario import load  # noqa: PLC0415
     from autoballoon.views.sim_report import page  # noqa: PLC0415
 
@@ -107,18 +107,36 @@ def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[
         raise CouldNot("--plot needs plotly; install the extra: pip install 'autoballoon[report]'") from None
     (name,) = scenarios
     scenario = load(name)
+    _check_writable(path)
     results, records = [], []
     with _bar(len(arms)) as bar:
         for arm in arms:
-            world = world_of(scenario, arm, seed)
-            recorder = Recorder(world, arm)
-            results.append(simulate(name, arm, world, watches=(recorder,)))
+            tried = []
+            for world in worlds_of(scenario, arm, seed):
+                recorder = Recorder(world, arm)
+                tried.append((simulate(name, arm, world, watches=(recorder,)), recorder))
+            result, recorder = min(tried, key=lambda one: rank(one[0]))
+            results.append(result)
             records.append(recorder.record())
             bar.update(1, arm)
     try:
         path.write_text(page(scenario.says, results, records, get_plotlyjs()), encoding="utf-8")
     except OSError as error:
-        raise CouldNot(
-            f"{path}: the page cannot be written ({error.strerror}); give --plot another file"
-        ) from None
+        raise _not_written(path, error) from None
     return results
+
+
+def _check_writable(path: Path) -> None:
+    """Find out before the time is spent; a file that was not there is not left behind."""
+    was_there = path.exists()
+    try:
+        with path.open("a"):
+            pass
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise _not_written(path, error) from None
+
+
+def _not_written(path: Path, error: OSError) -> CouldNot:
+    return CouldNot(f"{path}: the page cannot be written ({error.strerror}); give --plot another file")

@@ -130,6 +130,7 @@ def _takes_part(guest: Guest, track: Track, now: float) -> bool:
         return True
     return (
         _may_be_stopped(guest)
+        and not guest.migrating
         and guest.pid is not None
         and track.health in STOPPABLE
         and now >= track.spared_until

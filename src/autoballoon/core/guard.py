@@ -26,6 +26,8 @@ STILL_S = 1.0
 STUCK_COOL_S = 30.0
 FULL_COOL_S = 5.0
 DEFLATED_COOL_S = 1.0
+MIGRATING_COOL_S = 5.0
+"""A guest that was being migrated a moment ago, and stayed, is not shrunk again at once: another attempt may follow."""
 
 
 def bounds(guest: Guest, track: Track) -> tuple[int, int]:
@@ -48,10 +50,12 @@ def within(guest: Guest, track: Track, size: int) -> int:
 
 
 def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
-    """I5, I6: why the target has to follow the actual size, if it has to."""
+    """I5, I6, and a migration: why the target has to follow the actual size, if it has to."""
     if not track.ours or track.health is not Health.OK:
         return None
     if track.shrinking:
+        if track.migrating:
+            return Reason.MIGRATING
         if track.reached or track.rose_at > track.set_at:
             return Reason.DEFLATED
         asked_s = now - max(track.set_at, track.ok_since)
@@ -71,6 +75,8 @@ def cool_down(guest: Guest, track: Track, reason: Reason) -> float:
     """
     if reason is Reason.DEFLATED:
         return DEFLATED_COOL_S
+    if reason is Reason.MIGRATING:
+        return MIGRATING_COOL_S
     if reason is not Reason.STUCK:
         return 0.0
     return refusal_s(track, guest.actual - track.target)
@@ -94,7 +100,9 @@ def is_manual(guest: Guest, track: Track, now: float) -> bool:
 def bars_shrink(track: Track, now: float) -> Reason | None:
     """I3, I5: why this guest may not be shrunk now, if it may not."""
     if now < track.cool_until:
-        return Reason.COOL_DOWN
+        if track.migrating:
+            return Reason.MIGRATING
+        return Reason.BOOTING if now < track.grace_until else Reason.COOL_DOWN
     if track.shrinking or track.growing(now):
         return Reason.WAIT_MOVE
     if not track.fresh():

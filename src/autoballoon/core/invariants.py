@@ -20,7 +20,7 @@ from autoballoon.core.model import AnyDecision, Decision, Guest, Reason, SetTarg
 from autoballoon.core.track import RESIDENT_SLACK, SLACK, Track
 from autoballoon.core.units import PAGE, page_floor, size_text
 
-FOLLOWS = frozenset({Reason.STUCK, Reason.DEFLATED, Reason.MANUAL})
+FOLLOWS = frozenset({Reason.STUCK, Reason.DEFLATED, Reason.MANUAL, Reason.MIGRATING})
 """Moves in which the target only follows the size that the guest has anyway."""
 LOWEST = -1e9
 

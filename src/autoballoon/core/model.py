@@ -46,6 +46,8 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     ceiling: int = 0
     """The operator's bounds in bytes; a ceiling of 0 means `max`."""
     shares: int = 1000
+    headroom: int | None = None
+    """The most that it may claim beyond its need for what it may need soon, bytes; None means a quarter of `max`."""
     pid: int | None = None
     """The verified QEMU process; None also means that nothing of the host's own view is known."""
     running: bool = True
@@ -63,6 +65,8 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     """Whether the guest's balloon driver is up; None where QEMU cannot tell."""
     incoming: bool = False
     """An incoming migration or restore that has not begun to run."""
+    migrating: bool = False
+    """It is being migrated away: it still runs here, and must not be made smaller meanwhile."""
     deflates_itself: bool | None = None
     """Feature bit 2 (DEFLATE_ON_OOM) was negotiated: the guest may take memory back by itself."""
 
@@ -96,6 +100,11 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     def top(self) -> int:
         """The largest size that the operator allows, bytes."""
         return min(self.ceiling or self.max, self.max)
+
+    @property
+    def most_headroom(self) -> int:
+        """The operator's bound on its headroom, bytes."""
+        return self.max // 4 if self.headroom is None else self.headroom
 
 
 class Snapshot(msgspec.Struct, frozen=True):
@@ -134,7 +143,7 @@ class Reason(Enum):
     SQUEEZE = "squeeze"
     """It is about to be stopped: what it does not need is taken while it can still give."""
     BOUNDS = "bounds"
-    """It lay outside the operator's floor and ceiling."""
+    """It lay outside the operator's floor and ceiling, and is led back."""
     STUCK = "stuck"
     """It did not give up what was asked: its target goes back to its size."""
     DEFLATED = "deflated"
@@ -172,6 +181,8 @@ class Reason(Enum):
     """A shrink is under way."""
     WAIT_ROOM = "wait-room"
     """What it is to get is not free yet."""
+    MIGRATING = "migrating"
+    """It is being migrated away: no shrink, and one that was under way is called off."""
     COOL_DOWN = "cool-down"
     """It fought the last shrink: no other for a while."""
     SILENT = "silent"

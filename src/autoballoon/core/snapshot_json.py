@@ -26,7 +26,8 @@ LONGEST_TEXT = 4096
 """Characters of a name or key: a key may be a path (PATH_MAX of linux/limits.h)."""
 
 _SIZES = {
-    *("capacity", "available", "promised", "max", "actual", "floor", "ceiling", "total", "free", "caches"),
+    *("capacity", "available", "promised", "max", "actual", "floor", "ceiling", "headroom", "total", "free"),
+    "caches",
     *("resident", "swapped", "overhead", "swap_total", "swap_used"),
 }
 _SHAPE = "an object with `host` and `guests`, as `autoballoon status --json` prints under `snapshot`"

@@ -23,6 +23,10 @@ IDLE_STEP_MIN, IDLE_PART = 64 * MIB, 8
 """... and of what lies idle, surplus and cold cache, at least this or an eighth of the guest: every move costs."""
 
 
+_SOON = (None, Reason.WAIT_READING)
+"""Who waits for a fresh reading will give what is asked in a moment: nobody else is shrunk in its stead."""
+
+
 class Take(msgspec.Struct, frozen=True, gc=False):
     """What is to be done with one guest that would shrink."""
 
@@ -81,16 +85,18 @@ def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
 
 def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
     """One Take for each case."""
-    rest = []
+    rest, coming = [], 0
     for case in cases:
         if case.wish.at_once:
-            yield Take(case, case.size, guard.bars_shrink(case.track, now))
+            bar = guard.bars_shrink(case.track, now)
+            coming += case.gap if bar in _SOON else 0
+            yield Take(case, case.size, bar)
         else:
             rest.append(case)
     if short.missing is None:
-        yield from _refill(rest, short.refill, now)
+        yield from _refill(rest, short.refill - coming, now)
         return
-    missing, idle = short.missing, short.idle
+    missing, idle = short.missing - coming, short.idle - coming
     for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
         is_idle = case.is_idle
         wanted = idle if is_idle else missing
@@ -100,8 +106,7 @@ def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
         taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))
         small = wanted <= 0 or case.gap <= short.band
         bar = Reason.SMALL if small else guard.bars_shrink(case.track, now)
-        # Who waits for a fresh reading will give it in a moment: nobody else is shrunk in its stead.
-        if bar in (None, Reason.WAIT_READING):
+        if bar in _SOON:
             missing, idle = missing - taken, idle - taken
         yield Take(case, case.track.target - taken, bar)
 
@@ -117,7 +122,7 @@ def _refill(cases: list[Case], wanted: int, now: float) -> Iterator[Take]:
             yield _slowly(case, now)
             continue
         bar, taken = guard.bars_shrink(case.track, now), min(spare, max(wanted, step))
-        wanted -= taken if bar in (None, Reason.WAIT_READING) else 0
+        wanted -= taken if bar in _SOON else 0
         yield Take(case, case.track.target - taken, bar)
 
 

@@ -108,6 +108,10 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """No shrink before this time."""
     adopted: int | None = None
     """A size that somebody else set: its ceiling until `unhold`."""
+    boots: bool = False
+    """It was seen booting, and has given no reading since."""
+    grace_until: float = -1e9
+    """It has just booted, and its programs may still be on their way until then."""
     begun: int = 0
     """Its size when its target was last set: how far a shrink has come since."""
     learnt: int = 0
@@ -125,6 +129,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """A shrink has been wanted since then, and waits for a fresh reading."""
     paced_at: float = -1e9
     """When it was last shrunk although the host was not short."""
+    migrating: bool = False
+    """It is being migrated away."""
     pause: Pause | None = None
     """Set while it is stopped by us; None while it runs, and when somebody else stopped it."""
     pid: int | None = None

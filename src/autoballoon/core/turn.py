@@ -111,8 +111,7 @@ class Turn:
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = guard.cool_down(guest, track, reason)
-        fought = reason is Reason.DEFLATED or (reason is Reason.STUCK and cool < guard.STUCK_COOL_S)
-        learnt = {"learnt": guest.actual, "learnt_at": self.now} if fought else {}
+        learnt = self._learnt(guest) if reason in (Reason.DEFLATED, Reason.STUCK) else {}
         adopted = guest.actual if reason is Reason.MANUAL else track.adopted
         self._set(
             guest,
@@ -120,7 +119,7 @@ class Turn:
             guest.actual,
             reason,
             {"asked": track.target},
-            cool_until=self.now + cool,
+            cool_until=max(self.now + cool, track.grace_until),
             adopted=adopted,
             **learnt,
         )
@@ -132,6 +131,10 @@ class Turn:
             self._set(guest, track, size, Reason.HELD, {"asked": track.target})
         else:
             self._stay(guest, track, Reason.HELD, wish)
+
+    def _learnt(self, guest: Guest) -> dict[str, Any]:
+        """It fought at the size that it has now."""
+        return {"learnt": guest.actual, "learnt_at": self.now}
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor."""
@@ -171,7 +174,8 @@ class Turn:
         track = case.track
         if bar is None:
             numbers = case.wish.numbers | _shortage(self.account)
-            self._set(case.guest, track, page_floor(size), case.wish.reason, numbers, **changes)
+            size = page_floor(size)
+            self._set(case.guest, track, size, self._why(case, size), numbers, **changes)
             return
         if bar is Reason.WAIT_READING:
             asked = self.now if track.asked_since is None else track.asked_since
@@ -204,9 +208,18 @@ class Turn:
                 self._stay(case.guest, case.track, bar, case.wish)
                 continue
             numbers = case.wish.numbers | {"room": self.account.room}
-            cool_until = self.now + guard.DEFLATED_COOL_S if case.deflated else case.track.cool_until
+            changes: dict[str, Any] = {}
+            if case.deflated:
+                cool_until = max(self.now + guard.DEFLATED_COOL_S, case.track.grace_until)
+                changes = {"cool_until": cool_until} | self._learnt(case.guest)
             size = case.track.target + gain
-            self._set(case.guest, case.track, size, case.wish.reason, numbers, cool_until=cool_until)
+            self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
+
+    def _why(self, case: Case, size: int) -> Reason:
+        """The wish's reason, but of a guest outside the operator's bounds that they alone lead to `size`."""
+        low, high = guard.bounds(case.guest, case.track)
+        is_led = case.track.target > size >= high or case.track.target < size <= low
+        return Reason.BOUNDS if is_led and not self.raw else case.wish.reason
 
     @staticmethod
     def _bars_grow(case: Case, gain: int) -> Reason | None:

@@ -56,6 +56,7 @@ class _Connect(_Table, frozen=True):
 class _Bounds(_Table, frozen=True):
     floor: str | None = None
     ceiling: str | None = None
+    headroom: str | None = None
     shares: int | None = None
     may_suspend: bool | None = None
     manage: bool | None = None
@@ -74,10 +75,12 @@ class _Policy(_Table, frozen=True):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """What the operator allows one guest; floor and ceiling are of its configured RAM."""
+    """What the operator allows one guest; floor, ceiling and headroom are of its configured RAM."""
 
     floor: Portion = Portion(share=0.25)
     ceiling: Portion = Portion(share=1.0)
+    headroom: Portion = Portion(share=0.25)
+    """The most of it, whatever the guest reports and however it has fought."""
     shares: int = 1000
     manage: bool = True
     may_suspend: bool = False
@@ -334,7 +337,7 @@ def _rules(tables: Mapping[str, Any]) -> tuple[_Rule, ...]:
 def compile_bounds(raw: Any, place: str) -> dict[str, Any]:
     table = _decode(_Bounds, raw, place)
     sets: dict[str, Any] = {}
-    for key in ("floor", "ceiling"):
+    for key in ("floor", "ceiling", "headroom"):
         text = getattr(table, key)
         if text is not None:
             try:

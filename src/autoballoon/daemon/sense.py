@@ -111,6 +111,7 @@ class Senses:
             guest,
             floor=floor,
             ceiling=ceiling,
+            headroom=bounds.headroom.of(guest.max),
             shares=bounds.shares,
             managed=guest.managed and bounds.manage,
             may_suspend=bounds.may_suspend,

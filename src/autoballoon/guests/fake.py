@@ -30,6 +30,7 @@ class FakeGuest:
     running: bool = True
     driver: bool | None = True
     incoming: bool = False
+    migrating: bool = False
     has_balloon: bool = True
     deflates_itself: bool = True
     """DEFLATE_ON_OOM: the total stays at the maximum; without it the total follows the balloon."""
@@ -124,6 +125,7 @@ class FakeGuest:
             up_s=now - self.born_at,
             driver=self.driver if self.has_balloon else None,
             incoming=self.incoming,
+            migrating=self.migrating,
             deflates_itself=self.deflates_itself if self.driver and self.has_balloon else None,
         )
         return msgspec.structs.replace(guest, **self.reported)

@@ -9,6 +9,8 @@ STALE_STATUS = frozenset(
     {"SUSPEND", "SUSPEND_DISK", "WAKEUP", "SHUTDOWN", "POWERDOWN", "GUEST_PANICKED", "MIGRATION"}
 )
 """Events after which `query-status` may say something else."""
+NOT_MIGRATING = frozenset({"none", "completed", "failed", "cancelled"})
+"""Of a migration's states (MigrationStatus, qapi/migration.json): in all others memory is being sent or received."""
 
 
 @dataclass(slots=True)
@@ -21,6 +23,7 @@ class Known:
     actual: int
     running: bool = True
     incoming: bool = False
+    migrating: bool = False
     has_balloon: bool = True
     driver: bool | None = None
     deflates_itself: bool | None = None
@@ -85,6 +88,11 @@ class Known:
             self.running = answer.get("running") is True
             self.incoming = answer.get("status") == "inmigrate"
 
+    def learn_migration(self, answer: object) -> None:
+        """Take in the answer of query-migrate, or a MIGRATION event; an answer without a status means none yet."""
+        if isinstance(answer, dict):
+            self.migrating = answer.get("status", "none") not in NOT_MIGRATING
+
     def was_reset(self, now: float) -> None:
         """The guest starts anew: QEMU keeps the old actual and the old statistics, and neither is true any more."""
         self.born_at = now
@@ -109,6 +117,7 @@ class Known:
             up_s=None if self.born_at is None else max(0.0, now - self.born_at),
             driver=self.driver,
             incoming=self.incoming,
+            migrating=self.migrating,
             deflates_itself=self.deflates_itself,
             total=reading.total,
             available=reading.available,

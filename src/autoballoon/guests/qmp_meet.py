@@ -44,8 +44,10 @@ async def meet(
     """
     now = terms.clock()
     pid = terms.verify(path, wire.peer_pid)
-    name, status, balloon, summary, *homes = await wire.run_each(
-        Command("query-name"), Command("query-status"), Command("query-balloon"), SIZE, *LOOK_FOR_DEVICE
+    name, status, migration, balloon, summary, *homes = await wire.run_each(
+        *(Command(f"query-{what}") for what in ("name", "status", "migrate", "balloon")),
+        SIZE,
+        *LOOK_FOR_DEVICE,
     )
     size, device = await ram(wire, summary), device_in(wire, homes)
     if known is None or pid is None or known.pid != pid:
@@ -59,12 +61,20 @@ async def meet(
         )
     known.max, known.has_balloon = size, device is not None and isinstance(balloon, dict)
     known.learn_status(as_dict(status, "query-status"))
+    known.learn_migration(migration)
     if device is None or not known.has_balloon:
         return known, None
     known.learn_actual(balloon.get("actual"))
     known.interval_was_off |= await device.switch_on()
     known.driver, known.deflates_itself = await device.driver()
     return known, device
+
+
+async def read_state(wire: Wire, known: Known) -> None:
+    """Whether it runs, and whether it is being moved to another host. QEMU announces migrations only when asked to."""
+    status, migration = await wire.run_each(Command("query-status"), Command("query-migrate"))
+    known.learn_status(as_dict(status, "query-status"))
+    known.learn_migration(migration)
 
 
 async def ram(wire: Wire, summary: object = None) -> int:

@@ -10,7 +10,7 @@ from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
 from autoballoon.guests.qmp_follow import Follow
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
-from autoballoon.guests.qmp_meet import Terms, meet, ram
+from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
 
 REVIEW_S = 15.0
@@ -65,13 +65,16 @@ class Session:
         return found
 
     async def set_target(self, size: int) -> bool:
-        """Send `balloon`; False when QEMU did not take it."""
-        if self.known is None or self._device is None:
+        """Send `balloon`; False when QEMU did not take it, or it would shrink a guest that is being migrated."""
+        known = self.known
+        if known is None or self._device is None:
             return False
-        self.known.moved_at = self._terms.clock()
+        if size < known.actual and await self._is_migrating(known):
+            return False
+        known.moved_at = self._terms.clock()
         if not await self._tell("balloon", value=size):
             return False
-        self._set_size = min(size, self.known.max)
+        self._set_size = min(size, known.max)
         self._follow(self._set_size)
         return True
 
@@ -91,6 +94,13 @@ class Session:
         if status is None or status == "running":
             return None if status is None else True
         return status in PAUSED and (True if await self._tell("cont") else None)
+
+    async def _is_migrating(self, known: Known) -> bool:
+        """Whether it is being migrated, asked now where QEMU answers."""
+        if self._wire is not None:
+            with contextlib.suppress(WireError):
+                await read_state(self._wire, known)
+        return known.migrating
 
     async def _status(self) -> str | None:
         """QEMU's run state (qapi/run-state.json), asked now; None when it does not answer."""
@@ -187,7 +197,7 @@ class Session:
                 await self._review(wire, known)
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
-                known.learn_status(await wire.run("query-status"))
+                await read_state(wire, known)
             await self._rest(look_at if self._balloon.at is None else min(look_at, self._balloon.at))
         raise Lost("closed the connection; look whether its QEMU ended")
 
@@ -212,6 +222,7 @@ class Session:
 
     async def _review(self, wire: Wire, known: Known) -> None:
         known.max = await ram(wire)
+        await read_state(wire, known)
         if self._device is None:
             return
         await self._read_driver(self._device, known)

@@ -222,14 +222,15 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     floor = min(guest.floor, top)
     base = base_headroom(guest)
-    least = min(max(base, round(habit.peak * GUEST_REACT_S)), max(base, guest.max // 4))
-    headroom = min(max(least, round(habit.rate * RUN_S)), guest.max // 4)
+    most = max(base, guest.most_headroom)
+    least = min(max(base, round(habit.peak * GUEST_REACT_S)), most)
+    headroom = min(max(least, round(habit.rate * RUN_S)), most)
     needed = reading.need
     if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
         needed += base
     need = max(needed, floor)
-    headroom = max(headroom, min(guest.max // 4, _learnt(track, needed, now)))
+    headroom = max(headroom, min(most, _learnt(track, needed, now)))
     with_headroom = max(needed + headroom, floor)
     cached = needed + least + reading.caches
     warm = max(with_headroom, cached - habit.cold + appetite(guest, reading, habit))

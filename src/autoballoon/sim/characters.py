@@ -12,7 +12,8 @@ from autoballoon.core.units import GIB, MIB, Portion
 from autoballoon.sim.course import Course, Seconds, Shape, Size, course_of
 
 if TYPE_CHECKING:
-    from autoballoon.sim.guest import Guest, Report
+    from autoballoon.sim.body import Report
+    from autoballoon.sim.guest import Guest
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, tag_field="character"):
@@ -26,6 +27,7 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Logical size at the beginning; `max` when absent."""
     floor: Portion = Portion(share=0.25)
     ceiling: Portion = Portion(share=1.0)
+    headroom: Portion = Portion(share=0.25)
     shares: int = 1000
     manage: bool = True
     may_suspend: bool = False
@@ -53,6 +55,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """Part of `files` that is read again and again ..."""
     warm_pass: Seconds = Seconds(5)
     """... all of it once in this time."""
+    maps: bool = True
+    """Its files are mapped: reading them again shows as major faults. Files read by system calls show nothing."""
+    hoards: Size = Size(0)
+    """File cache that its kernel keeps where it has swap of its own: it rather swaps programs out (swappiness)."""
     disk: Size = Size(200 * MIB)
     """Bytes a second of its disk, for files and for swap of its own."""
     swap: Size = Size(0)
@@ -89,6 +95,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """When it boots; absent: it has long been running when the scenario begins, its caches are full."""
     ends: Seconds | None = None
     """When it is gone."""
+    migrates: Seconds | None = None
+    """When its memory begins to be sent to another host; it runs here until it `ends`."""
     counts: bool = True
     """Whether its lost time is anybody's loss; that of a guest which lies or grabs is not."""
 

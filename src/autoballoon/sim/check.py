@@ -24,12 +24,19 @@ class Watcher:
 
     def __init__(self) -> None:
         self.wrong: str | None = None
+        self.has_looked = False
+        """There was something to judge."""
 
     def see(self, world: "World") -> None:
         """Look at the world after a step."""
 
     def end(self, world: "World") -> None:
         """Look at it when all is over."""
+
+    @property
+    def unmet(self) -> str | None:
+        """What is wrong; a check that never had anything to judge is not met either."""
+        return self.wrong or (None if self.has_looked else "there was never anything to look at")
 
     def fails(self, says: str) -> None:
         """Remember what is wrong, unless something was before."""

@@ -30,6 +30,7 @@ class _Starvation(Watcher):
 
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
+            self.has_looked = self.has_looked or (world.now >= self.must.after and guest.driver)
             if world.now < self.must.after or not (guest.starves and guest.running and guest.driver):
                 self.since.pop(guest.name, None)
                 continue
@@ -63,6 +64,7 @@ class _Reaching(Watcher):
         if world.now < self.must.after:
             return
         for guest in self.must.concerned(world):
+            self.has_looked = True
             way = max(0.0, self.must.size - guest.actual)
             due = self.due.setdefault(
                 guest.name, world.now + way / guest.group.deflate + self.must.seconds + 1e-6
@@ -90,7 +92,10 @@ class _Kills(Watcher):
 
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
-            if guest.oom_kills and world.now >= self.must.after:
+            if world.now < self.must.after:
+                continue
+            self.has_looked = True
+            if guest.oom_kills:
                 self.fails(f"{guest.name} killed something for want of memory before {world.now:.1f} s")
 
 
@@ -114,7 +119,9 @@ class _Fairness(Watcher):
         self.since: dict[str, float] = {}
 
     def see(self, world: "World") -> None:
-        starving = [g for g in self.must.concerned(world) if g.starves and g.running and g.driver]
+        able = [guest for guest in self.must.concerned(world) if guest.running and guest.driver]
+        self.has_looked = self.has_looked or (world.now >= self.must.after and bool(able))
+        starving = [guest for guest in able if guest.starves]
         if world.now < self.must.after or not starving:
             self.since.clear()
             return
@@ -158,7 +165,10 @@ class _Floor(Watcher):
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
             floor = guest.group.floor.of(guest.max)
-            if world.now >= self.must.after and guest.actual < floor - SLACK:
+            if world.now < self.must.after:
+                continue
+            self.has_looked = True
+            if guest.actual < floor - SLACK:
                 self.fails(
                     f"{guest.name} has {size_text(int(guest.actual))} at {world.now:.1f} s, under its floor of "
                     f"{size_text(floor)}"
@@ -184,6 +194,7 @@ class _Moves(Watcher):
     def see(self, world: "World") -> None:
         targets = {guest.name: guest.target for guest in self.must.concerned(world)}
         if world.now > self.must.after:
+            self.has_looked = self.has_looked or bool(targets)
             moved = [name for name, size in targets.items() if self.targets.get(name, size) != size]
             self.moves += len(moved)
             if self.moves > self.must.moves:
@@ -212,6 +223,7 @@ class _Within(Watcher):
         if world.now < self.must.after:
             return
         for guest in self.must.concerned(world):
+            self.has_looked = True
             if not self.must.least - SLACK <= guest.actual <= self.must.most + SLACK:
                 self.fails(f"{guest.name} has {size_text(int(guest.actual))} at {world.now:.1f} s")
 
@@ -243,7 +255,10 @@ class _Shrinks(Watcher):
                 seen.popleft()
             most = max(size for _, size in seen)
             allowed = most * self.must.part if world.now >= self.must.first else 0
-            if world.now >= self.must.after and most - guest.target > allowed:
+            if world.now < self.must.after:
+                continue
+            self.has_looked = True
+            if most - guest.target > allowed:
                 self.fails(
                     f"at {world.now:.1f} s {guest.name} is to have {size_text(guest.target)}, and had "
                     f"{size_text(most)} less than {self.must.seconds:.0f} s before"
@@ -271,8 +286,11 @@ class _Losses(Watcher):
 
     def end(self, world: "World") -> None:
         for guest in world.guests:
+            if not fnmatchcase(guest.name, self.must.guest):
+                continue
+            self.has_looked = True
             lost = guest.lost_s - self.before.get(guest.name, 0.0)
-            if fnmatchcase(guest.name, self.must.guest) and lost > self.must.seconds:
+            if lost > self.must.seconds:
                 self.fails(f"{guest.name} lost {lost:.1f} s")
 
 
@@ -290,5 +308,6 @@ class _Running(Watcher):
 
     def end(self, world: "World") -> None:
         for guest in self.must.concerned(world):
+            self.has_looked = True
             if not guest.running:
                 self.fails(f"{guest.name} is still stopped")

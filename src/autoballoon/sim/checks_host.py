@@ -27,7 +27,10 @@ class _Reserve(Watcher):
     def see(self, world: "World") -> None:
         host = world.host
         reserve = host.spec.reserve.of(host.ram)
-        if world.now > self.must.after + self.must.seconds + 1e-6 and host.free < reserve * 0.99:
+        if world.now <= self.must.after + self.must.seconds + 1e-6:
+            return
+        self.has_looked = True
+        if host.free < reserve * 0.99:
             self.fails(
                 f"at {world.now:.1f} s the host has {size_text(int(host.free))} free and a reserve of "
                 f"{size_text(reserve)}"
@@ -43,6 +46,7 @@ class NoHostOom(MustHold, frozen=True, kw_only=True, tag="no-host-oom"):
 
 class _HostKills(Watcher):
     def end(self, world: "World") -> None:
+        self.has_looked = True
         if world.host.kills:
             self.fails(f"the host killed {', '.join(world.host.kills)}")
 
@@ -66,7 +70,9 @@ class _HostSwap(Watcher):
         moved = world.host.swap_in + world.host.swap_out
         if world.now < self.must.after:
             self.before = moved
-        elif moved - self.before > self.must.size:
+            return
+        self.has_looked = True
+        if moved - self.before > self.must.size:
             self.fails(f"the host has swapped {size_text(int(moved - self.before))} by {world.now:.1f} s")
 
 
@@ -90,7 +96,10 @@ class _Guarantee(Watcher):
             for guest in world.there
         )
         # The reserve is there for what overhead still grows.
-        if world.now >= self.must.after and charges > pool + SLACK * len(world.there):
+        if world.now < self.must.after:
+            return
+        self.has_looked = True
+        if charges > pool + SLACK * len(world.there):
             self.fails(
                 f"at {world.now:.1f} s guests may hold {size_text(int(charges))} and the pool is "
                 f"{size_text(int(pool))}"

@@ -3,21 +3,24 @@
 It sees each guest's memory as it is, and what it will want; so it moves memory before it is wanted, as little of it
 as it can, and from whoever will do without it for longest. The balloon's speed and the pool bind it as they bind
 everybody: what it gives must be there, unless needs exceed the pool.
+
+How far to look ahead has no one answer: who gives a guest what it wants for long moves seldom, who gives it what it
+wants for a moment moves little. So there are several plans, and what counts is the best of them, in hindsight (run.py).
 """
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 from autoballoon.core.share import water_fill
 from autoballoon.core.units import MIB, page_floor
-from autoballoon.sim.guest import KEPT_CACHE, Guest
+from autoballoon.sim.body import KEPT_CACHE
+from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
 from autoballoon.sim.keeper import Keeper
 
 EVERY_S = 0.2
 MARGIN_S = 1.0
 """It begins so much earlier than the balloons alone would need."""
-SOON_S, LONG_S = 10.0, 60.0
-"""A guest that is given something gets what it will want for so long; who does without for so long gives first."""
 SPARE = 4 * MIB
 """Beyond what a guest will want."""
 WARM_LEVELS = 2
@@ -27,12 +30,24 @@ STEP = 64 * MIB
 """A guest that gives something gives so much at least, where it has it."""
 
 
+class Foresight(NamedTuple):
+    """How far one plan looks ahead, seconds."""
+
+    soon_s: float = 10.0
+    """A guest that is given something gets what it will want for so long ..."""
+    long_s: float = 60.0
+    """... and who does without for so long gives first."""
+
+
+FORESIGHTS = (Foresight(), Foresight(soon_s=5.0), Foresight(soon_s=30.0))
+
+
 class _Plan:
     """What one guest has and will want, bytes of its size."""
 
-    __slots__ = ("guest", "has", "long", "now", "soon", "stuck", "warm")
+    __slots__ = ("guest", "has", "keeps_warm", "long", "now", "soon", "stuck", "warm")
 
-    def __init__(self, guest: Guest, now: float, horizon: float, fair: float) -> None:
+    def __init__(self, guest: Guest, now: float, horizon: float, fair: float, foresight: Foresight) -> None:
         group = guest.group
         floor = min(group.floor.of(guest.max), guest.max)
         top = max(floor, min(group.ceiling.of(guest.max), guest.max))
@@ -47,14 +62,18 @@ class _Plan:
             return float(min(max(need, floor), top))
 
         self.guest = guest
-        self.now, self.soon, self.long = size(horizon), size(max(horizon, SOON_S)), size(LONG_S)
+        self.now = size(horizon)
+        self.soon, self.long = size(max(horizon, foresight.soon_s)), size(foresight.long_s)
         self.warm = min(group.warm, top - self.soon) if group.counts else 0.0
+        self.keeps_warm = self.warm
+        """What is left of it to the guest when all warm caches share what needs leave."""
         self.stuck = False
         self.has = max(float(guest.target), guest.actual)
 
     def spare(self, level: int) -> float:
         """What it could give: without ever missing it, for a while, or of its warm cache."""
-        keeps = (self.long + self.warm, self.soon + self.warm, self.soon, self.now)[level]
+        warm = self.keeps_warm
+        keeps = (self.long + warm, self.soon + warm, self.soon, self.now)[level]
         return 0.0 if self.stuck else max(0.0, guest_target(self.guest) - keeps)
 
 
@@ -65,6 +84,9 @@ def guest_target(guest: Guest) -> float:
 
 class Oracle(Keeper):
     """Moves what will be wanted from those who will not."""
+
+    def __init__(self, foresight: Foresight = FORESIGHTS[0]) -> None:
+        self.foresight = foresight
 
     def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
         self.host, self._next = host, now
@@ -84,14 +106,14 @@ class Oracle(Keeper):
         horizon = MARGIN_S + self._moving_s(able, now)
         host = self.host
         pool = host.ram - host.spec.reserve.of(host.ram) - max(host.own, host.course.most(now, now + horizon))
-        pool -= sum(guest.overhead(now + SOON_S) for guest in guests)
+        pool -= sum(guest.overhead(now + self.foresight.soon_s) for guest in guests)
         others = {id(guest) for guest in able}
         pool -= sum(
             max(guest.target if guest.group.has_driver else 0, guest.resident)
             for guest in guests
             if id(guest) not in others
         )
-        plans = [_Plan(guest, now, horizon, pool / len(able)) for guest in able]
+        plans = [_Plan(guest, now, horizon, pool / len(able), self.foresight) for guest in able]
         self._see_who_is_stuck(plans, now)
         self._move(plans, pool)
 
@@ -108,7 +130,8 @@ class Oracle(Keeper):
 
     def _moving_s(self, guests: Sequence[Guest], now: float) -> float:
         """How long the largest rise to come takes to be freed by all together, and taken."""
-        rises = [g.kernel + g.course.most(now, now + SOON_S) - g.actual for g in guests]
+        soon = now + self.foresight.soon_s
+        rises = [g.kernel + g.course.most(now, soon) - g.actual for g in guests]
         far = max(rises, default=0.0)
         if far <= 0:
             return 0.0
@@ -117,14 +140,20 @@ class Oracle(Keeper):
     def _boot_size(self, guest: Guest, count: int) -> int:
         """Set before its driver is up, as the daemon may."""
         host = self.host
-        wants = guest.kernel + guest.course.most(guest.born_at, guest.born_at + SOON_S) + guest.group.warm
+        soon = guest.born_at + self.foresight.soon_s
+        wants = guest.kernel + guest.course.most(guest.born_at, soon) + guest.group.warm
         size = max(guest.group.floor.of(guest.max), min(wants + guest.low + SPARE, host.ram / count))
         return page_floor(int(min(size, guest.max)))
 
     def _move(self, plans: Sequence[_Plan], pool: float) -> None:
         room = pool - sum(max(plan.has, plan.guest.resident) for plan in plans)
-        coming = sum(plan.has - guest_target(plan.guest) for plan in plans)
+        # What a slow balloon still holds in a second from now is not coming: others are asked meanwhile.
+        coming = sum(min(p.has - guest_target(p.guest), p.guest.group.inflate * MARGIN_S) for p in plans)
         shares = [plan.guest.group.shares for plan in plans]
+        warms = [max(0, int(plan.warm)) for plan in plans]
+        left_for_warm = max(0, int(pool - sum(plan.soon for plan in plans)))
+        for plan, keeps in zip(plans, water_fill(left_for_warm, warms, shares), strict=True):
+            plan.keeps_warm = keeps
         excess = max(0.0, sum(plan.now for plan in plans) - pool)
         if self.host.spec.overload == "guest-swap":
             excess = 0.0
@@ -135,7 +164,7 @@ class Oracle(Keeper):
             for p, lack in zip(plans, lacks, strict=True)
         ]
         warm = [
-            int(max(0.0, p.soon + p.warm - max(p.soon, guest_target(p.guest)))) if p.warm else 0
+            int(max(0.0, p.soon + p.keeps_warm - max(p.soon, guest_target(p.guest)))) if p.warm else 0
             for p in plans
         ]
         warm = [one if one > STEP // 4 else 0 for one in warm]

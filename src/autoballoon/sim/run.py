@@ -6,7 +6,7 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from autoballoon.core.engine import Rules
 from autoballoon.policies import policy_named
 from autoballoon.sim.keeper import Daemon, Keeper
-from autoballoon.sim.oracle import Oracle
+from autoballoon.sim.oracle import FORESIGHTS, Oracle
 from autoballoon.sim.scenario import Scenario, load
 from autoballoon.sim.score import Score
 from autoballoon.sim.world import Watch, World
@@ -18,11 +18,26 @@ def rules_of(scenario: Scenario) -> Rules:
     return Rules(reserve=scenario.host.reserve, overload=scenario.host.overload)
 
 
-def keeper_of(scenario: Scenario, policy: str) -> Keeper:
-    """The daemon with that policy, or the oracle. BadInput when there is no such policy."""
+def keepers_of(scenario: Scenario, policy: str) -> list[Keeper]:
+    """The daemon with that policy, or the oracle's plans. BadInput when there is no such policy."""
     if policy == ORACLE:
-        return Oracle()
-    return Daemon(rules_of(scenario), policy_named(policy))
+        return [Oracle(foresight) for foresight in FORESIGHTS]
+    return [Daemon(rules_of(scenario), policy_named(policy))]
+
+
+def keeper_of(scenario: Scenario, policy: str) -> Keeper:
+    """The first of `keepers_of`."""
+    return keepers_of(scenario, policy)[0]
+
+
+def worlds_of(scenario: Scenario, policy: str, seed: int) -> list[World]:
+    """As `world_of`, one for each plan."""
+    return [World(scenario, keeper, seed) for keeper in keepers_of(scenario, policy)]
+
+
+def rank(result: Result) -> tuple[int, float]:
+    """The smaller, the better: what must hold comes before what is lost."""
+    return len(result.unmet), result.lost_s
 
 
 def world_of(scenario: Scenario, policy: str, seed: int) -> World:
@@ -55,4 +70,5 @@ def run_all(names: Sequence[str], policies: Sequence[str], seed: int, processes:
 
 
 def _one(name: str, policy: str, seed: int) -> Result:
-    return simulate(name, policy, world_of(load(name), policy, seed))
+    """The best of its plans."""
+    return min((simulate(name, policy, world) for world in worlds_of(load(name), policy, seed)), key=rank)

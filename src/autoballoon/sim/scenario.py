@@ -12,9 +12,18 @@ from autoballoon.core.units import MIB, parse_portion
 from autoballoon.daemon.config import load_toml
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
+from autoballoon.sim.checks_guest import (
+    MovesAtMost,
+    NoGuestBelowFairShare,
+    ReachesSizeBy,
+    SatisfiedWithin,
+    StaysWithin,
+)
+from autoballoon.sim.checks_host import ReserveBackWithin
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
 from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
+from autoballoon.sim.safeguards import SAFEGUARDS
 
 FOLDER = Path(__file__).parent / "scenarios"
 LONGEST_S = 86400.0
@@ -81,7 +90,7 @@ def _fill_in(tables: dict[str, Any]) -> None:
     for n, guest in enumerate(guests if isinstance(guests, list) else ()):
         if isinstance(guest, dict):
             guest.setdefault("character", "honest")
-            _fill_in_table(f"guests[{n}]", guest, "need", ("floor", "ceiling"))
+            _fill_in_table(f"guests[{n}]", guest, "need", ("floor", "ceiling", "headroom"))
 
 
 def _fill_in_table(place: str, table: dict[str, Any], shape: str, portions: tuple[str, ...]) -> None:
@@ -125,12 +134,29 @@ def _check(scenario: Scenario) -> None:
             names.add(name)
     for n, happening in enumerate(scenario.happens):
         guest = getattr(happening, "guest", None)
+        _need(happening.at <= duration, f"happens[{n}].at", _TOO_LATE)
         _need(guest is None or guest in names, f"happens[{n}].guest", f"there is no guest {guest!r}")
     for n, must in enumerate(scenario.must):
-        glob = getattr(must, "guest", "*")
-        _need(
-            bool(fnmatch.filter(names, glob)) or glob == "*", f"must[{n}].guest", f"no guest matches {glob!r}"
-        )
+        _check_must(f"must[{n}]", must, names, duration)
+    for switch in scenario.switches:
+        known = ", ".join(SAFEGUARDS)
+        _need(switch in SAFEGUARDS, "switches", f"there is no safeguard {switch[:40]!r}; they are {known}")
+
+
+_TOO_LATE = "lies beyond the duration; make the scenario longer"
+
+
+def _check_must(place: str, must: Must, names: set[str], duration: float) -> None:
+    """What would never be looked at, or could never fail."""
+    glob = getattr(must, "guest", "*")
+    _need(bool(fnmatch.filter(names, glob)), f"{place}.guest", f"no guest matches {glob!r}")
+    _need(must.after < duration, f"{place}.after", _TOO_LATE)
+    if isinstance(must, ReserveBackWithin | ReachesSizeBy | SatisfiedWithin | NoGuestBelowFairShare):
+        _need(must.after + must.seconds < duration, f"{place}.seconds", _TOO_LATE)
+    if isinstance(must, MovesAtMost):
+        _need(must.moves >= 0, f"{place}.moves", "must not be negative; 0 is at rest")
+    if isinstance(must, StaysWithin):
+        _need(must.least <= must.most, f"{place}.least", "is above `most`; exchange them")
 
 
 def _check_group(place: str, group: Character, duration: float) -> None:

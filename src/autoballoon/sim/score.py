@@ -51,7 +51,7 @@ class Score:
             guest_ooms=sum(guest.oom_kills for guest in counted),
             host_ooms=len(world.host.kills),
             unmet=tuple(
-                f"{tag}: {watcher.wrong}" for tag, watcher in self._watchers if watcher.wrong is not None
+                f"{tag}: {watcher.unmet}" for tag, watcher in self._watchers if watcher.unmet is not None
             ),
             broken=world.keeper.broken,
             lost={guest.name: round(guest.lost_s, 3) for guest in counted if guest.lost_s >= 0.01},

@@ -10,7 +10,8 @@ import msgspec
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
 from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S
-from autoballoon.sim.guest import Guest, Report
+from autoballoon.sim.body import Report
+from autoballoon.sim.guest import Guest
 
 POLL_S = 1.0
 """QEMU's interval for statistics, and that of our looks at them."""
@@ -55,6 +56,7 @@ class Session:
         self._floor = page_floor(min(group.floor.of(guest.max), guest.max))
         self._ceiling = max(page_floor(group.ceiling.of(guest.max)), PAGE)
         self._floor = min(self._floor, self._ceiling)
+        self._headroom = group.headroom.of(guest.max)
         if guest.driver:
             self.ask(now)
         self.taken_at = now
@@ -107,8 +109,9 @@ class Session:
         group = guest.group
         seen = Seen(
             key=self.key, name=guest.name, max=guest.max, actual=self.actual, floor=self._floor,
-            ceiling=self._ceiling, shares=group.shares, pid=PID, running=guest.running, managed=group.manage,
-            may_suspend=group.may_suspend,
+            ceiling=self._ceiling, headroom=self._headroom, shares=group.shares, pid=PID,
+            running=guest.running, managed=group.manage,
+            may_suspend=group.may_suspend, migrating=group.migrates is not None and now >= group.migrates,
             age_s=None if report is None else max(0.0, now - self.taken_at), up_s=max(0.0, now - self.up_since),
             driver=self.driver, deflates_itself=group.deflates_itself if self.driver else None,
             total=report.total if report else None, available=report.available if report else None,

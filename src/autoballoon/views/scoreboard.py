@@ -112,51 +112,91 @@ def _few(broken: Sequence[str]) -> list[str]:
     return [*broken[:1], *([f"... and {len(broken) - 1} more invariants broken"] if len(broken) > 1 else [])]
 
 
-def rivals(by: By, name: str, policies: Sequence[str]) -> list[Result]:
-    """The others' results that count: a policy that fails more of what must hold than ours is not better for it."""
-    ours = len(by[name, OURS].unmet)
-    others = (by[name, p] for p in policies if p not in (OURS, ORACLE) and (name, p) in by)
-    return [result for result in others if len(result.unmet) <= ours]
+def least_unmet(by: By, name: str, policies: Sequence[str]) -> list[Result]:
+    """The policies that fail least of what must hold there: one that fails more is not better for losing less."""
+    there = [by[name, policy] for policy in policies if policy != ORACLE and (name, policy) in by]
+    fewest = min((len(result.unmet) for result in there), default=0)
+    return [result for result in there if len(result.unmet) == fewest]
 
 
-def is_best(by: By, name: str, policies: Sequence[str]) -> bool:
-    """Ours loses no more guest time than the best of its rivals, to within a tie."""
-    least = min((rival.lost_s for rival in rivals(by, name, policies)), default=None)
-    return least is None or by[name, OURS].lost_s <= max(least + TIE_S, least * (1 + TIE_PART))
+def best_there(by: By, name: str, policies: Sequence[str]) -> Result:
+    """Of these the one that loses least guest time."""
+    return min(least_unmet(by, name, policies), key=lambda result: result.lost_s)
+
+
+def is_best(by: By, name: str, policies: Sequence[str], policy: str = OURS) -> bool:
+    """It fails least, and loses no more guest time than the best of those that do, to within a tie."""
+    if by[name, policy] not in least_unmet(by, name, policies):
+        return False
+    least = best_there(by, name, policies).lost_s
+    return by[name, policy].lost_s <= max(least + TIE_S, least * (1 + TIE_PART))
+
+
+def yardstick(by: By, name: str, policies: Sequence[str]) -> Result:
+    """What ours is measured by: the oracle, or whoever did better there and failed no more than it did."""
+    oracle = by[name, ORACLE]
+    others = [
+        by[name, p] for p in policies if (name, p) in by and len(by[name, p].unmet) <= len(oracle.unmet)
+    ]
+    return min(others, key=lambda result: result.lost_s)
 
 
 def near_oracle(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> list[str]:
-    """On how many scenarios ours loses about as little as the oracle, where needs fit the host."""
+    """On how many scenarios ours loses about as little as the yardstick, where needs fit the host."""
     if OURS not in policies or ORACLE not in policies:
         return []
     fit = [name for name in scenarios if by[name, ORACLE].over_s == 0]
-    far = [
-        name
-        for name in fit
-        if by[name, OURS].lost_s > max(by[name, ORACLE].lost_s * NEAR, by[name, ORACLE].lost_s + TIE_S)
+    rows = []
+    for name in fit:
+        ours, least = by[name, OURS].lost_s, yardstick(by, name, policies)
+        if ours > max(least.lost_s * NEAR, least.lost_s + TIE_S):
+            ratio = f"{ours / least.lost_s:,.1f} x" if least.lost_s > 0 else "-"
+            rows.append((name, _seconds(ours), f"{least.policy} {_seconds(least.lost_s)}", ratio))
+    return [
+        *_rows(
+            f"FURTHER FROM THE ORACLE THAN {NEAR:g} x ({len(rows)}): ladder, the best there is, ratio", rows
+        ),
+        f"The ladder loses at most {NEAR:g} x the guest time of the oracle, or of who is better than it "
+        f"(or {TIE_S:g} s more), on {len(fit) - len(rows)} of the {len(fit)} scenarios whose needs fit the host at "
+        f"all times.",
     ]
-    says = (
-        f"The ladder loses at most {NEAR:g} x the oracle's guest time (or {TIE_S:g} s more) "
-        f"on {len(fit) - len(far)} of the "
-        f"{len(fit)} scenarios whose needs fit the host at all times"
-    )
-    told = [f"{name} ({by[name, OURS].lost_s:.1f} s, oracle {by[name, ORACLE].lost_s:.1f} s)" for name in far]
-    return [f"{says}; not on {', '.join(told)}." if told else f"{says}."]
 
 
 def verdict(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> list[str]:
-    """The last line: where ours is best or tied, and where it is not."""
-    if OURS not in policies or len(set(policies) - {OURS, ORACLE}) == 0:
+    """Who is best on how many scenarios, and where ours is not; the last line says it of ours."""
+    others = [policy for policy in policies if policy != ORACLE]
+    if OURS not in policies or len(others) == 1:
         return []
-    lost = [name for name in scenarios if not is_best(by, name, policies)]
+    counts = [
+        (policy, str(sum((name, policy) in by and is_best(by, name, policies, policy) for name in scenarios)))
+        for policy in others
+    ]
+    rows = []
+    for name in scenarios:
+        if not is_best(by, name, policies):
+            ours, best = by[name, OURS], best_there(by, name, policies)
+            more = f"{ours.lost_s - best.lost_s:+,.1f}"
+            if len(ours.unmet) > len(best.unmet):
+                more += f", fails {len(ours.unmet) - len(best.unmet)} more"
+            rows.append((name, _seconds(ours.lost_s), f"{best.policy} {_seconds(best.lost_s)}", more))
     says = (
         f"The ladder is best or tied (guest time lost, to within {TIE_S:g} s or {TIE_PART:.0%}, among those that "
-        f"fail no more of what must hold) on {len(scenarios) - len(lost)} of {len(scenarios)} scenarios"
+        f"fail least of what must hold) on {len(scenarios) - len(rows)} of {len(scenarios)} scenarios."
     )
-    if not lost:
-        return [f"{says}."]
-    told = []
-    for name in lost:
-        best = min(rivals(by, name, policies), key=lambda result: result.lost_s)
-        told.append(f"{name} ({best.policy} {best.lost_s:.1f} s, ladder {by[name, OURS].lost_s:.1f} s)")
-    return [f"{says}; not on {', '.join(told)}."]
+    return [
+        *_rows(f"BEST OR TIED, of {len(scenarios)} scenarios", counts),
+        *_rows(f"WHERE THE LADDER IS NOT BEST ({len(rows)}): ladder, the best, by how much (s)", rows),
+        says,
+    ]
+
+
+def _rows(title: str, rows: Sequence[tuple[str, ...]]) -> list[str]:
+    """A title and rows in columns, the first to the left; nothing when there are none."""
+    if not rows:
+        return []
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([row[0].ljust(widths[0]), *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True))])
+        for row in rows
+    ]
+    return [title, *lines, ""]

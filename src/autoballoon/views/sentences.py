@@ -33,6 +33,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.WAIT_READING: "it waits for a reading taken after its last move",
     Reason.WAIT_MOVE: "its last shrink is still under way",
     Reason.WAIT_ROOM: "it waits for memory that others have not given back yet",
+    Reason.MIGRATING: "it is being migrated away, and is not made smaller meanwhile",
     Reason.COOL_DOWN: "it fought its last shrink and is left alone for a while",
     Reason.SILENT: "its statistics are old, so it keeps what it holds",
     Reason.BOOTING: "it boots",
