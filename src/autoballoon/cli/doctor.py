@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from autoballoon.cli.ask import ask
+from autoballoon.cli.connect import ask
 from autoballoon.core.errors import CouldNot
 from autoballoon.daemon.checkup import gather
 from autoballoon.daemon.config import DEFAULT_SOCKET, load
