@@ -4,7 +4,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import msgspec
 import pytest
 
 from autoballoon.core.facts import GuestFacts
@@ -13,7 +12,7 @@ from autoballoon.core.pool import Account
 from autoballoon.core.units import GIB, MIB
 from autoballoon.daemon import checkup
 from autoballoon.daemon.checkup import SECOND_LOOK_S, gather
-from autoballoon.daemon.config import parse
+from autoballoon.daemon.config import Config, parse
 from autoballoon.guests import libvirt_checkup
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt_checkup import Domain
@@ -154,11 +153,8 @@ async def test_domains_of_libvirt_are_joined_by_their_uuid(
         lambda uri: [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed",
     )
 
-    class Connected(msgspec.Struct):
-        libvirt: tuple[str, ...] = ("a:///", "b:///")
-
     said: list[tuple[str, str]] = []
-    guests = await checkup._domains(Connected(), said)  # type: ignore[arg-type]
+    guests = await checkup._domains(Config(libvirt=("a:///", "b:///")), said)
     joined = [checkup._joined(one, checkup._process_of(one, all_qemus(root))) for one in guests]
     assert [(one.name, one.pid, one.period_s) for one in joined] == [("one", 40, 0)]
     assert said == [("b:///", "b:/// is closed")]

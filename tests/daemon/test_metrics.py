@@ -3,6 +3,7 @@
 import builtins
 import http.client
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -40,6 +41,16 @@ def snapshot(*names: str) -> Snapshot:
     return Snapshot(
         Host(GIB, MIB, swap_in=4096), tuple(Guest(f"/{n}", n, GIB, GIB, resident=7) for n in names)
     )
+
+
+@pytest.fixture(autouse=True)
+def no_thread_is_left() -> Iterator[None]:
+    """A server ends in the background; the next test may count open files."""
+    yield
+    for thread in threading.enumerate():
+        if thread.name.startswith("metrics"):
+            thread.join(5)
+            assert not thread.is_alive()
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from autoballoon.guests.libvirt_checkup import Domain, domains, parse
+from autoballoon.guests.libvirt_xml import LONGEST_XML
 
 XML = (
     "<domain type='kvm' id='1'><name>one</name><uuid>03A38C53-633c-4266-813a-c0208a2e2041</uuid>"
@@ -34,7 +35,7 @@ def test_no_balloon(balloon: str) -> None:
     assert parse(XML.format(balloon)).balloon is False
 
 
-@pytest.mark.parametrize("xml", ["", "<domain", "x" * ((1 << 20) + 1)])
+@pytest.mark.parametrize("xml", ["", "<domain", "x" * (LONGEST_XML + 1)])
 def test_what_is_no_xml_is_refused(xml: str) -> None:
     with pytest.raises((ET.ParseError, ValueError)):
         parse(xml)

@@ -4,6 +4,8 @@ import shlex
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from autoballoon.core.units import GIB, KIB
 from autoballoon.host.qemu import all_qemus, look, numbers, parse
@@ -73,6 +75,28 @@ def test_proxmoxs_command_line() -> None:
 def test_words_that_say_nothing_are_no_error(words: list[str]) -> None:
     qemu = parse(7, words)
     assert (qemu.qmp, qemu.balloon, qemu.manager) == ((), None, None)
+
+
+WORD = st.text(max_size=30) | st.sampled_from(
+    [
+        "-device",
+        "-chardev",
+        "-mon",
+        "-name",
+        "-object",
+        "-qmp",
+        "-global",
+        "-uuid",
+        "{}",
+        '{"driver":1}',
+        "virtio-balloon",
+    ]
+)
+
+
+@given(st.lists(WORD, max_size=12))
+def test_no_words_at_all_are_an_error(words: list[str]) -> None:
+    parse(7, words)
 
 
 def process(root: Path, pid: int, words: list[str], status: str = "", comm: str = "qemu-system-x86") -> Path:

@@ -103,8 +103,7 @@ async def _behind_sockets(config: Config, root: Path) -> list[GuestFacts]:
 async def _domains(config: Config, said: list[tuple[str, str]]) -> list[GuestFacts]:
     """The domains of the libvirt connections; what keeps one of them closed goes into `said`."""
     guests = []
-    uris: Sequence[str] = getattr(config, "libvirt", ())
-    for uri in uris:
+    for uri in config.libvirt:
         found = await asyncio.to_thread(libvirt_checkup.domains, uri)
         if isinstance(found, str):
             said.append((uri, found))

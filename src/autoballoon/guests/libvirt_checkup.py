@@ -1,15 +1,16 @@
 """What libvirt says of a domain's balloon: its XML and its statistics, read over a read-only connection, for doctor."""
 
-import importlib
+import os
 import time
 import xml.etree.ElementTree as ET
-from typing import Any
 
 import msgspec
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
+from autoballoon.guests.libvirt_api import load_libvirt
+from autoballoon.guests.libvirt_xml import LONGEST_XML
 
-LONGEST_XML = 1 << 20
 _MOST_SECONDS = 1 << 31
 
 
@@ -30,10 +31,11 @@ class Domain(msgspec.Struct, frozen=True):
 def domains(uri: str) -> list[Domain] | str:
     """The running domains, or why there are none to be seen, in a sentence. Blocks as long as libvirt does."""
     try:
-        libvirt: Any = importlib.import_module("libvirt")
-    except ImportError:
-        return "[connect] libvirt needs libvirt's Python module; apt-get install python3-libvirt"
+        libvirt = load_libvirt()
+    except CouldNot as error:
+        return str(error)
     libvirt.registerErrorHandler(lambda context, error: None, None)  # it prints every error by itself
+    os.environ.setdefault("LIBVIRT_AUTOSTART", "0")  # to look at a session must not begin one
     try:
         connection = libvirt.openReadOnly(uri)
     except libvirt.libvirtError as error:

@@ -1,0 +1,63 @@
+"""doctor on the domains of a libvirtd of its own: what they lack, and the mend in libvirt's words."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from autoballoon.lab.image import GuestImage
+
+from .libvirtd import Libvirtd, apart
+from .test_doctor_real import doctor
+
+pytestmark = pytest.mark.lab
+
+FULL = "<memballoon model='virtio' autodeflate='on' freePageReporting='on'><stats period='1'/></memballoon>"
+
+
+@pytest.fixture
+async def libvirtd(image: GuestImage) -> AsyncIterator[Libvirtd]:
+    pytest.importorskip("libvirt", reason="python3-libvirt is not installed")
+    daemon = Libvirtd(image)
+    try:
+        await apart(daemon.start)
+        yield daemon
+    finally:
+        await apart(daemon.close)
+
+
+async def test_what_domains_lack_is_mended_by_virsh(libvirtd: Libvirtd, tmp_path: Path) -> None:
+    await apart(lambda: libvirtd.create("full", balloon=FULL))
+    await apart(lambda: libvirtd.create("bare", balloon="<memballoon model='virtio'/>"))
+    await apart(lambda: libvirtd.create("none", balloon="<memballoon model='none'/>"))
+    config = tmp_path / "autoballoon.toml"
+    config.write_text(
+        f'[connect]\nlibvirt = ["{libvirtd.uri}"]\n[control]\nsocket = "{tmp_path}/control.sock"\n'
+    )
+    for _ in range(30):
+        code, told = await doctor(config)
+        guests = {one["name"]: one for one in told["facts"]["guests"] if one["seen"]}
+        if guests["full"]["answered"]:
+            break
+        await asyncio.sleep(1)
+    found = {
+        name: {
+            one["id"] for one in told["findings"] if one["where"] == name and one["id"] != "kernel-unknown"
+        }
+        for name in ("full", "bare", "none")
+    }
+    assert found == {
+        "full": set(),
+        "bare": {"statistics-off", "autodeflate-off", "reporting-off"},
+        "none": {"no-balloon"},
+    }
+    assert code == 3
+    assert {one["name"]: one["pid"] for one in guests.values()} == {
+        name: libvirtd.pid(name) for name in found
+    }
+    mends = {one["id"]: one["mend"] for one in told["findings"] if one["where"] in found}
+    assert mends["statistics-off"] == "virsh dommemstat bare --period 1 --live --config"
+    assert mends["no-balloon"].startswith("virsh edit none")
+    assert await apart(libvirtd.virsh, "dommemstat", "bare")  # it is there, and as it was
+    assert "<stats" not in await apart(libvirtd.virsh, "dumpxml", "bare")
