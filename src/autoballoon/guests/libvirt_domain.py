@@ -93,8 +93,7 @@ class Domain:
 
     def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
         """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
-        if is_fresh:
-            self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=True)
+        self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=is_fresh)
         if self.known.driver is not False:
             self.learn_size(answer.get("actual"), asked_at)
 
