@@ -109,8 +109,12 @@ async def test_a_group_that_runs_into_its_limits_is_told(thrashing: Group) -> No
 
 async def test_the_daemon_sets_every_alarm_of_this_kernel(thrashing: Group) -> None:
     woken: list[str] = []
+
+    def wake(why: str, *, freed: bool = False) -> None:
+        woken.append(why)
+
     reader = HostReader(f"cgroup:{thrashing.path}")
-    alarms = alarms_of(reader, woken.append)
+    alarms = alarms_of(reader, wake)
     assert alarms.start() == []
     process = await asyncio.create_subprocess_exec(sys.executable, "-c", THRASH, str(thrashing.procs[0]))
     try:
