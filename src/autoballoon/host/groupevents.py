@@ -39,7 +39,10 @@ class EventsTrigger:
 
     @property
     def watching(self) -> bool:
-        """Whether it looks: false before start, after close, and once its group is gone."""
+        """Whether it looks: false before start, after close, and once it has found its group gone.
+
+        The kernel tells nobody that a group is gone: that is found when its counters rose a moment before.
+        """
         return self._epoll is not None
 
     def start(self) -> None:

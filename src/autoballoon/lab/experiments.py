@@ -176,8 +176,8 @@ EXPERIMENTS = (
         workload="build",
         translated_mib=32,
         guests=6,
-        wave={"phases": 2, "level": 0},
-        period_ms=60_000,
+        wave={"phases": 1},
+        period_ms=90_000,
     ),
 )
 

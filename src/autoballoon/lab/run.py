@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -14,12 +15,13 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
-from autoballoon.lab.controller import Controller, config_text
+from autoballoon.lab.controller import Controller, config_text, cost_of
 from autoballoon.lab.experiments import Arm, Experiment
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.hostload import host_load
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.instruments import Instruments
+from autoballoon.lab.processors import busy_s, noise
 from autoballoon.lab.results import Lines
 from autoballoon.lab.vm import BALLOON, Accel, Vm, VmSpec
 from autoballoon.views.lab_results import Run, Sample, Told
@@ -78,7 +80,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         eye = Instruments(
             arm=arm.name, round_=round_, run=host.run, group=host.group, limit=limit, sink=samples.add
         )
-        lab_cpu = time.process_time()
+        lab_cpu, busy = time.process_time(), busy_s()
         controller: Controller | None = None
         async with eye.looking(), contextlib.AsyncExitStack() as stack:
             if arm.controller:
@@ -94,9 +96,14 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             work = _Work(setting, arm, host, eye)
             await work.through()
             wall_s, swapped = eye.at_s, eye.swapped
+            busy, guests_cpu = busy_s() - busy, work.cpu_s()
         if controller is not None and controller.died:
             work.notes.append(controller.died)
     cost = controller.cost if controller else None
+    lab_cpu = time.process_time() - lab_cpu
+    others = max(0.0, busy - guests_cpu - lab_cpu - (cost.cpu_s if cost else 0.0))
+    if said := noise(others, wall_s, os.cpu_count() or 1):
+        work.notes.append(said)
     return Run(
         round=round_,
         wall_s=round(wall_s, 3),
@@ -113,7 +120,9 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "phases_s": work.phases(),
             "parts_s": work.parts(),
             "go_s": round(work.go_s, 3),
-            "lab_cpu_s": round(time.process_time() - lab_cpu, 2),
+            "lab_cpu_s": round(lab_cpu, 2),
+            "guests_cpu_s": round(guests_cpu, 2),
+            "others_cpu_s": round(others, 2),
             "notes": work.notes,
         },
     )
@@ -224,6 +233,10 @@ class _Work:
     def busy_s(self) -> list[float]:
         """Busy seconds of each guest, over the phases that it finished."""
         return [round(sum(phases), 3) for phases in self.phases()]
+
+    def cpu_s(self) -> float:
+        """Processor seconds of all QEMUs so far, booting and emulation and all; of those that have ended, none."""
+        return sum(cost.cpu_s for vm in self._vms if (cost := cost_of(vm.pid)))
 
     def oom_kills(self) -> int:
         """Processes that the guests' own kernels killed for want of memory."""

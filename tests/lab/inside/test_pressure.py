@@ -2,11 +2,15 @@
 
 import asyncio
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoballoon.core.units import MIB
+from autoballoon.daemon.alarms import alarms_of
+from autoballoon.host.groupevents import EventsTrigger
 from autoballoon.host.memory import HostReader
 from autoballoon.host.pressure import PressureTrigger
 from autoballoon.lab.group import Group
@@ -80,6 +84,54 @@ async def test_a_trigger_ends_with_its_group(group: Group) -> None:
     async with asyncio.timeout(5):
         await told.wait()
     assert not trigger.watching
+
+
+async def test_a_group_that_runs_into_its_limits_is_told(thrashing: Group) -> None:
+    rose: list[str] = []
+    trigger = EventsTrigger(thrashing.path / "memory.events", rose.append)
+    trigger.start()
+    await asyncio.sleep(0.5)
+    assert rose == []
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", THRASH, str(thrashing.procs[0]))
+    try:
+        await _until(lambda: any("max" in names for names in rose))
+        (thrashing.path / "memory.high").write_text(str(32 * MIB))
+        await _until(lambda: any("high" in names for names in rose))
+    finally:
+        process.kill()
+        await process.wait()
+    await asyncio.sleep(1.5)
+    told = len(rose)
+    await asyncio.sleep(1.5)
+    assert len(rose) == told  # nothing happens any more
+    trigger.close()
+
+
+async def test_the_daemon_sets_every_alarm_of_this_kernel(thrashing: Group) -> None:
+    woken: list[str] = []
+
+    def wake(why: str, *, freed: bool = False) -> None:
+        woken.append(why)
+
+    reader = HostReader(f"cgroup:{thrashing.path}")
+    alarms = alarms_of(reader, wake)
+    assert alarms.start() == []
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", THRASH, str(thrashing.procs[0]))
+    try:
+        await _until(lambda: any("at its limit: " in why for why in woken))
+        await _until(lambda: "memory pressure in the host" in woken)
+    finally:
+        process.kill()
+        await process.wait()
+    alarms.close()
+    reader.close()
+
+
+async def _until(reached: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not reached():
+        assert time.monotonic() < deadline, "not within 30 s"
+        await asyncio.sleep(0.05)
 
 
 def _events(group: Group) -> dict[str, int]:
