@@ -12,7 +12,7 @@ from tests.cli.test_verbs import call
 from tests.daemon.test_recorder import status
 
 LINES: list[dict[str, Any]] = [{"v": 1, "at": 1.7e9 + n} | json.loads(status(n)) for n in range(3)]
-ODD = (
+ODD: tuple[Any, ...] = (
     None,
     True,
     -1,
