@@ -82,6 +82,17 @@ def test_more_than_there_is_says_why() -> None:
     assert "have not given back in time what they do not need: g" in says
 
 
+def test_who_is_held_is_named() -> None:
+    world = World([Tame("held", lambda now: 100 * MIB, held=True)], 900 * MIB)
+    world.promised = GIB
+    world.run(10)
+    state = world.state
+    assert state.account is not None
+    assert state.wishes is not None
+    says = shortfall(world.snapshot(), state.tracks, state.wishes.wishes, state.account, GIB)
+    assert says.endswith("as does what those keep that are held or cannot be moved: held")
+
+
 def test_a_promise_is_used_by_the_guest_that_it_is_for() -> None:
     asked = [promise(1), promise(2, "web"), promise(3, "db"), promise(4)]
     assert used(asked, {"old"}, [guest("old")]) == frozenset()

@@ -85,11 +85,9 @@ def shortfall(
     if owed >= missing // 2 and owing:
         told = ", ".join(f"{names[key].name} ({size_text(more)})" for more, key in owing[:3] if more > 0)
         return f"guests have not given back in time what they do not need: {told}"
-    fixed = [guest.name for guest in snapshot.guests if guest.key not in wishes]
-    if fixed:
-        more_names = f" and {len(fixed) - 3} more" if len(fixed) > 3 else ""
-        return (
-            "what guests need, with headroom and what they are held to, fills the pool of "
-            f"{size_text(account.pool)}; {', '.join(fixed[:3])}{more_names} cannot be moved now"
-        )
-    return f"what guests need, with headroom and floors, fills the pool of {size_text(account.pool)}"
+    fills = f"what guests need, with headroom and floors, fills the pool of {size_text(account.pool)}"
+    stay = [guest.name for guest in snapshot.guests if guest.held or guest.key not in wishes]
+    if not stay:
+        return fills
+    more_names = f" and {len(stay) - 3} more" if len(stay) > 3 else ""
+    return f"{fills}, as does what those keep that are held or cannot be moved: {', '.join(stay[:3])}{more_names}"

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 from autoballoon.core.model import Decision, SetTarget, Stay
-from autoballoon.views.explain import Entry, Explained
+from autoballoon.views.explain import ORDER, Entry, Explained
 
 MOST_EACH = 100
 """Moves remembered of one guest, and as many spells of staying as it is; fewer where there are many guests ..."""
@@ -50,7 +50,7 @@ class History:
         self._now = now
         self._wall = wall
         self._pasts: dict[str, _Past] = {}
-        self._orders: deque[tuple[float, str, str]] = deque(maxlen=MOST_ORDERS)
+        self._orders: deque[tuple[float, str, str, str]] = deque(maxlen=MOST_ORDERS)
 
     def add(self, decisions: Sequence[Decision], at: float) -> None:
         """A tick's decisions. Equal ones that follow each other are one entry, with the newest numbers."""
@@ -79,9 +79,9 @@ class History:
         for key in islice(oldest, len(self._pasts) - most):
             del self._pasts[key]
 
-    def order(self, guest: str, says: str) -> None:
-        """Somebody asked for something; `guest` is a name, or empty when it concerns all."""
-        self._orders.append((self._now(), guest, says))
+    def order(self, guest: str, says: str, kind: str = ORDER) -> None:
+        """Somebody asked for something, or something became of it; `guest`: a name, or empty when it concerns all."""
+        self._orders.append((self._now(), guest, says, kind))
 
     def tell(self, guest: str | None, since_s: float | None) -> Explained | None:
         """What happened to this guest (its name or key) or to all, oldest first; None when it was never seen."""
@@ -99,8 +99,8 @@ class History:
             for one in spells[-MOST_TOLD:]
         ]
         entries += (
-            Entry.of_order(name, says, at + ahead_s)
-            for at, name, says in self._orders
+            Entry.of_order(name, says, at + ahead_s, kind)
+            for at, name, says, kind in self._orders
             if at >= since and (guest is None or not name or name in names)
         )
         entries.sort(key=lambda entry: entry.from_s)

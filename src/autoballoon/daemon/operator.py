@@ -20,6 +20,7 @@ from autoballoon.daemon.adjusted import Adjusted
 from autoballoon.daemon.history import History
 from autoballoon.daemon.protocol import Args, Refused, Verb
 from autoballoon.guests.hypervisor import Wake
+from autoballoon.views.explain import OUTCOME
 
 log = logging.getLogger("autoballoon")
 
@@ -233,7 +234,7 @@ class Operator:
                 until = now + promise.keep_s
                 self._promises[promise.id] = msgspec.structs.replace(promise, is_made=True, until=until)
                 self._reply(promise.id, {"size": promise.size, "got": promise.size, "kept_s": promise.keep_s})
-                self._history.order("", f"room {size_text(promise.size)}: it is there")
+                self._history.order("", f"room {size_text(promise.size)}: it is there", OUTCOME)
             elif now >= promise.until and promise.is_made:
                 self._end(promise.id, "nobody has used it, and it is kept no longer")
             elif now >= promise.until:
@@ -260,7 +261,7 @@ class Operator:
     def _end(self, number: int, why: str) -> None:
         promise = self._promises.pop(number, None)
         if promise is not None:
-            self._history.order("", f"room {size_text(promise.size)}: {why}")
+            self._history.order("", f"room {size_text(promise.size)}: {why}", OUTCOME)
             log.info("room %s: %s", size_text(promise.size), why)
 
     def _reply(self, number: int, data: object) -> None:

@@ -9,6 +9,8 @@ from autoballoon.views.sentences import sentence
 
 ORDER = "order"
 """The kind of an entry that says what somebody asked for."""
+OUTCOME = "outcome"
+"""... and of one that says what became of it."""
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -45,9 +47,9 @@ class Entry(msgspec.Struct, frozen=True):
         )
 
     @classmethod
-    def of_order(cls, guest: str, says: str, at_s: float) -> "Entry":
-        """The entry that tells what somebody asked for."""
-        return cls(guest, round(at_s, 3), round(at_s, 3), 1, ORDER, says=says)
+    def of_order(cls, guest: str, says: str, at_s: float, kind: str = ORDER) -> "Entry":
+        """The entry that tells what somebody asked for, or what became of it."""
+        return cls(guest, round(at_s, 3), round(at_s, 3), 1, kind, says=says)
 
 
 class Explained(msgspec.Struct, frozen=True):
