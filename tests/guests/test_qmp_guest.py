@@ -84,6 +84,16 @@ def test_after_a_reset_what_qemu_still_serves_is_void() -> None:
     assert age_at(guest, 5.0) == 0.0
 
 
+def test_after_a_reset_the_size_of_before_counts_only_when_an_event_tells_it() -> None:
+    guest = known()
+    guest.learn_actual(300 * MIB)
+    guest.was_reset(2.0)
+    assert not guest.learn_actual(300 * MIB) and guest.actual == guest.max
+    assert guest.learn_actual(300 * MIB, is_event=True) and guest.actual == 300 * MIB
+    guest.was_reset(3.0)
+    assert guest.learn_actual(400 * MIB) and guest.learn_actual(300 * MIB), "it has been elsewhere meanwhile"
+
+
 def test_a_reset_that_was_missed_shows_in_the_counters() -> None:
     guest = known()
     guest.born_at = 0.0

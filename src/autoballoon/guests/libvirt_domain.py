@@ -61,9 +61,6 @@ class Domain:
     """Since when libvirt gives no statistics of it, because another call holds it or its QEMU does not answer."""
     settled_since: float = 0.0
     """When its size was last seen to change."""
-    void_size: int | None = None
-    """Its size when it was reset: QEMU shows that until the new driver tells another, and a driver that has nothing to
-    do tells none (measured, QEMU 7.2: 300 MiB for ever, of a guest that had all of its 512)."""
     set_size: int | None = None
     """The target that we set last."""
     switched_on: bool = False
@@ -121,10 +118,7 @@ class Domain:
     def learn_size(self, size_kib: object, now: float, *, is_event: bool = False) -> bool:
         """Take in the balloon's size in KiB, which an event told or we have read; whether it is another than before."""
         size = size_kib * KIB if isinstance(size_kib, int) else size_kib
-        if size == self.void_size and not is_event:
-            return False
-        self.void_size = None
-        changed = self.known.learn_actual(size)
+        changed = self.known.learn_actual(size, is_event=is_event)
         if changed:
             self.settled_since = now
         return changed
@@ -144,8 +138,6 @@ class Domain:
 
     def was_reset(self, now: float) -> None:
         """The guest starts anew."""
-        if self.void_size is None:  # libvirt tells of one reset twice
-            self.void_size = self.known.actual
         self.known.was_reset(now)
         self.settled_since = now
 
