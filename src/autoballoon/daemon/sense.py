@@ -107,7 +107,8 @@ class Senses:
                 f"{guest.name}: its floor was above its ceiling of {size_text(ceiling)} and is taken as that"
             )
             problems.append(Problem(where=guest.key, says=says))
-        guest = msgspec.structs.replace(
+        held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
+        return msgspec.structs.replace(
             guest,
             floor=floor,
             ceiling=ceiling,
@@ -115,12 +116,9 @@ class Senses:
             shares=bounds.shares,
             managed=guest.managed and bounds.manage,
             may_suspend=bounds.may_suspend,
-        )
-        held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
-        if held is None:
-            return guest
-        return msgspec.structs.replace(
-            guest, resident=held.resident, swapped=held.swapped, overhead=held.overhead
+            resident=None if held is None else held.resident,
+            swapped=None if held is None else held.swapped,
+            overhead=None if held is None else held.overhead,
         )
 
     async def as_told(self, key: str) -> Guest | None:

@@ -1,8 +1,9 @@
 """Getting to know the guest behind a QMP socket that has just been connected."""
 
+import asyncio
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated
 
 import msgspec
@@ -32,6 +33,9 @@ class Terms:
     backoff_s: tuple[float, float] = (0.2, 5.0)
     """Before the first attempt to connect again, and at most before a later one: it doubles."""
     clock: Callable[[], float] = time.monotonic
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while a socket is verified. That takes milliseconds, and fifty guests may start at once: one in each pass of the
+    event loop, so that others go on in between."""
 
 
 async def meet(
@@ -43,7 +47,8 @@ async def meet(
     process behind the socket is verified to be the same.
     """
     now = terms.clock()
-    pid = terms.verify(path, wire.peer_pid)
+    async with terms.turn:
+        pid = terms.verify(path, wire.peer_pid)
     name, status, migration, balloon, summary, *homes = await wire.run_each(
         *(Command(f"query-{what}") for what in ("name", "status", "migrate", "balloon")),
         SIZE,

@@ -2,13 +2,13 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from autoballoon.host.files import read_if_there
 
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix: the socket listens
-_LISTED = re.compile(r"^\S+: \S+ \S+ ([0-9A-Fa-f]+) \S+ \S+ +(\d+) (.+)$", re.MULTILINE)
+_LISTED = re.compile(r"^\S+: \S+ \S+ ([0-9A-Fa-f]+) \S+ \S+ +(\d+) (.+)$")
 
 _OWNED = (
     (re.compile(r"^(/var)?/run/qemu-server(/|$)"), "Proxmox VE"),
@@ -58,9 +58,8 @@ def _serves(proc: Path, pid: int, socket_path: str) -> bool:
     process = proc / str(pid)
     if not is_qemu(process):
         return False
-    held = set(_sockets(process))
     return any(
-        inode in held and _is_same_file(process, bound, socket_path) for inode, bound in _listening(process)
+        _is_same_file(process, bound, socket_path) for _, bound in _listening(process, _sockets(process))
     )
 
 
@@ -88,10 +87,23 @@ def _sockets(process: Path) -> Iterator[int]:
             yield int(target[len("socket:[") : -1])
 
 
-def _listening(process: Path) -> list[tuple[int, str]]:
-    """Inode and path of every listening unix socket in the process's own network namespace."""
-    text = (read_if_there(process / "net/unix") or b"").decode(errors="surrogateescape")
-    return [(int(inode), path) for flags, inode, path in _LISTED.findall(text) if int(flags, 16) & _ACCEPTS]
+def _listening(process: Path, held: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """Inode and path of those of the sockets that listen, in the process's own network namespace.
+
+    A host of a thousand guests has some thousands of unix sockets: only the lines in question are looked at closely.
+    """
+    text = read_if_there(process / "net/unix") or b""
+    for inode in held:
+        needle = b" %d " % inode
+        at = text.find(needle)
+        while at >= 0:
+            line = text[text.rfind(b"\n", 0, at) + 1 : text.find(b"\n", at)].decode(errors="surrogateescape")
+            seen = _LISTED.fullmatch(line)
+            if seen is not None and int(seen[2]) == inode:
+                if int(seen[1], 16) & _ACCEPTS:
+                    yield inode, seen[3]
+                break
+            at = text.find(needle, at + 1)  # that was in the path of another socket
 
 
 def _is_same_file(process: Path, bound: str, socket_path: str) -> bool:
