@@ -1,5 +1,9 @@
 """What the daemon costs with 8 to 1000 guests: the installed `autoballoon run` against fake QEMUs on real sockets.
 
+`late` is what the daemon says of its own ticks, `joining` the latest tick while fifty guests more appear at once,
+`machine` how late a process wakes that does nothing: where that is not small, others were busy here, and lateness
+is theirs. `starved` is how long guests needed more than they had, all together.
+
 One guest in twenty takes and frees memory in waves; the others are idle. The host is too small for all to be as large
 as they may be. Each fake guest has a process of its own, so that /proc is read as with real guests, but it is small: a
 real QEMU's smaps is longer (the daemon bounds the time that it reads them). Not exercised: memory that really moves.
@@ -32,15 +36,19 @@ ROOM = 325 * MIB
 """For each guest of 512 MiB."""
 HOSTS_OWN = 64 * MIB
 SETTLE_S = 15.0
+JOIN, JOINED_WITHIN_S = 50, 5.0
+"""So many guests more appear at once at the end, while ticks are watched."""
 UP_WITHIN_S = 60.0
 HZ = os.sysconf("SC_CLK_TCK")
-HEAD = f"{'guests':>6} {'CPU':>7} {'RSS':>8} {'late p50':>9} {'p99':>7} {'missed':>6} {'commands':>9} {'starved':>8}"
+TITLES = (("guests", 6), ("CPU", 7), ("RSS", 8), ("late p50", 9), ("p99", 7), ("missed", 6), ("joining", 7),
+          ("machine", 8), ("commands", 9), ("starved", 8))  # fmt: skip
+HEAD = " ".join(f"{title:>{width}}" for title, width in TITLES)
 
 
 @contextlib.contextmanager
 def fleet(folder: Path, guests: int, busy: int) -> Iterator[subprocess.Popen[bytes]]:
     """So many fake guests."""
-    command = [sys.executable, "-m", "tests.guests.fleet", str(folder), str(guests), str(busy)]
+    command = [sys.executable, "-m", "tests.guests.fleet", str(folder), str(guests), str(busy), str(JOIN)]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
             until((folder / "fleet.json").exists, "the fake guests")
@@ -109,23 +117,52 @@ def rss(pid: int) -> int:
     return next(int(line.split()[1]) * KIB for line in lines if line.startswith("VmRSS:"))
 
 
+def machine_late_s(seconds: float) -> float:
+    """Wait so long; by how much 99 of 100 naps of a process that does nothing were too long, at most."""
+    late: list[float] = []
+    end = time.monotonic() + seconds
+    while (began := time.monotonic()) < end:
+        time.sleep(0.02)
+        late.append(time.monotonic() - began - 0.02)
+    return sorted(late)[len(late) * 99 // 100]
+
+
+def latest_while_they_join(folder: Path, crowd: subprocess.Popen[bytes]) -> float:
+    """By how much the latest tick came late while JOIN guests appeared at once."""
+    crowd.send_signal(signal.SIGUSR1)
+    late: list[float] = []
+    end = time.monotonic() + JOINED_WITHIN_S
+    while time.monotonic() < end:
+        told = asyncio.run(status(folder))
+        late.append(told["daemon"]["tick"]["late_s"])
+        time.sleep(0.1)
+    if sum(guest["name"].startswith("l") for guest in told["snapshot"]["guests"]) != JOIN:
+        raise SystemExit(f"not all of {JOIN} guests were seen within {JOINED_WITHIN_S:.0f} s")
+    return max(late)
+
+
 def measure(program: str, guests: int, busy: float, seconds: float) -> str:
     with tempfile.TemporaryDirectory(prefix="autoballoon-bench-") as name:
         folder = Path(name)
-        with fleet(folder, guests, max(1, round(guests * busy))), daemon(program, folder, guests) as process:
+        with (
+            fleet(folder, guests, max(1, round(guests * busy))) as crowd,
+            daemon(program, folder, guests) as process,
+        ):
             until(lambda: sees_all(folder, guests), "the daemon")
             time.sleep(SETTLE_S)
             began, had_s = time.monotonic(), cpu_s(process.pid)
-            time.sleep(seconds)
+            others = machine_late_s(seconds)
             share = (cpu_s(process.pid) - had_s) / (time.monotonic() - began)
             size = rss(process.pid)
             late = asyncio.run(status(folder))["daemon"].get("lateness")
+            most_s = latest_while_they_join(folder, crowd)
         told = json.loads((folder / "fleet.json").read_text())
     lateness = f"{'-':>9} {'-':>7} {'-':>6}"
     if late is not None:
         lateness = f"{late['p50_s'] * 1e3:>6.1f} ms {late['p99_s'] * 1e3:>4.0f} ms {late['missed']:>6}"
     cost = f"{guests:>6} {share:>7.2%} {size / MIB:>4.0f} MiB"
-    return f"{cost} {lateness} {told['commands']:>9} {told['starved_s']:>6.1f} s"
+    joining = f"{most_s * 1e3:>4.0f} ms {others * 1e3:>5.0f} ms"
+    return f"{cost} {lateness} {joining} {told['commands']:>9} {told['starved_s']:>6.1f} s"
 
 
 def main() -> None:

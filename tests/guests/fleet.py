@@ -1,12 +1,13 @@
 """Some hundreds of fake guests in a process of their own, for the measurements of bench/daemon.py.
 
-    python -m tests.guests.fleet FOLDER GUESTS BUSY
+    python -m tests.guests.fleet FOLDER GUESTS BUSY LATER
 
 Each guest is a FakeQemu behind FOLDER/gNNNN.qmp, and a sleeping process that called listen() on that socket: so its
 pid can be verified, and its files in /proc are there to be read. BUSY of the guests live as those of the lab's wave:
 take memory at 150 MiB/s, use it, free it, rest. To show processor time while they take memory, which a sleeper has
 none of, there is a FOLDER/stat.PID for each of these, written anew ten times a second, to be mounted over
-/proc/PID/stat. FOLDER/fleet.json tells when all are up; on SIGTERM it is told there how they fared.
+/proc/PID/stat. LATER of the guests begin to be seen on SIGUSR1, all at once. FOLDER/fleet.json tells when all are
+up; on SIGTERM it is told there how they fared.
 """
 
 import asyncio
@@ -36,15 +37,20 @@ _PR_SET_PDEATHSIG = 1
 class Sitter:
     """The process that stands for a guest's QEMU."""
 
+    path: Path
     listener: socket.socket
     pid: int
 
 
 def main() -> None:
-    folder, guests, busy = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3])
+    folder, guests, busy, later = Path(sys.argv[1]), *map(int, sys.argv[2:5])
     program = folder / "qemu-fake"
     program.symlink_to(shutil.which("sleep") or "/bin/sleep")
-    sitters = [_sitter(program, folder / f"g{number:04}.qmp") for number in range(guests)]
+    (folder / "later").mkdir()
+    paths = [folder / f"g{n:04}.qmp" for n in range(guests)] + [
+        folder / f"later/l{n:04}.qmp" for n in range(later)
+    ]
+    sitters = [_sitter(program, path) for path in paths]
     try:
         asyncio.run(_Fleet(folder, sitters, busy).run())
     finally:
@@ -66,7 +72,7 @@ def _sitter(program: Path, path: Path) -> Sitter:
     while Path(f"/proc/{pid}/exe").readlink().name == Path(sys.executable).resolve().name:
         time.sleep(0.0005)
     listener.setblocking(False)
-    return Sitter(listener, pid)
+    return Sitter(path, listener, pid)
 
 
 class _Fleet:
@@ -75,8 +81,8 @@ class _Fleet:
         self._folder = folder
         self._sitters = sitters
         self._qemus = [
-            FakeQemu(folder / f"g{n:04}.qmp", FakeGuest(f"g{n:04}", need=IDLE_NEED, born_at=now - 600))
-            for n in range(len(sitters))
+            FakeQemu(sitter.path, FakeGuest(sitter.path.stem, need=IDLE_NEED, born_at=now - 600))
+            for sitter in sitters
         ]
         self._waves = [
             _Wave(qemu, folder / f"stat.{sitter.pid}", sitter.pid, PERIOD_S * number / max(busy, 1))
@@ -86,6 +92,7 @@ class _Fleet:
     async def run(self) -> None:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
+        loop.add_signal_handler(signal.SIGUSR1, self._show_more)
         for sitter, qemu in zip(self._sitters, self._qemus, strict=True):
             loop.add_reader(sitter.listener, lambda s=sitter, q=qemu: q.take_in(s.listener.accept()[0]))  # type: ignore[misc]
         for wave in self._waves:
@@ -100,6 +107,10 @@ class _Fleet:
             commands=sum(len(qemu.commands) for qemu in self._qemus),
             balloons=sum(qemu.commands.count("balloon") for qemu in self._qemus),
         )
+
+    def _show_more(self) -> None:
+        for path in (self._folder / "later").iterdir():
+            (self._folder / path.name).symlink_to(path)
 
     def _tell(self, **told: object) -> None:
         new = self._folder / "fleet.json.new"

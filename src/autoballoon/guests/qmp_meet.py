@@ -34,8 +34,8 @@ class Terms:
     """Before the first attempt to connect again, and at most before a later one: it doubles."""
     clock: Callable[[], float] = time.monotonic
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a socket is verified. That takes milliseconds, and fifty guests may start at once: one in each pass of the
-    event loop, so that others go on in between."""
+    """Held while a socket is verified. That takes milliseconds, and fifty guests may start at once: one in each pass of
+    the event loop, so that others go on in between."""
 
 
 async def meet(
