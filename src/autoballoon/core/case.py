@@ -5,7 +5,10 @@ import msgspec
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.policy import Wish
 from autoballoon.core.track import Track
-from autoballoon.core.units import page_floor
+from autoballoon.core.units import MIB, page_floor
+
+BASE = 64 * MIB
+GROWTH = 8 * MIB
 
 _HURTS = {
     reason: degree
@@ -13,6 +16,7 @@ _HURTS = {
         (
             Reason.TAKE_SURPLUS,
             Reason.TAKE_COLD_CACHE,
+            Reason.TAKE_LATELY,
             Reason.TAKE_WARM_CACHE,
             Reason.TAKE_HEADROOM,
             Reason.TAKE_NEED,
@@ -55,7 +59,18 @@ class Case(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_idle(self) -> bool:
         """Only what lies idle would be taken: surplus or cold cache."""
-        return self.hurts <= _HURTS[Reason.TAKE_COLD_CACHE]
+        return self.hurts <= _HURTS[Reason.TAKE_LATELY]
+
+    @property
+    def grows(self) -> bool:
+        """Its need rises: what lies free in it now will not for long."""
+        return self.track.reading is not None and self.track.reading.growth > GROWTH
+
+    @property
+    def would_fill(self) -> bool:
+        """Little lies free in it, so that more would be of use to it; one that does not tell is taken to be so."""
+        reading = self.track.reading
+        return reading is None or reading.free is None or reading.free < max(BASE, self.guest.max // 16)
 
     @property
     def spare(self) -> int:

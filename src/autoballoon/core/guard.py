@@ -7,6 +7,9 @@ charges) is held by `grants`, which hands out only what is free.
 """
 
 from collections.abc import Sequence
+from operator import add
+
+import msgspec
 
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.share import water_fill
@@ -123,31 +126,41 @@ def _whole(claims: Sequence[int], amount: int) -> list[int]:
     return given
 
 
-class Grow:
-    """One guest's growth asked for at this tick: what it needs, what it may need, what it may have."""
+class Grow(msgspec.Struct, frozen=True, gc=False):
+    """One guest's growth asked for at this tick, bytes: what it needs, what it may need, what it may have."""
 
-    __slots__ = ("headroom", "need", "rest", "shares", "warm")
-
-    def __init__(self, base: int, levels: tuple[int, int, int, int], shares: int) -> None:
-        """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
-        need, urgent, used, top = levels
-        with_need = max(base, min(need, top))
-        with_headroom = max(with_need, min(urgent, top))
-        with_warm = max(with_headroom, min(used, top))
-        self.need = with_need - base
-        self.headroom = with_headroom - with_need
-        self.warm = with_warm - with_headroom
-        self.rest = max(with_warm, top) - with_warm
-        self.shares = shares
+    need: int
+    headroom: int
+    warm: int
+    rest: int
+    shares: int
+    fills: bool
+    """It has a use for idle memory, for its cache: little of what it has lies free."""
 
 
-def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm: bool) -> list[int]:
+def grow_of(base: int, levels: tuple[int, int, int, int], shares: int, *, fills: bool) -> Grow:
+    """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
+    need, urgent, used, top = levels
+    with_need = max(base, min(need, top))
+    with_headroom = max(with_need, min(urgent, top))
+    with_warm = max(with_headroom, min(used, top))
+    return Grow(
+        need=with_need - base,
+        headroom=with_headroom - with_need,
+        warm=with_warm - with_headroom,
+        rest=max(with_warm, top) - with_warm,
+        shares=shares,
+        fills=fills,
+    )
+
+
+def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
     """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
 
     In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
     the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
 
-    `calm`: the room has been there for a while; cold cache and surplus are given only then, or they would be taken
+    `idle`: so much room has been there for a while. Cold cache and surplus are given no more, or it would be taken
     back from idle guests as soon as another grows.
     """
     weights = [grow.shares for grow in grows]
@@ -156,7 +169,10 @@ def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm:
     room -= sum(granted)
     headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
     room -= sum(headrooms)
-    warms = _whole([grow.warm for grow in grows], room - cushion)
+    warms = _whole([grow.warm for grow in grows], room - cushion // 2)
     room -= sum(warms)
-    rests = _whole([grow.rest for grow in grows], room - cushion if calm else 0)
+    rests = _whole([grow.rest if grow.fills else 0 for grow in grows], min(room - cushion, idle))
+    left = min(room - cushion, idle) - sum(rests)
+    others = _whole([0 if grow.fills else grow.rest for grow in grows], left)
+    rests = list(map(add, rests, others))
     return [sum(parts) for parts in zip(granted, headrooms, warms, rests, strict=True)]

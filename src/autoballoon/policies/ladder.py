@@ -21,8 +21,10 @@ from autoballoon.policies.rungs import Rungs, rungs_of
 
 HOST_REACT_S = 0.7
 """From a grant to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
-CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
+CUSHION_MIN, CUSHION_MAX = 0.02, 0.08
 """Bounds of the cushion, as parts of the pool."""
+CUSHION_START = 0.05
+"""... and what it is to begin with, as long as little has been seen."""
 
 
 class Ladder:
@@ -38,7 +40,7 @@ class Ladder:
 
     def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
         """The pool handed out over all movable guests."""
-        memory = learn(memory, sight, now)
+        memory = learn(memory, sight, now, sight.account.pool * CUSHION_START / HOST_REACT_S)
         movable = sight.movable
         if not movable:
             return Wishes(memory=memory, wishes={}, cushion=self._cushion(memory, sight.account.pool))
@@ -57,8 +59,9 @@ class Ladder:
         for guest, rung, size in zip(movable, rungs, sizes, strict=True):
             track = sight.tracks[guest.key]
             if not over:
-                # What others hold and would not give up may leave less than its need, and nobody pays for that (I8).
-                size = max(size, min(rung.need, track.target))  # noqa: PLW2901
+                # What others hold and would not give up may leave less than its need, and nobody pays for that (I8);
+                # and taken to the last of its need it would seem to need more, and be given it, and so on for ever.
+                size = max(size, min(rung.least, track.target))  # noqa: PLW2901
             reason = _why(rung, track, size)
             numbers: dict[str, int | float] = {
                 "need": rung.need,
@@ -67,16 +70,21 @@ class Ladder:
             }
             if reason is Reason.TAKE_COLD_CACHE:
                 numbers["unread_s"] = unread_s(memory.habits[guest.key], _caches(track))
+            need, urgent, used = rung.need, rung.headroom, rung.warm
+            if size < used:
+                need, urgent, used = min(size, need), min(size, urgent), size
             wishes[guest.key] = Wish(
                 size=size,
-                need=min(size, rung.need),
-                urgent=min(size, rung.headroom),
-                used=min(size, rung.warm),
+                need=need,
+                urgent=urgent,
+                used=used,
                 least=rung.least if size >= rung.need else size,
                 reason=reason,
                 numbers=numbers,
             )
-            edges[guest.key] = max(rung.base // 2, min(rung.headroom - rung.need, size - rung.need) // 2)
+            # It is near its edge when half its headroom is used, be it in cache that it reads again and again.
+            has = min(size, rung.enough, max(track.target, rung.headroom))
+            edges[guest.key] = max(rung.base // 2, has - rung.needed - rung.slack)
             peaks[guest.key] = memory.habits[guest.key].peak
         return Wishes(
             memory=memory,
@@ -90,7 +98,7 @@ class Ladder:
 
     def _cushion(self, memory: Memory, pool: int) -> int:
         least, most = round(pool * CUSHION_MIN), round(pool * CUSHION_MAX)
-        return max(0, least, min(most, round(memory.joint * HOST_REACT_S)))
+        return max(0, least, min(most, round((memory.joint or 0.0) * HOST_REACT_S)))
 
 
 def _why(rung: Rungs, track: Track, size: int) -> Reason:
@@ -111,11 +119,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`. The other choices start from it: policies/guest_swap.py, core/overload.py.
     """
-    excess = sum(rung.need for rung in rungs) - pool
+    excess = sum(map(attrgetter("need"), rungs)) - pool
     if excess > 0:
         return [max(rung.least, rung.held) for rung in rungs], excess
     sizes, left = [0] * len(rungs), pool
-    for name in ("held", "floor", "need", "headroom", "warm", "cold", "top"):
+    for name in ("held", "floor", "need", "headroom", "warm", "lately", "cold", "top"):
         if name == "warm":
             left -= kept
         if left <= 0:
