@@ -5,10 +5,7 @@ import msgspec
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.policy import Wish
 from autoballoon.core.track import Track
-from autoballoon.core.units import MIB, page_floor
-
-BASE = 64 * MIB
-GROWTH = 8 * MIB
+from autoballoon.core.units import page_floor
 
 _HURTS = {
     reason: degree
@@ -58,19 +55,18 @@ class Case(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_idle(self) -> bool:
-        """Only what lies idle would be taken: surplus or cold cache."""
+        """Only what lies idle would be taken: surplus, cold cache, or what it needed lately."""
         return self.hurts <= _HURTS[Reason.TAKE_LATELY]
 
     @property
     def grows(self) -> bool:
-        """Its need rises: what lies free in it now will not for long."""
-        return self.track.reading is not None and self.track.reading.growth > GROWTH
+        """What lies free in it now will not for long."""
+        return self.track.reading is not None and self.track.reading.grows
 
     @property
     def would_fill(self) -> bool:
-        """Little lies free in it, so that more would be of use to it; one that does not tell is taken to be so."""
-        reading = self.track.reading
-        return reading is None or reading.free is None or reading.free < max(BASE, self.guest.max // 16)
+        """More would be of use to it, for its cache."""
+        return self.track.reading is None or self.track.reading.is_full
 
     @property
     def spare(self) -> int:

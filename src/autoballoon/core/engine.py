@@ -21,14 +21,12 @@ from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of, charge_of, overhead_of
 from autoballoon.core.share import water_fill
-from autoballoon.core.track import Health, Track
+from autoballoon.core.track import GROWS, Health, Track
 from autoballoon.core.turn import GRANT_MIN, Turn
-from autoballoon.core.units import MIB, Portion, page_floor
+from autoballoon.core.units import Portion, page_floor
 
-CALM_GROWTH = 8 * MIB
-"""Bytes a second; a guest that grows faster is worth asking again before it can reach its edge."""
-ASK_AHEAD_S = 0.3
-"""A guest is asked so long before it can be at its edge: a round of asking, and the answer."""
+ASK_AHEAD_S = 0.2
+"""A guest is asked so long before it can be at its edge: a round of asking."""
 SUSPECT_S = 0.35
 """A reading is good for so long in a guest that does not grow, though it could: two rounds of asking."""
 
@@ -188,7 +186,7 @@ class Engine:
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
-            edge, speed = edges.get(key, 0), max(reading.growth, CALM_GROWTH)
+            edge, speed = edges.get(key, 0), max(reading.growth, GROWS)
             is_due = now - reading.taken_at >= (reading.available - edge) / speed - ASK_AHEAD_S
             if track.asked_since is not None or is_due:
                 wanted.add(key)

@@ -7,7 +7,6 @@ charges) is held by `grants`, which hands out only what is free.
 """
 
 from collections.abc import Sequence
-from operator import add
 
 import msgspec
 
@@ -117,10 +116,10 @@ def bars_shrink(track: Track, now: float) -> Reason | None:
     return None
 
 
-def _whole(claims: Sequence[int], amount: int) -> list[int]:
-    """Each claim in turn, the largest first: what is merely nice to have comes in few whole moves."""
+def _whole(claims: Sequence[int], amount: int, first: Sequence[bool] | None = None) -> list[int]:
+    """Each claim in turn, those named `first`, then the largest: what is merely nice to have comes in few moves."""
     given = [0] * len(claims)
-    for i in sorted(range(len(claims)), key=lambda i: -claims[i]):
+    for i in sorted(range(len(claims)), key=lambda i: (first is not None and not first[i], -claims[i])):
         given[i] = max(0, min(claims[i], amount))
         amount -= given[i]
     return given
@@ -155,7 +154,9 @@ def grow_of(base: int, levels: tuple[int, int, int, int], shares: int, *, fills:
 
 
 def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
-    """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
+    """I2: bytes granted to each, out of `room`: need first, then headroom.
+
+    Warm cache is granted down to half the cushion: one that grows would drop it meanwhile; the rest only beyond it.
 
     In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
     the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
@@ -171,8 +172,5 @@ def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, idle: in
     room -= sum(headrooms)
     warms = _whole([grow.warm for grow in grows], room - cushion // 2)
     room -= sum(warms)
-    rests = _whole([grow.rest if grow.fills else 0 for grow in grows], min(room - cushion, idle))
-    left = min(room - cushion, idle) - sum(rests)
-    others = _whole([0 if grow.fills else grow.rest for grow in grows], left)
-    rests = list(map(add, rests, others))
+    rests = _whole([grow.rest for grow in grows], min(room - cushion, idle), [grow.fills for grow in grows])
     return [sum(parts) for parts in zip(granted, headrooms, warms, rests, strict=True)]

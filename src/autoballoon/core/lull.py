@@ -3,7 +3,8 @@
 import msgspec
 
 SPAN_S = 30.0
-"""Room that has been there for one to two such spans is not wanted; given sooner, it is taken back as soon."""
+"""Room that has been there for one to two such spans is not wanted. Given sooner, it is taken back as soon, and each
+move costs the guest."""
 
 
 class Lull(msgspec.Struct, frozen=True):

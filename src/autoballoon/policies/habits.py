@@ -25,6 +25,7 @@ LATELY_HALF_S = 300.0
 PROVEN_HALF_S = 300.0
 """Cache that a guest was seen to read again when it lacked it is half forgotten after this time."""
 FAULT_HALF_S = 5.0
+"""How much a guest reads from disk is taken over about this time."""
 HUNGRY_RATE = MIB
 """Bytes a second read from disk by major faults over FAULT_HALF_S: a guest that does so misses cache that it uses."""
 
@@ -49,8 +50,6 @@ class Habit(msgspec.Struct, frozen=True, gc=False):
     """... and what is left of that: what it was more than what the guest needs now is forgotten slowly."""
     proven: int = 0
     """Cache that it is known to read again when it lacks it, bytes."""
-    is_full: bool = False
-    """Nothing lies free in it."""
     faulting: float = 0.0
     """Bytes a second that major faults read from disk, a slowly following mean."""
     met_at: float = 0.0
@@ -125,7 +124,7 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     faulting = reading.faulting
     if habit.faulting:
         faulting += (habit.faulting - faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
-    is_full = reading.free is not None and reading.free <= max(base, reading.actual // 16)
+    is_full = reading.free is not None and reading.is_full
     is_hungry = faulting >= HUNGRY_RATE
     # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
     aim = 0 if is_hungry else reading.caches
@@ -155,7 +154,6 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
         high_at=high_at,
         lately=max(needed, lately),
         proven=proven,
-        is_full=is_full,
         faulting=faulting,
         met_at=habit.met_at,
         taken_at=now,

@@ -69,7 +69,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     top = guest.top if track.adopted is None else min(guest.top, track.adopted)
     floor = min(guest.floor, top)
     base, needed = base_headroom(guest), reading.need
-    # It grows as far as it did before, rather than beyond.
+    # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
     bound = max(base, guest.most_headroom)
     most = min(bound, base + max(0, habit.lately - needed))
     least, headroom = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
@@ -84,7 +84,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
     used = max(reading.caches - habit.cold, habit.proven)
-    if habit.is_full and habit.faulting >= HUNGRY_RATE:
+    if habit.faulting >= HUNGRY_RATE and reading.free is not None and reading.is_full:
         used += _appetite(guest, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)
