@@ -460,7 +460,7 @@ def slow_giver_and_fast_taker() -> World:
 
 
 def test_without_two_phases_the_host_is_overfilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(grows: list[guard.Grow], room: int, cushion: int, excess: int, *, calm: bool) -> list[int]:
+    def at_once(grows: list[guard.Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
         return [grow.need + grow.headroom + grow.warm + grow.rest for grow in grows]
 
     monkeypatch.setattr(guard, "grants", at_once)

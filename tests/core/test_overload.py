@@ -160,7 +160,7 @@ def test_one_that_is_stopped_gives_up_what_it_does_not_need_first() -> None:
     world.run(60)
     (waits,) = stopped(world)
     (runs,) = [g for g in world.guests if g.key != waits]
-    assert runs.actual > 400 * MIB
+    assert runs.actual > 370 * MIB
     before = len(world.decisions)
     world.run(60)
     mine = [d for _, d in world.decisions[before:] if d.key == runs.key]

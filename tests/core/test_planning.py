@@ -58,7 +58,7 @@ def test_an_idle_guest_is_given_back_what_the_host_has_had_all_along() -> None:
 
 def test_a_reading_of_some_age_is_ground_enough_where_a_daemon_would_have_asked_again() -> None:
     answer = planned(2 * GIB, guest("idle", 4 * GIB, 2 * GIB, GIB, age_s=0.9))
-    assert answer.decisions[0].reason is Reason.TAKE_WARM_CACHE
+    assert answer.decisions[0].reason is Reason.TAKE_COLD_CACHE
 
 
 @pytest.mark.parametrize("policy", sorted(POLICIES))

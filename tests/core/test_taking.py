@@ -28,10 +28,10 @@ def case(key: str, size: int, *, at_once: bool = False, free: int = 600) -> Case
 def test_what_is_taken_at_once_is_not_taken_from_others_too(missing: int | None) -> None:
     """One is squeezed before it is stopped: what it gives counts, whether the host is short or its cushion is."""
     short = Shortage(32 * MIB, 300 * MIB, missing, 300 * MIB)
-    alone = {take.case.guest.key: take for take in takes([case("idle", 600)], short, NOW)}
+    alone = {take.case.guest.key: take for take in takes([case("idle", 600)], short, NOW, 0)}
     assert alone["idle"].bar is None
     assert alone["idle"].size <= 724 * MIB
-    both = takes([case("idle", 600), case("leaves", 700, at_once=True)], short, NOW)
+    both = takes([case("idle", 600), case("leaves", 700, at_once=True)], short, NOW, 0)
     taken = {take.case.guest.key: take for take in both}
     assert taken["leaves"].size == 700 * MIB
     assert taken["leaves"].bar is None

@@ -11,7 +11,8 @@ from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import PAGE
 from autoballoon.daemon.falling import FreeWatch
-from autoballoon.policies import ladder
+from autoballoon.policies import ladder, rungs
+from autoballoon.policies.habits import Habit
 
 Change = tuple[Any, str, Any]
 """An object, the name of what it has, and what is put in its place."""
@@ -49,14 +50,14 @@ def _bounds_without_floor(guest: Guest, track: Track) -> tuple[int, int]:
     return PAGE, max(PAGE, guest.max if track.adopted is None else min(guest.max, track.adopted))
 
 
-_rungs_of = ladder.rungs_of
+_rungs_of = rungs.rungs_of
 
 
-def _rungs_without_floor(guest: Guest, track: Track, habit: ladder.Habit, now: float) -> ladder.Rungs:
+def _rungs_without_floor(guest: Guest, track: Track, habit: Habit, now: float) -> rungs.Rungs:
     return _rungs_of(msgspec.structs.replace(guest, floor=0), track, habit, now)
 
 
-def _rungs_without_held(*args: Any) -> ladder.Rungs:
+def _rungs_without_held(*args: Any) -> rungs.Rungs:
     return msgspec.structs.replace(_rungs_of(*args), held=0)
 
 
@@ -89,7 +90,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "boot-grace": ((health, "BOOT_GRACE_S", 0.0),),
     "silent-hold": ((health, "SILENT_S", 1e9),),
     "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),
-    "end-of-memory": ((ladder, "NEAR_END", 0.0),),
+    "end-of-memory": ((rungs, "NEAR_END", 0.0),),
     "calm": ((engine, "CALM_S", 0.0),),
     "dead-band": (
         (pace, "dead_band", lambda guest: 0),
@@ -100,10 +101,10 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "pace": ((pace, "paced_shrink", _at_once),),
     "held": ((ladder, "rungs_of", _rungs_without_held),),
     "cool-down": ((guard, "STUCK_COOL_S", 0.0), (guard, "FULL_COOL_S", 0.0), (guard, "DEFLATED_COOL_S", 0.0)),
-    "learnt": ((ladder, "_learnt", lambda track, needed, now: 0),),
+    "learnt": ((rungs, "_learnt", lambda track, needed, now: 0),),
     "migrating": ((engine, "observe", _observe_no_migration),),
     "swap-in": ((track.Reading, "need", property(lambda reading: reading.actual - reading.available)),),
-    "appetite": ((ladder, "appetite", lambda guest, reading, habit: 0),),
+    "appetite": ((rungs, "appetite", lambda guest, reading, habit: 0),),
     "ask-near-edge": (
         (engine.Engine, "suspects", lambda self, state, now: frozenset()),
         (engine.Engine, "curious", _ask_only_before_a_shrink),

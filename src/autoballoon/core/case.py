@@ -13,6 +13,7 @@ _HURTS = {
         (
             Reason.TAKE_SURPLUS,
             Reason.TAKE_COLD_CACHE,
+            Reason.TAKE_LATELY,
             Reason.TAKE_WARM_CACHE,
             Reason.TAKE_HEADROOM,
             Reason.TAKE_NEED,
@@ -54,8 +55,18 @@ class Case(msgspec.Struct, frozen=True, gc=False):
 
     @property
     def is_idle(self) -> bool:
-        """Only what lies idle would be taken: surplus or cold cache."""
-        return self.hurts <= _HURTS[Reason.TAKE_COLD_CACHE]
+        """Only what lies idle would be taken: surplus, cold cache, or what it needed lately."""
+        return self.hurts <= _HURTS[Reason.TAKE_LATELY]
+
+    @property
+    def grows(self) -> bool:
+        """What lies free in it now will not for long."""
+        return self.track.reading is not None and self.track.reading.grows
+
+    @property
+    def would_fill(self) -> bool:
+        """More would be of use to it, for its cache."""
+        return self.track.reading is None or self.track.reading.is_full
 
     @property
     def spare(self) -> int:

@@ -15,19 +15,18 @@ import msgspec
 from autoballoon.core import guard, pause
 from autoballoon.core.health import observe
 from autoballoon.core.kept import EVERYONE, Kept, KeptGuest, kept_of, out_of_sight, recalled, without_hold
+from autoballoon.core.lull import Lull, follow
 from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of, charge_of, overhead_of
 from autoballoon.core.share import water_fill
-from autoballoon.core.track import Health, Track
-from autoballoon.core.turn import Turn
-from autoballoon.core.units import MIB, Portion, page_floor
+from autoballoon.core.track import GROWS, Health, Track
+from autoballoon.core.turn import GRANT_MIN, Turn
+from autoballoon.core.units import Portion, page_floor
 
-CALM_S = 10.0
-"""Room has to be there for so long before it is given to those who would only keep cache or nothing in it."""
-CALM_GROWTH = 8 * MIB
-"""Bytes a second; a guest that grows faster is worth asking again before it can reach its edge."""
+ASK_AHEAD_S = 0.2
+"""A guest is asked so long before it can be at its edge: a round of asking."""
 SUSPECT_S = 0.35
 """A reading is good for so long in a guest that does not grow, though it could: two rounds of asking."""
 
@@ -50,8 +49,8 @@ class State(msgspec.Struct, frozen=True):
     account: Account | None = None
     wishes: Wishes | None = None
     wished_at: float = -1e9
-    roomy_since: float | None = None
-    """The host has had more room than its cushion since then."""
+    lull: Lull | None = None
+    """How much of the host's room nobody has wanted for a while."""
     load: Load = Load()
     """Load control: whom we have stopped, and whose turn it is."""
     holds: frozenset[str] = frozenset()
@@ -144,20 +143,19 @@ class Engine:
         account = msgspec.structs.replace(account, cushion=wishes.cushion)
         first = control(msgspec.structs.replace(state.load, owed=owed), sight, wishes, now)
 
-        roomy_since = None
-        if account.room > account.cushion:
-            roomy_since = now if state.roomy_since is None else state.roomy_since
-        calm = roomy_since is not None and (
-            now - roomy_since >= CALM_S or _holds_all(snapshot, tracks, account)
-        )
-        turn = Turn(snapshot, tracks, account, first.wishes, now, raw=self.policy.raw, calm=calm)
+        beyond = account.room - account.cushion
+        lull = follow(state.lull, beyond, now)
+        idle = min(lull.idle, beyond)
+        if idle < beyond and _holds_all(snapshot, tracks, account):
+            idle = beyond
+        turn = Turn(snapshot, tracks, account, first.wishes, now, raw=self.policy.raw, idle=idle)
         decisions = tuple(first.decisions.get(move.key, move) for move in turn.decide())
         if not self.rules.dry_run:
             tracks.update({k: track for k, track in turn.moved.items() if k not in first.decisions})
             tracks.update(first.tracks)
         unseen = out_of_sight(state.unseen, state.tracks, snapshot.guests)
         after = State(
-            tracks, wishes.memory, account, wishes, wished_at, roomy_since, first.load, state.holds, unseen
+            tracks, wishes.memory, account, wishes, wished_at, lull, first.load, state.holds, unseen
         )
         return after, decisions
 
@@ -188,13 +186,10 @@ class Engine:
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
-            near = 3 * edges.get(key, 0) // 2
-            if track.asked_since is not None:
+            edge, speed = edges.get(key, 0), max(reading.growth, GROWS)
+            is_due = now - reading.taken_at >= (reading.available - edge) / speed - ASK_AHEAD_S
+            if track.asked_since is not None or is_due:
                 wanted.add(key)
-            elif reading.growth > CALM_GROWTH or reading.available < near:
-                speed = max(reading.growth, CALM_GROWTH)
-                if now - reading.taken_at >= (reading.available - near) / speed:
-                    wanted.add(key)
         return frozenset(wanted)
 
     def suspects(self, state: State, now: float) -> frozenset[str]:
@@ -217,7 +212,9 @@ class Engine:
         """Whether a guest still waits for memory that it needs, so that a tick is due as soon as some is free."""
         wishes = state.wishes.wishes if state.wishes is not None else {}
         tracks = state.tracks
-        return any(key in tracks and tracks[key].target < wish.urgent for key, wish in wishes.items())
+        return any(
+            key in tracks and tracks[key].target + GRANT_MIN <= wish.urgent for key, wish in wishes.items()
+        )
 
     def near_edge(self, state: State, guest: Guest) -> bool:
         """Whether this fresh look at a guest deserves a tick before the next regular one."""

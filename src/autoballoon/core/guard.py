@@ -8,6 +8,8 @@ charges) is held by `grants`, which hands out only what is free.
 
 from collections.abc import Sequence
 
+import msgspec
+
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import RESIDENT_SLACK, Health, Track
@@ -114,40 +116,52 @@ def bars_shrink(track: Track, now: float) -> Reason | None:
     return None
 
 
-def _whole(claims: Sequence[int], amount: int) -> list[int]:
-    """Each claim in turn, the largest first: what is merely nice to have comes in few whole moves."""
+def _whole(claims: Sequence[int], amount: int, first: Sequence[bool] | None = None) -> list[int]:
+    """Each claim in turn, those named `first`, then the largest: what is merely nice to have comes in few moves."""
     given = [0] * len(claims)
-    for i in sorted(range(len(claims)), key=lambda i: -claims[i]):
+    for i in sorted(range(len(claims)), key=lambda i: (first is not None and not first[i], -claims[i])):
         given[i] = max(0, min(claims[i], amount))
         amount -= given[i]
     return given
 
 
-class Grow:
-    """One guest's growth asked for at this tick: what it needs, what it may need, what it may have."""
+class Grow(msgspec.Struct, frozen=True, gc=False):
+    """One guest's growth asked for at this tick, bytes: what it needs, what it may need, what it may have."""
 
-    __slots__ = ("headroom", "need", "rest", "shares", "warm")
-
-    def __init__(self, base: int, levels: tuple[int, int, int, int], shares: int) -> None:
-        """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
-        need, urgent, used, top = levels
-        with_need = max(base, min(need, top))
-        with_headroom = max(with_need, min(urgent, top))
-        with_warm = max(with_headroom, min(used, top))
-        self.need = with_need - base
-        self.headroom = with_headroom - with_need
-        self.warm = with_warm - with_headroom
-        self.rest = max(with_warm, top) - with_warm
-        self.shares = shares
+    need: int
+    headroom: int
+    warm: int
+    rest: int
+    shares: int
+    fills: bool
+    """It has a use for idle memory, for its cache: little of what it has lies free."""
 
 
-def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm: bool) -> list[int]:
-    """I2: bytes granted to each, out of `room`: need first, then headroom, the rest only beyond the cushion.
+def grow_of(base: int, levels: tuple[int, int, int, int], shares: int, *, fills: bool) -> Grow:
+    """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
+    need, urgent, used, top = levels
+    with_need = max(base, min(need, top))
+    with_headroom = max(with_need, min(urgent, top))
+    with_warm = max(with_headroom, min(used, top))
+    return Grow(
+        need=with_need - base,
+        headroom=with_headroom - with_need,
+        warm=with_warm - with_headroom,
+        rest=max(with_warm, top) - with_warm,
+        shares=shares,
+        fills=fills,
+    )
+
+
+def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
+    """I2: bytes granted to each, out of `room`: need first, then headroom.
+
+    Warm cache is granted down to half the cushion: one that grows would drop it meanwhile; the rest only beyond it.
 
     In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
     the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
 
-    `calm`: the room has been there for a while; cold cache and surplus are given only then, or they would be taken
+    `idle`: so much room has been there for a while. Cold cache and surplus are given no more, or it would be taken
     back from idle guests as soon as another grows.
     """
     weights = [grow.shares for grow in grows]
@@ -156,7 +170,7 @@ def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, *, calm:
     room -= sum(granted)
     headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
     room -= sum(headrooms)
-    warms = _whole([grow.warm for grow in grows], room - cushion)
+    warms = _whole([grow.warm for grow in grows], room - cushion // 2)
     room -= sum(warms)
-    rests = _whole([grow.rest for grow in grows], room - cushion if calm else 0)
+    rests = _whole([grow.rest for grow in grows], min(room - cushion, idle), [grow.fills for grow in grows])
     return [sum(parts) for parts in zip(granted, headrooms, warms, rests, strict=True)]

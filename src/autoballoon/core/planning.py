@@ -7,12 +7,15 @@ import msgspec
 from autoballoon.core import guard
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.health import observe
+from autoballoon.core.lull import Lull
 from autoballoon.core.model import AnyDecision, Snapshot
 from autoballoon.core.pool import Account
 
 NOW = 0.0
 """A plan has no clock: every age in a snapshot is counted back from the moment it was taken."""
 LONG_AGO = -1e9
+UNBROKEN = Lull(since=NOW, least=1 << 62, before=1 << 62)
+"""Whatever room there is has been there for long."""
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -52,4 +55,4 @@ def _unhurried(empty: State, snapshot: Snapshot) -> State:
         for guest in snapshot.guests
     }
     load = msgspec.structs.replace(empty.load, over_since=LONG_AGO)
-    return msgspec.structs.replace(empty, tracks=tracks, roomy_since=LONG_AGO, load=load)
+    return msgspec.structs.replace(empty, tracks=tracks, lull=UNBROKEN, load=load)

@@ -6,6 +6,7 @@ in guests. What belongs to another by its shares, and nobody waits for, goes the
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from operator import itemgetter
 
 import msgspec
 
@@ -23,6 +24,8 @@ IDLE_STEP_MIN, IDLE_PART = 64 * MIB, 8
 """... and of what lies idle, surplus and cold cache, at least this or an eighth of the guest: every move costs."""
 
 
+GROWS_HURTS = 3
+"""What lies idle in a guest that grows hurts as much as the warm cache of another: it would be asked back at once."""
 _SOON = (None, Reason.WAIT_READING)
 """Who waits for a fresh reading will give what is asked in a moment: nobody else is shrunk in its stead."""
 
@@ -83,8 +86,8 @@ def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
     )
 
 
-def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
-    """One Take for each case."""
+def takes(cases: Iterable[Case], short: Shortage, now: float, filled: int) -> Iterator[Take]:
+    """One Take for each case. `filled`: bytes that other guests would fill with cache, if they could have them."""
     rest, coming = [], 0
     for case in cases:
         if case.wish.at_once:
@@ -94,14 +97,14 @@ def takes(cases: Iterable[Case], short: Shortage, now: float) -> Iterator[Take]:
         else:
             rest.append(case)
     if short.missing is None:
-        yield from _refill(rest, short.refill - coming, now)
+        yield from _refill(rest, short.refill - coming, filled, now)
         return
     missing, idle = short.missing - coming, short.idle - coming
-    for case in sorted(rest, key=lambda case: (case.hurts, -case.gap)):
+    for case in sorted(rest, key=lambda case: (case.hurts + GROWS_HURTS * case.grows, -case.gap)):
         is_idle = case.is_idle
         wanted = idle if is_idle else missing
-        if wanted <= 0 and case.gap > pace.worth(case.guest, case.track, now):
-            yield _slowly(case, now)
+        if wanted <= 0:
+            yield _slowly(case, 0, now)
             continue
         taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))
         small = wanted <= 0 or case.gap <= short.band
@@ -115,17 +118,28 @@ def _step(case: Case) -> int:
     return max(IDLE_STEP_MIN, case.guest.max // IDLE_PART)
 
 
-def _refill(cases: list[Case], wanted: int, now: float) -> Iterator[Take]:
-    for case in sorted(cases, key=lambda case: case.spare, reverse=True):
-        spare, step = case.spare, _step(case)
-        if wanted <= 0 or spare < step:
-            yield _slowly(case, now)
-            continue
-        bar, taken = guard.bars_shrink(case.track, now), min(spare, max(wanted, step))
-        wanted -= taken if bar in _SOON else 0
-        yield Take(case, case.track.target - taken, bar)
+def _refill(cases: list[Case], wanted: int, filled: int, now: float) -> Iterator[Take]:
+    """What the cushion is short of is taken at once where it lies free; what others would fill, slowly."""
+    for spare, case in _by_spare(cases) if wanted > 0 else ((0, case) for case in cases):
+        step = _step(case)
+        if wanted <= 0 or spare < step or case.grows:
+            take = _slowly(case, filled + max(0, wanted), now)
+            filled -= case.track.target - take.size if take.bar in _SOON else 0
+        else:
+            bar, taken = guard.bars_shrink(case.track, now), min(spare, max(wanted, step))
+            wanted -= taken if bar in _SOON else 0
+            take = Take(case, case.track.target - taken, bar)
+        yield take
 
 
-def _slowly(case: Case, now: float) -> Take:
+def _by_spare(cases: list[Case]) -> list[tuple[int, Case]]:
+    """The cases with what each has to spare, the most first."""
+    return sorted(((case.spare, case) for case in cases), key=itemgetter(0), reverse=True)
+
+
+def _slowly(case: Case, wanted: int, now: float) -> Take:
+    """A step towards its wish, where `wanted` bytes are of use to others, or it lies above what it may have."""
+    if (wanted <= 0 or case.grows) and case.track.target <= guard.bounds(case.guest, case.track)[1]:
+        return Take(case, case.track.target, Reason.UNWANTED)
     size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now)
     return Take(case, size, bar or guard.bars_shrink(case.track, now), paced=True)

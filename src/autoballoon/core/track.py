@@ -16,6 +16,12 @@ GROW_WAIT_S = 3.0
 """A guest that has not taken what it was given by then does not want it now (deflating 320 MiB took 0.2 s)."""
 
 
+GROWS = 8 * MIB
+"""Bytes a second: a guest whose need rises faster than this is growing."""
+FREE_MIN, FREE_PART = 48 * MIB, 16
+"""A guest with no more free memory than this many bytes, or this part of its size, is full."""
+
+
 class Health(Enum):
     """May this guest be moved? Only OK guests are."""
 
@@ -62,6 +68,16 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
         """
         return self.actual - self.available + self.swapping
+
+    @property
+    def grows(self) -> bool:
+        """Its need rises fast enough for what lies free in it not to do so for long."""
+        return self.growth > GROWS
+
+    @property
+    def is_full(self) -> bool:
+        """Little lies free in it, so that more would be of use; a guest that does not tell is taken to be full."""
+        return self.free is None or self.free <= max(FREE_MIN, self.actual // FREE_PART)
 
 
 class Pause(msgspec.Struct, frozen=True):

@@ -44,7 +44,7 @@ class Turn:
         now: float,
         *,
         raw: bool,
-        calm: bool,
+        idle: int,
     ) -> None:
         self.snapshot = snapshot
         self.tracks = tracks
@@ -52,7 +52,7 @@ class Turn:
         self.wishes = wishes
         self.now = now
         self.raw = raw
-        self.calm = calm
+        self.idle = idle
         self.moved: dict[str, Track] = {}
         """The tracks that change when the decisions are carried out."""
         self._decisions: dict[str, Move] = {}
@@ -65,7 +65,7 @@ class Turn:
             case = self._settle(guest)
             if case is not None:
                 (growers if case.size > case.track.target else shrinkers).append(case)
-        self._shrink_all(shrinkers)
+        self._shrink_all(shrinkers, growers)
         self._grow_all(growers)
         return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
 
@@ -160,13 +160,14 @@ class Turn:
         shares = water_fill(pool, claims, [g.shares for g in sharing])
         return {guest.key: share for guest, share in zip(sharing, shares, strict=True)}
 
-    def _shrink_all(self, cases: list[Case]) -> None:
+    def _shrink_all(self, cases: list[Case], growers: list[Case]) -> None:
         if self.raw:
             for case in cases:
                 self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
             return
         short = shortage(self.snapshot, self.tracks, self.account, self.wishes)
-        for take in takes(cases, short, self.now):
+        filled = sum(-case.gap for case in growers if case.would_fill) if cases else 0
+        for take in takes(cases, short, self.now, filled):
             changes = {"paced_at": self.now} if take.paced else {}
             self._shrink(take.case, take.size, take.bar, **changes)
 
@@ -194,10 +195,13 @@ class Turn:
             granted: Iterable[int] = [case.size - case.base for case in cases]
         else:
             room, cushion = self.account.room, self.account.cushion
-            grows = [guard.Grow(case.base, case.levels, case.guest.shares) for case in cases]
+            grows = [
+                guard.grow_of(case.base, case.levels, case.guest.shares, fills=case.would_fill)
+                for case in cases
+            ]
             # What runs needs it more than what is to come: need may be met out of a promise too.
             beyond = self.wishes.excess + self.account.promised
-            granted = guard.grants(grows, room, cushion, beyond, calm=self.calm)
+            granted = guard.grants(grows, room, cushion, beyond, self.idle)
         for case, more in zip(cases, granted, strict=True):
             gain = page_floor(case.base + more) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
@@ -256,7 +260,7 @@ class Turn:
             begun=guest.actual,
             reached=guest.actual <= size,
             below=0,
-            asked_since=None,
+            asked_since=self.now if reason is Reason.DEFLATED else None,
             taken_from=None,
             **changes,
         )

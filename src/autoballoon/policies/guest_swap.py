@@ -11,7 +11,7 @@ KEEP = 0.25
 
 
 class Bounds(Protocol):
-    """Two of a guest's rungs, bytes; kept by ladder.Rungs."""
+    """Two of a guest's rungs, bytes; kept by rungs.Rungs."""
 
     @property
     def floor(self) -> int: ...

@@ -12,7 +12,7 @@ from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, 
 from autoballoon.core.policy import Policy
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
 from autoballoon.daemon.loop import LEAST_GAP_S
-from autoballoon.daemon.watches import ASK_EVERY_S, MOST_ASKS
+from autoballoon.daemon.watches import ASK_EVERY_S, asks_at_once
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
 from autoballoon.sim.session import EARLY, PID, Session
@@ -78,7 +78,7 @@ class Daemon(Keeper):
         if now + EARLY >= self._ask_at:
             looks = 1 + int((now + EARLY - self._ask_at) / ASK_EVERY_S)
             self._ask_at += ASK_EVERY_S * looks
-            self._look_at_edges(now, MOST_ASKS * looks)
+            self._look_at_edges(now, asks_at_once(len(self._sessions)) * looks)
         if now + EARLY >= self._due or (self._early is not None and now + EARLY >= self._quiet_until):
             self._tick(now)
 
@@ -167,9 +167,9 @@ class Daemon(Keeper):
 
     def _look_at_edges(self, now: float, most: int) -> None:
         suspects = [key for key in self.engine.suspects(self.state, now) if key in self._sessions]
-        wanted = set(self.engine.curious(self.state, now))
-        wanted.update(key for key in suspects if self._sessions[key].guest.is_busy())
-        longest = sorted(wanted & self._sessions.keys(), key=lambda key: (self._asked_at.get(key, 0.0), key))
+        curious = self.engine.curious(self.state, now) & self._sessions.keys()
+        wanted = curious | {key for key in suspects if self._sessions[key].guest.is_busy()}
+        longest = sorted(wanted, key=lambda key: (key not in curious, self._asked_at.get(key, 0.0), key))
         for key in longest[:most]:
             self._asked_at[key] = now
             session = self._sessions[key]

@@ -1,0 +1,160 @@
+"""Habits: what the ladder learns of guests and of the host, from reading to reading.
+
+How fast a guest grows says how much headroom it wants, whether its cache changes how much of it is warm, and what it
+reads from disk again how much more of it would be.
+"""
+
+from collections.abc import Mapping
+from math import log2
+
+import msgspec
+
+from autoballoon.core.model import Guest
+from autoballoon.core.policy import Sight
+from autoballoon.core.track import Reading
+from autoballoon.core.units import MIB
+
+RATE_S = 0.5
+"""Growth is measured over at least this time: sizes and statistics are not of quite the same moment."""
+PEAK_HALF_S = 120.0
+"""A growth once seen is expected again, half as fast after this time."""
+WARM_S = 30.0
+"""Cache read in within about this time is taken to be in use."""
+LATELY_HALF_S = 300.0
+"""What a guest once needed above what it needs now is half forgotten after this time."""
+PROVEN_HALF_S = 300.0
+"""Cache that a guest was seen to read again when it lacked it is half forgotten after this time."""
+FAULT_HALF_S = 5.0
+"""How much a guest reads from disk is taken over about this time."""
+HUNGRY_RATE = MIB
+"""Bytes a second read from disk by major faults over FAULT_HALF_S: a guest that does so misses cache that it uses."""
+
+
+class Habit(msgspec.Struct, frozen=True, gc=False):
+    """What was learnt of one guest."""
+
+    peak: float = 0.0
+    """Its fastest recent growth over RATE_S, bytes a second."""
+    rate: float = 0.0
+    """How fast it grows now, bytes a second."""
+    need: int = 0
+    """What it needed at `since`, where its growth is measured from."""
+    since: float = 0.0
+    cold: int = 0
+    """Cache that has been there for long, bytes: a slowly following low-water mark."""
+    high: int = 0
+    """What it needed at most, bytes ..."""
+    high_at: float = 0.0
+    """... when it last needed about as much ..."""
+    lately: int = 0
+    """... and what is left of that: what it was more than what the guest needs now is forgotten slowly."""
+    proven: int = 0
+    """Cache that it is known to read again when it lacks it, bytes."""
+    faulting: float = 0.0
+    """Bytes a second that major faults read from disk, a slowly following mean."""
+    met_at: float = 0.0
+    """The time of its first reading."""
+    taken_at: float = 0.0
+    """The time of the reading that this was learnt from."""
+
+
+class Memory(msgspec.Struct, frozen=True):
+    """What was learnt of the guests and of the host."""
+
+    habits: Mapping[str, Habit]
+    joint: float | None = None
+    """The fastest recent growth of all guests and the host together, bytes a second."""
+    other: int | None = None
+    at: float = 0.0
+
+
+def unread_s(habit: Habit, caches: int) -> float:
+    """Seconds for which its cache has been there and was not missed, as far as can be told: from how cold it is."""
+    known_s = habit.taken_at - habit.met_at
+    if habit.cold < caches:
+        known_s = min(known_s, WARM_S * log2(caches / (caches - habit.cold)))
+    return round(min(10 * WARM_S, known_s), 1) if caches else 0.0
+
+
+def learn(memory: Memory, sight: Sight, now: float, expected: float) -> Memory:
+    """Memory after this snapshot: habits of the movable guests, and their joint growth with the host's own use."""
+    joint = expected if memory.joint is None else memory.joint
+    habits = {}
+    growth = 0.0
+    for guest in sight.movable:
+        reading = sight.tracks[guest.key].reading
+        assert reading is not None
+        habits[guest.key] = _learn_guest(memory.habits.get(guest.key), reading, base_headroom(guest))
+        if now - reading.taken_at < 1.5:
+            growth += max(0.0, reading.growth)
+    if memory.joint is not None and now - memory.at < 1.0:
+        return Memory(habits=habits, joint=max(joint, growth), other=memory.other, at=memory.at)
+    # What a guest that boots or has just been found takes is no growth of the host's own.
+    settled = len(habits) == len(sight.snapshot.guests) == len(memory.habits)
+    if memory.other is not None and settled:
+        growth += max(0.0, (sight.account.other - memory.other) / (now - memory.at))
+    since_s = 0.0 if memory.joint is None else now - memory.at
+    faded = joint * 0.5 ** (since_s / PEAK_HALF_S)
+    return Memory(
+        habits=habits, joint=max(faded, growth), other=sight.account.other if settled else None, at=now
+    )
+
+
+def base_headroom(guest: Guest) -> int:
+    """The least headroom worth having, bytes: 24 MiB and 2 % of the guest's maximum."""
+    return 24 * MIB + guest.max // 50
+
+
+def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
+    now, needed = reading.taken_at, reading.need
+    if habit is None:
+        return Habit(
+            met_at=now,
+            taken_at=now,
+            need=needed,
+            since=now,
+            high=needed,
+            high_at=now,
+            lately=needed,
+            cold=reading.caches,
+        )
+    elapsed = now - habit.taken_at
+    if elapsed <= 0:
+        return habit
+    faulting = reading.faulting
+    if habit.faulting:
+        faulting += (habit.faulting - faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
+    is_full = reading.free is not None and reading.is_full
+    is_hungry = faulting >= HUNGRY_RATE
+    # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
+    aim = 0 if is_hungry else reading.caches
+    cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))
+    # What it misses it will want again; what it has room for and does not read it wants no more.
+    proven = habit.proven
+    if proven:
+        proven = round(proven * 0.5 ** (elapsed / (PROVEN_HALF_S if is_full or is_hungry else WARM_S)))
+    if is_full and is_hungry:
+        proven = max(proven, reading.caches)
+    high, high_at = habit.high, habit.high_at
+    lately = round(needed + (high - needed) * 0.5 ** ((now - high_at) / LATELY_HALF_S))
+    if needed >= lately - base // 4:
+        high, high_at = max(needed, lately), now
+    peak, rate, need, since = habit.peak * 0.5 ** (elapsed / PEAK_HALF_S), habit.rate, habit.need, habit.since
+    if now - since >= RATE_S:
+        rate = 0.0 if reading.settled_since > since else max(0.0, (needed - need) / (now - since))
+        peak = max(peak, rate)
+        need, since = needed, now
+    return Habit(
+        peak=peak,
+        rate=rate,
+        need=need,
+        since=since,
+        cold=min(cold, reading.caches),
+        high=high,
+        high_at=high_at,
+        lately=max(needed, lately),
+        proven=proven,
+        faulting=faulting,
+        met_at=habit.met_at,
+        taken_at=now,
+    )

@@ -1,0 +1,126 @@
+"""Rungs: one guest's claims on memory, each a size that includes those below it."""
+
+import msgspec
+
+from autoballoon.core.model import Guest, Reason
+from autoballoon.core.track import Track
+from autoballoon.core.units import MIB
+from autoballoon.policies.habits import HUNGRY_RATE, Habit, base_headroom
+
+GUEST_REACT_S = 0.5
+"""From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
+RUN_S = 0.7
+"""A guest that is growing gets room for so long: fewer and larger moves."""
+NEAR_END = 1 / 2
+"""With less than this part of its least headroom available, a guest is at the end of its memory ..."""
+KEPT = 5 / 8
+"""... so in an overload it keeps this part beyond its need: with less, its need would seem to rise and fall with it."""
+APPETITE_S = 5.0
+"""A guest that reads again what it dropped is given what it reads in this time beyond its cache ..."""
+APPETITE_MIN, APPETITE_PART = 16 * MIB, 8
+"""... at least so many bytes, and at most this part of its maximum, as long as it fills it."""
+LEARNT_HALF_S = 300.0
+"""A size at which a guest fought is half forgotten after this time."""
+
+
+class Rungs(msgspec.Struct, frozen=True, gc=False):
+    """One guest's claims, each the size it would have when that rung is full."""
+
+    floor: int
+    need: int
+    headroom: int
+    warm: int
+    lately: int
+    cold: int
+    top: int
+    least: int
+    """The smallest size at which what it needs can be told."""
+    needed: int
+    """What it needs, be it below its floor."""
+    enough: int
+    """With this size it lacks neither its least headroom nor cache that it uses."""
+    slack: int
+    """So much of that may be gone before it is near its edge, bytes."""
+    base: int
+    """The least headroom worth having, bytes."""
+    held: int = 0
+    """What it has and would not give up when it was asked, or is not to: that is promised to no other (I5)."""
+
+    def taken(self, size: int) -> Reason:
+        """What a guest loses that is left with `size`."""
+        if size >= self.cold:
+            return Reason.TAKE_SURPLUS
+        if size >= self.lately:
+            return Reason.TAKE_COLD_CACHE
+        if size >= self.warm:
+            return Reason.TAKE_LATELY
+        if size >= self.headroom:
+            return Reason.TAKE_WARM_CACHE
+        return Reason.TAKE_HEADROOM if size >= self.need else Reason.TAKE_NEED
+
+
+def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
+    """The ladder of one guest; each rung includes those below it.
+
+    Headroom may hold cache until it is needed, so cache is claimed beside the least headroom, not on top of all.
+    """
+    reading = track.reading
+    assert reading is not None, "only guests with a reading are movable"
+    top = guest.top if track.adopted is None else min(guest.top, track.adopted)
+    floor = min(guest.floor, top)
+    base, needed = base_headroom(guest), reading.need
+    # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
+    bound = max(base, guest.most_headroom)
+    most = min(bound, base + max(0, habit.lately - needed))
+    least, headroom = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
+    least = base if least < base else min(least, most)
+    headroom = least if headroom < least else min(headroom, most)
+    if reading.available < base * NEAR_END:
+        # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
+        needed += base
+    if track.learnt > needed:
+        headroom = max(headroom, min(bound, _learnt(track, needed, now)))
+    need, with_headroom = needed, needed + headroom
+    if need < floor:
+        need, with_headroom = floor, max(with_headroom, floor)
+    used = max(reading.caches - habit.cold, habit.proven)
+    if habit.faulting >= HUNGRY_RATE and reading.free is not None and reading.is_full:
+        used += _appetite(guest, habit)
+    enough = needed + least + used
+    warm = max(with_headroom, enough)
+    lately = max(warm, habit.lately + base + used)
+    cold = max(lately, needed + least + reading.caches)
+    kept = max(need, needed + int(base * KEPT))
+    held = track.actual if now < track.cool_until else 0
+    if guest.held:
+        held = max(held, track.target)
+    if cold > top:
+        need, with_headroom, warm, lately, cold, kept = (
+            min(size, top) for size in (need, with_headroom, warm, lately, cold, kept)
+        )
+    return Rungs(
+        floor=floor,
+        need=need,
+        headroom=with_headroom,
+        warm=warm,
+        lately=lately,
+        cold=cold,
+        top=top,
+        least=kept,
+        needed=needed,
+        enough=enough,
+        slack=headroom // 2,
+        base=base,
+        held=min(held, top),
+    )
+
+
+def _learnt(track: Track, needed: int, now: float) -> int:
+    """Bytes above its need that a guest has fought for; forgotten slowly, as what it does changes."""
+    left: float = 0.5 ** ((now - track.learnt_at) / LEARNT_HALF_S)
+    return round((track.learnt - needed) * left)
+
+
+def _appetite(guest: Guest, habit: Habit) -> int:
+    """Bytes beyond its cache that a guest would fill that reads from disk what it had to drop."""
+    return min(max(APPETITE_MIN, round(habit.faulting * APPETITE_S)), guest.max // APPETITE_PART)
