@@ -173,8 +173,6 @@ class Reason(Enum):
     SETTLED = "settled"
     SMALL = "small"
     """The wish lies within the dead band."""
-    UNWANTED = "unwanted"
-    """It has more than it should, and nobody has a use for it."""
     PACED = "paced"
     """The host is not short, so it shrinks slowly."""
     NEW = "new"

@@ -103,7 +103,7 @@ def takes(cases: Iterable[Case], short: Shortage, now: float, filled: int) -> It
     for case in sorted(rest, key=lambda case: (case.hurts + GROWS_HURTS * case.grows, -case.gap)):
         is_idle = case.is_idle
         wanted = idle if is_idle else missing
-        if wanted <= 0:
+        if wanted <= 0 and case.gap > pace.worth(case.guest, case.track, now):
             yield _slowly(case, 0, now)
             continue
         taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))
@@ -138,8 +138,8 @@ def _by_spare(cases: list[Case]) -> list[tuple[int, Case]]:
 
 
 def _slowly(case: Case, wanted: int, now: float) -> Take:
-    """A step towards its wish, where `wanted` bytes are of use to others, or it lies above what it may have."""
-    if (wanted <= 0 or case.grows) and case.track.target <= guard.bounds(case.guest, case.track)[1]:
-        return Take(case, case.track.target, Reason.UNWANTED)
-    size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now)
+    """A step towards its wish, sooner where others have a use for `wanted` bytes."""
+    if case.grows:
+        return Take(case, case.track.target, Reason.PACED)
+    size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now, wanted=wanted > 0)
     return Take(case, size, bar or guard.bars_shrink(case.track, now), paced=True)

@@ -29,7 +29,6 @@ _WHY: Mapping[Reason, str] = {
     Reason.RELEASE: "autoballoon had stopped it, or tried to, and it may not be stopped any more",
     Reason.SETTLED: "it has what it should have",
     Reason.SMALL: "the change would be too small to be worth a move",
-    Reason.UNWANTED: "it has more than it needs, and nobody else has a use for it",
     Reason.PACED: "the host is not short, so it shrinks slowly",
     Reason.NEW: "the host is not short, and it has been watched for less than half a minute",
     Reason.WAIT_READING: "it waits for a reading taken after its last move",
