@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core import engine, guard, health, overload, pace, pool, track, turn
+from autoballoon.core import engine, guard, health, lull, overload, pace, pool, track, turn
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
@@ -73,7 +73,7 @@ def _stop_nobody(load: overload.Load, sight: Sight, wishes: Wishes, now: float) 
     return overload.control(load, msgspec.structs.replace(sight, overload="host-swap"), wishes, now)
 
 
-def _at_once(guest: Guest, track: Track, size: int, *, now: float) -> tuple[int, Reason | None]:
+def _at_once(guest: Guest, track: Track, size: int, *, now: float, wanted: bool) -> tuple[int, Reason | None]:
     return size, None
 
 
@@ -91,7 +91,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "silent-hold": ((health, "SILENT_S", 1e9),),
     "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),
     "end-of-memory": ((rungs, "NEAR_END", 0.0),),
-    "calm": ((engine, "CALM_S", 0.0),),
+    "calm": ((lull, "SPAN_S", 0.0),),
     "dead-band": (
         (pace, "dead_band", lambda guest: 0),
         (pace, "SHORT_DEAD_BAND", 0),
@@ -104,7 +104,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "learnt": ((rungs, "_learnt", lambda track, needed, now: 0),),
     "migrating": ((engine, "observe", _observe_no_migration),),
     "swap-in": ((track.Reading, "need", property(lambda reading: reading.actual - reading.available)),),
-    "appetite": ((rungs, "appetite", lambda guest, reading, habit: 0),),
+    "appetite": ((rungs, "_appetite", lambda guest, habit: 0),),
     "ask-near-edge": (
         (engine.Engine, "suspects", lambda self, state, now: frozenset()),
         (engine.Engine, "curious", _ask_only_before_a_shrink),

@@ -209,7 +209,9 @@ class Engine:
         return frozenset(found)
 
     def lacks_room(self, state: State) -> bool:
-        """Whether a guest still waits for memory that it needs, so that a tick is due as soon as some is free."""
+        """Whether the host, or a guest that needs more, waits for what others give: then a tick is due at once."""
+        if state.account is not None and state.account.room < 0:
+            return True
         wishes = state.wishes.wishes if state.wishes is not None else {}
         tracks = state.tracks
         return any(

@@ -21,7 +21,7 @@ from autoballoon.policies.rungs import Rungs, rungs_of
 
 HOST_REACT_S = 0.7
 """From a grant to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
-CUSHION_MIN, CUSHION_MAX = 0.02, 0.08
+CUSHION_MIN, CUSHION_MAX = 0.03, 0.08
 """Bounds of the cushion, as parts of the pool."""
 CUSHION_START = 0.05
 """... and what it is to begin with, as long as little has been seen."""
