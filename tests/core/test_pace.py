@@ -105,7 +105,7 @@ def test_a_step_is_a_twentieth_of_the_size_whatever_the_guest_could_have(size: i
     guest = Guest("web", "web", 64 * GIB, size)
     track = msgspec.structs.replace(observe(None, guest, 0.0), met_at=-1e9)
     aim = size // 2 // PAGE * PAGE
-    to, bar = pace.paced_shrink(msgspec.structs.replace(guest, max=size), track, aim, now=100.0)
+    to, bar = pace.paced_shrink(msgspec.structs.replace(guest, max=size), track, aim, now=100.0, wanted=True)
     assert bar is None
     assert 0 <= to - size * 0.95 < 2 * PAGE
 
@@ -115,3 +115,12 @@ def test_slow_moves_that_have_begun_go_on_to_the_end() -> None:
     track = observe(None, guest, 0.0)
     assert pace.worth(guest, track, 50.0) == 2 * pace.dead_band(guest)
     assert pace.worth(guest, msgspec.structs.replace(track, paced_at=40.0), 50.0) == pace.dead_band(guest)
+
+
+def test_what_nobody_has_a_use_for_goes_more_slowly() -> None:
+    guest = Guest("web", "web", 4 * GIB, 2 * GIB)
+    track = msgspec.structs.replace(observe(None, guest, 0.0), met_at=-1e9, paced_at=85.0)
+    barred = {
+        wanted: pace.paced_shrink(guest, track, GIB, now=100.0, wanted=wanted)[1] for wanted in (True, False)
+    }
+    assert barred == {True: None, False: Reason.PACED}

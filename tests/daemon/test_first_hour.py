@@ -93,8 +93,9 @@ def test_switched_on_where_there_is_room_nobody_is_touched_for_half_a_minute(
     tmp_path: Path, virtually: Run
 ) -> None:
     async def main() -> None:
-        # One has most of what there is and uses little; by shares half of that is the other's.
-        large, small = FakeGuest("large", max=3000 * MIB, need=200 * MIB), FakeGuest("small", max=3000 * MIB)
+        # One has most of what there is and uses little; by shares half of that is the other's, who would fill it.
+        large = FakeGuest("large", max=3000 * MIB, need=200 * MIB)
+        small = FakeGuest("small", max=3000 * MIB, cache=3000 * MIB)
         small.actual = small.target = 300 * MIB
         world = World(tmp_path, 4400, large, small)
         async with world:

@@ -52,6 +52,7 @@ def test_a_held_guest_is_not_made_smaller_until_it_is_let_go(tmp_path: Path, vir
             held = next(told for told in status.decisions if told.guest == "web-1")
             assert held.reason == "held"
             assert (await ask(world, "unhold", guest="web-1"))["held"] == []
+            world.guests["web-0"].need = 450 * MIB  # somebody has a use for it
             await asyncio.sleep(60)
             assert world.guests["web-1"].actual < before
 

@@ -138,8 +138,9 @@ def _by_spare(cases: list[Case]) -> list[tuple[int, Case]]:
 
 
 def _slowly(case: Case, wanted: int, now: float) -> Take:
-    """A step towards its wish, sooner where others have a use for `wanted` bytes."""
+    """A step towards its wish, sooner where others have a use for `wanted` bytes, or it has more than it may have."""
     if case.grows:
         return Take(case, case.track.target, Reason.PACED)
-    size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now, wanted=wanted > 0)
+    soon = wanted > 0 or case.track.target > guard.bounds(case.guest, case.track)[1]
+    size, bar = pace.paced_shrink(case.guest, case.track, case.size, now=now, wanted=soon)
     return Take(case, size, bar or guard.bars_shrink(case.track, now), paced=True)
