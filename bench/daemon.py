@@ -36,7 +36,7 @@ ROOM = 325 * MIB
 """For each guest of 512 MiB."""
 HOSTS_OWN = 64 * MIB
 SETTLE_S = 15.0
-JOIN, JOINED_WITHIN_S = 50, 5.0
+JOIN, JOINING_S = 50, 5.0
 """So many guests more appear at once at the end, while ticks are watched."""
 UP_WITHIN_S = 60.0
 HZ = os.sysconf("SC_CLK_TCK")
@@ -131,13 +131,14 @@ def latest_while_they_join(folder: Path, crowd: subprocess.Popen[bytes]) -> floa
     """By how much the latest tick came late while JOIN guests appeared at once."""
     crowd.send_signal(signal.SIGUSR1)
     late: list[float] = []
-    end = time.monotonic() + JOINED_WITHIN_S
-    while time.monotonic() < end:
+    seen, began = 0, time.monotonic()
+    while seen < JOIN or time.monotonic() < began + JOINING_S:
+        if time.monotonic() > began + UP_WITHIN_S:
+            raise SystemExit(f"{JOIN - seen} of {JOIN} guests that started later were never seen")
         told = asyncio.run(status(folder))
         late.append(told["daemon"]["tick"]["late_s"])
+        seen = sum(guest["name"].startswith("l") for guest in told["snapshot"]["guests"])
         time.sleep(0.1)
-    if sum(guest["name"].startswith("l") for guest in told["snapshot"]["guests"]) != JOIN:
-        raise SystemExit(f"not all of {JOIN} guests were seen within {JOINED_WITHIN_S:.0f} s")
     return max(late)
 
 
