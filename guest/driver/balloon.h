@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * A virtio balloon driver that deflates when its own guest runs short.
+ *
+ * Written from the virtio specification (Traditional Memory Balloon Device) and the kernel's API documentation.
+ *
+ *   main.c      finding the device, leaving it, sleep
+ *   resize.c    following the host's target, in a work item
+ *   pages.c     pages in and out of the balloon, and what the host is told of them
+ *   shrink.c    giving pages back when reclaim asks: never waits for anything
+ *   pressure.c  whether reclaim is in trouble
+ *   stats.c     statistics for the host
+ *   report.c    free page reporting
+ *   counters.c  what happened, in debugfs
+ *
+ * Two locks. `wire` (a mutex) owns the inflate and deflate queues; its holder may wait for the host. `books` (a
+ * spinlock) owns the counts and the notices; whoever holds it waits for nobody. wire is taken before books.
+ */
+#ifndef AUTOBALLOON_BALLOON_H
+#define AUTOBALLOON_BALLOON_H
+
+#include <linux/balloon_compaction.h>
+#include <linux/mm.h>
+#include <linux/mutex.h>
+#include <linux/notifier.h>
+#include <linux/page_reporting.h>
+#include <linux/shrinker.h>
+#include <linux/spinlock.h>
+#include <linux/virtio.h>
+#include <linux/virtio_balloon.h>
+#include <linux/wait.h>
+#include <linux/workqueue.h>
+
+/* The device counts in pages of 4 KiB, whatever the kernel's page size is. */
+#define PIECES_PER_PAGE (1U << (PAGE_SHIFT - VIRTIO_BALLOON_PFN_SHIFT))
+
+/* Kernel pages that are inflated, or deflated by the worker, in one exchange with the host. */
+#define CHUNK_PAGES 256U
+
+#define NO_CAP ULONG_MAX
+
+enum when { DEFLATE_OFF, DEFLATE_SHRINKER, DEFLATE_PRESSURE };
+
+/* One page that holds the numbers of pages of which the host must still be told. */
+struct notice {
+	struct list_head list;
+	unsigned int pieces; /* filled entries */
+	__le32 pfns[];
+};
+
+#define NOTICE_PIECES ((PAGE_SIZE - sizeof(struct notice)) / sizeof(__le32))
+#define NOTICE_PAGES (NOTICE_PIECES / PIECES_PER_PAGE)
+
+/* Calls of the scan function, as many as are remembered one by one. */
+#define REMEMBERED 64U
+
+struct counters {
+	u64 counts, calls, asked, freed; /* of the shrinker, in kernel pages */
+	u64 busy; /* calls that found a lock taken and gave up */
+	u64 calm; /* questions of reclaim that were answered with nothing: it was not in trouble */
+	u64 own; /* calls out of our own allocation */
+	u64 oom_calls, oom_freed;
+	u64 inflated, deflated, puffed; /* pages, pages, allocations that failed */
+	u64 told_late; /* pages that were freed first and told afterwards */
+	u64 moved; /* by compaction */
+	struct {
+		unsigned long asked, freed;
+	} last[REMEMBERED];
+};
+
+struct balloon {
+	struct virtio_device *vdev;
+	struct virtqueue *inflate_vq, *deflate_vq, *stats_vq, *report_vq;
+	wait_queue_head_t acked;
+	struct workqueue_struct *workers;
+
+	struct mutex wire;
+	__le32 *chunk; /* CHUNK_PAGES pages in pieces, for the holder of wire */
+
+	spinlock_t books;
+	struct balloon_dev_info info;
+	unsigned long held; /* pages in the balloon, those being moved by compaction too */
+	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
+	unsigned long owed; /* pages that reclaim asked for and that have to be told first */
+	unsigned long notices_free; /* notices in the list */
+	struct list_head notices, untold;
+	bool leaving;
+	struct counters counters;
+
+	struct delayed_work resize;
+	unsigned int retry_ms;
+	struct work_struct tell;
+	struct task_struct *inflater; /* it may not deflate what it is inflating */
+
+	enum when when;
+	bool must_tell;
+	struct shrinker *shrinker;
+	struct notifier_block on_oom;
+
+	struct work_struct stats_work;
+	struct virtio_balloon_stat *stats;
+	struct page_reporting_dev_info reporting;
+	bool is_reporting;
+
+	struct dentry *dir;
+};
+
+/* pages.c */
+unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
+unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
+void balloon_tell(struct balloon *b);
+void balloon_show_actual(struct balloon *b);
+void balloon_drop_notices(struct balloon *b);
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages);
+
+/* resize.c */
+void balloon_resize(struct work_struct *work);
+void balloon_retarget(struct balloon *b);
+
+/* shrink.c */
+unsigned long balloon_scan(struct balloon *b, unsigned long pages);
+int balloon_shrink_start(struct balloon *b);
+void balloon_shrink_stop(struct balloon *b);
+
+/* pressure.c */
+bool balloon_in_trouble(void);
+
+/* stats.c */
+int balloon_stats_start(struct balloon *b);
+void balloon_stats_answered(struct virtqueue *vq);
+void balloon_stats_work(struct work_struct *work);
+
+/* report.c */
+int balloon_report_start(struct balloon *b);
+void balloon_report_stop(struct balloon *b);
+
+/* counters.c */
+void balloon_counters_start(struct balloon *b);
+void balloon_counters_stop(struct balloon *b);
+
+#endif

@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Finding the device, leaving it, and sleep. */
+#include "balloon.h"
+#include "compat.h"
+
+#include <linux/module.h>
+#include <linux/virtio_config.h>
+
+static int when = DEFLATE_PRESSURE;
+
+static const char *const when_names[] = {
+	[DEFLATE_OFF] = "off",
+	[DEFLATE_SHRINKER] = "shrinker",
+	[DEFLATE_PRESSURE] = "pressure",
+};
+
+static int when_set(const char *text, const struct kernel_param *param)
+{
+	int i = sysfs_match_string(when_names, text);
+
+	if (i < 0)
+		return i;
+	WRITE_ONCE(when, i);
+	return 0;
+}
+
+static int when_get(char *buffer, const struct kernel_param *param)
+{
+	return sysfs_emit(buffer, "%s\n", when_names[when]);
+}
+
+static const struct kernel_param_ops when_ops = { .set = when_set, .get = when_get };
+module_param_cb(deflate, &when_ops, NULL, 0444);
+MODULE_PARM_DESC(deflate, "when the guest takes memory back, if the host offers it: pressure (default), shrinker, off");
+
+static void acked(struct virtqueue *vq)
+{
+	struct balloon *b = vq->vdev->priv;
+
+	wake_up(&b->acked);
+}
+
+/* In the order that the specification gives the queues. */
+enum { INFLATE, DEFLATE, STATS, FREE_PAGE_HINT, REPORTING, QUEUES };
+
+static int find_queues(struct balloon *b)
+{
+	const char *names[QUEUES] = { [INFLATE] = "inflate", [DEFLATE] = "deflate" };
+	vq_callback_t *callbacks[QUEUES] = { [INFLATE] = acked, [DEFLATE] = acked };
+	struct virtqueue *vqs[QUEUES] = {};
+	int err;
+
+	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
+		names[STATS] = "stats";
+		callbacks[STATS] = balloon_stats_answered;
+	}
+	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_REPORTING)) {
+		names[REPORTING] = "reporting";
+		callbacks[REPORTING] = acked;
+	}
+	err = compat_find_vqs(b->vdev, QUEUES, vqs, callbacks, names);
+	if (err)
+		return err;
+	b->inflate_vq = vqs[INFLATE];
+	b->deflate_vq = vqs[DEFLATE];
+	b->stats_vq = vqs[STATS];
+	b->report_vq = vqs[REPORTING];
+	return 0;
+}
+
+static void tell_work(struct work_struct *work)
+{
+	balloon_tell(container_of(work, struct balloon, tell));
+}
+
+static void show_poison(struct balloon *b)
+{
+	u32 poison = 0;
+
+	if (!virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_PAGE_POISON))
+		return;
+	/* init_on_free goes before poisoning: then free pages are zeros. */
+	if (!want_init_on_free())
+		memset(&poison, PAGE_POISON, sizeof(poison));
+	virtio_cwrite_le(b->vdev, struct virtio_balloon_config, poison_val, &poison);
+}
+
+/* The queues are there: begin to work. */
+static int begin(struct balloon *b)
+{
+	int err;
+
+	b->must_tell = virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+	show_poison(b);
+	virtio_device_ready(b->vdev);
+	WRITE_ONCE(b->leaving, false);
+	err = balloon_stats_start(b);
+	if (!err)
+		err = balloon_shrink_start(b);
+	if (!err)
+		err = balloon_report_start(b);
+	if (!err)
+		balloon_retarget(b);
+	return err;
+}
+
+/* Nothing of ours runs any more, every page is the guest's again, and the device is reset. */
+static void end(struct balloon *b)
+{
+	unsigned long held;
+
+	balloon_shrink_stop(b);
+	spin_lock_irq(&b->books);
+	b->leaving = true; /* from here on nothing is queued */
+	spin_unlock_irq(&b->books);
+	balloon_report_stop(b);
+	cancel_delayed_work_sync(&b->resize);
+	cancel_work_sync(&b->tell);
+	cancel_work_sync(&b->stats_work);
+
+	do {
+		balloon_deflate(b, CHUNK_PAGES);
+		cond_resched(); /* pages that compaction moves just now come back */
+		spin_lock_irq(&b->books);
+		held = b->held;
+		spin_unlock_irq(&b->books);
+	} while (held);
+	balloon_tell(b);
+
+	virtio_reset_device(b->vdev);
+	b->vdev->config->del_vqs(b->vdev);
+}
+
+static void release(struct balloon *b)
+{
+	balloon_drop_notices(b);
+	if (b->workers)
+		destroy_workqueue(b->workers);
+	kfree(b->stats);
+	kfree(b->chunk);
+	kfree(b);
+}
+
+static int balloon_probe(struct virtio_device *vdev)
+{
+	struct balloon *b;
+	int err = -ENOMEM;
+
+	if (!vdev->config->get) {
+		dev_err(&vdev->dev, "the device has no configuration space\n");
+		return -EINVAL;
+	}
+	b = kzalloc(sizeof(*b), GFP_KERNEL);
+	if (!b)
+		return -ENOMEM;
+	b->vdev = vdev;
+	b->when = READ_ONCE(when);
+	b->cap = NO_CAP;
+	init_waitqueue_head(&b->acked);
+	mutex_init(&b->wire);
+	spin_lock_init(&b->books);
+	INIT_LIST_HEAD(&b->notices);
+	INIT_LIST_HEAD(&b->untold);
+	INIT_DELAYED_WORK(&b->resize, balloon_resize);
+	INIT_WORK(&b->tell, tell_work);
+	INIT_WORK(&b->stats_work, balloon_stats_work);
+	balloon_devinfo_init(&b->info);
+#ifdef CONFIG_BALLOON_COMPACTION
+	b->info.migratepage = balloon_move_page;
+#endif
+	b->chunk = kcalloc(CHUNK_PAGES * PIECES_PER_PAGE, sizeof(*b->chunk), GFP_KERNEL);
+	b->workers = alloc_workqueue("autoballoon", WQ_MEM_RECLAIM | WQ_UNBOUND | WQ_FREEZABLE, 0);
+	if (!b->chunk || !b->workers)
+		goto free;
+	vdev->priv = b;
+	err = find_queues(b);
+	if (err)
+		goto free;
+	balloon_counters_start(b);
+	err = begin(b);
+	if (err) {
+		balloon_counters_stop(b);
+		end(b);
+		goto free;
+	}
+	return 0;
+free:
+	release(b);
+	return err;
+}
+
+static void balloon_remove(struct virtio_device *vdev)
+{
+	struct balloon *b = vdev->priv;
+
+	balloon_counters_stop(b);
+	end(b);
+	release(b);
+}
+
+static void balloon_config_changed(struct virtio_device *vdev)
+{
+	balloon_retarget(vdev->priv);
+}
+
+/* Free pages must keep what the kernel put into them; where the host cannot promise that, it must not drop them. */
+static int balloon_validate(struct virtio_device *vdev)
+{
+	if (!want_init_on_free() && !page_poisoning_enabled_static())
+		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
+	else if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
+		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_REPORTING);
+	/* Page numbers are the guest's own, whatever stands between the device and memory. */
+	__virtio_clear_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
+	return 0;
+}
+
+#ifdef CONFIG_PM_SLEEP
+/* A memory image is written or the machine sleeps: pages go back to the guest, and are asked for again afterwards. */
+static int balloon_freeze(struct virtio_device *vdev)
+{
+	end(vdev->priv);
+	return 0;
+}
+
+static int balloon_restore(struct virtio_device *vdev)
+{
+	struct balloon *b = vdev->priv;
+	int err = find_queues(b);
+
+	return err ? err : begin(b);
+}
+#endif
+
+static const struct virtio_device_id ids[] = {
+	{ VIRTIO_ID_BALLOON, VIRTIO_DEV_ANY_ID },
+	{ 0 },
+};
+MODULE_DEVICE_TABLE(virtio, ids);
+
+static const unsigned int features[] = {
+	VIRTIO_BALLOON_F_MUST_TELL_HOST,
+	VIRTIO_BALLOON_F_STATS_VQ,
+	VIRTIO_BALLOON_F_DEFLATE_ON_OOM,
+	VIRTIO_BALLOON_F_PAGE_POISON,
+	VIRTIO_BALLOON_F_REPORTING,
+};
+
+static struct virtio_driver balloon_driver = {
+	.feature_table = features,
+	.feature_table_size = ARRAY_SIZE(features),
+	.driver.name = "autoballoon",
+	.driver.owner = THIS_MODULE,
+	.id_table = ids,
+	.validate = balloon_validate,
+	.probe = balloon_probe,
+	.remove = balloon_remove,
+	.config_changed = balloon_config_changed,
+#ifdef CONFIG_PM_SLEEP
+	.freeze = balloon_freeze,
+	.restore = balloon_restore,
+#endif
+};
+module_virtio_driver(balloon_driver);
+
+MODULE_DESCRIPTION("virtio balloon that deflates when its guest runs short");
+MODULE_LICENSE("GPL");

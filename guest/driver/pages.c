@@ -1,0 +1,305 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Pages in and out of the balloon, and what the host is told of them.
+ *
+ * The host's order of events must be ours: a page that reclaim took back and that we then inflate again must be told
+ * as deflated before it is told as inflated. So whoever inflates has its pages first, then tells what is untold, and
+ * only then tells of its pages; what is freed later is told later.
+ */
+#include "balloon.h"
+
+#include <linux/virtio_config.h>
+
+static void put_pieces(__le32 *to, const struct page *page)
+{
+	unsigned long pfn = page_to_pfn(page) << (PAGE_SHIFT - VIRTIO_BALLOON_PFN_SHIFT);
+	unsigned int i;
+
+	for (i = 0; i < PIECES_PER_PAGE; i++)
+		to[i] = cpu_to_le32((u32)(pfn + i));
+}
+
+/* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
+static void exchange(struct balloon *b, struct virtqueue *vq, __le32 *pfns, unsigned int pieces)
+{
+	struct scatterlist sg;
+	unsigned int unused;
+
+	lockdep_assert_held(&b->wire);
+	sg_init_one(&sg, pfns, pieces * sizeof(*pfns));
+	/* Nothing else is in this queue, so there is room. */
+	if (WARN_ON_ONCE(virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)))
+		return;
+	virtqueue_kick(vq);
+	wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
+}
+
+/* Without bit 2 what is in the balloon is no memory of the guest any more; with it, it is used memory. */
+static bool counts_as_used(const struct balloon *b)
+{
+	return virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+}
+
+static void release_page(struct balloon *b, struct page *page)
+{
+	if (!counts_as_used(b))
+		adjust_managed_page_count(page, 1);
+	put_page(page);
+}
+
+static unsigned long release_pages_of(struct balloon *b, struct list_head *pages)
+{
+	struct page *page, *next;
+	unsigned long n = 0;
+
+	list_for_each_entry_safe(page, next, pages, lru) {
+		list_del(&page->lru);
+		release_page(b, page);
+		n++;
+	}
+	return n;
+}
+
+/* Set notices aside until there is room in them for all that is held and `more` pages. */
+static bool set_aside(struct balloon *b, unsigned long more)
+{
+	for (;;) {
+		struct notice *notice;
+		bool enough;
+
+		spin_lock_irq(&b->books);
+		enough = b->notices_free * NOTICE_PAGES >= b->held + more;
+		spin_unlock_irq(&b->books);
+		if (enough)
+			return true;
+		notice = (struct notice *)__get_free_page(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+		if (!notice)
+			return false;
+		notice->pieces = 0;
+		spin_lock_irq(&b->books);
+		list_add(&notice->list, &b->notices);
+		b->notices_free++;
+		spin_unlock_irq(&b->books);
+	}
+}
+
+/* Let go of notices beyond what the balloon may need. */
+static void trim_notices(struct balloon *b)
+{
+	struct notice *notice, *next;
+	LIST_HEAD(spare);
+
+	spin_lock_irq(&b->books);
+	list_for_each_entry_safe(notice, next, &b->notices, list) {
+		/* Keep one more than is needed, so that a target that moves by a page does not allocate each time. */
+		if ((b->notices_free - 2) * NOTICE_PAGES < b->held || b->notices_free <= 2)
+			break;
+		list_move(&notice->list, &spare);
+		b->notices_free--;
+	}
+	spin_unlock_irq(&b->books);
+	list_for_each_entry_safe(notice, next, &spare, list)
+		free_page((unsigned long)notice);
+}
+
+void balloon_drop_notices(struct balloon *b)
+{
+	struct notice *notice, *next;
+
+	list_for_each_entry_safe(notice, next, &b->notices, list)
+		free_page((unsigned long)notice);
+	INIT_LIST_HEAD(&b->notices);
+	b->notices_free = 0;
+}
+
+/* The size that the host sees, in pieces (virtio: `actual`). */
+void balloon_show_actual(struct balloon *b)
+{
+	u32 actual;
+
+	spin_lock_irq(&b->books);
+	actual = (u32)(b->held * PIECES_PER_PAGE);
+	spin_unlock_irq(&b->books);
+	virtio_cwrite_le(b->vdev, struct virtio_balloon_config, actual, &actual);
+}
+
+/* Tell the host of all pages that were freed first. The caller holds wire. */
+static void tell_untold(struct balloon *b)
+{
+	for (;;) {
+		struct notice *notice;
+
+		spin_lock_irq(&b->books);
+		notice = list_first_entry_or_null(&b->untold, struct notice, list);
+		if (notice)
+			list_del(&notice->list);
+		spin_unlock_irq(&b->books);
+		if (!notice)
+			return;
+		exchange(b, b->deflate_vq, notice->pfns, notice->pieces);
+		notice->pieces = 0;
+		spin_lock_irq(&b->books);
+		list_add(&notice->list, &b->notices);
+		b->notices_free++;
+		spin_unlock_irq(&b->books);
+	}
+}
+
+void balloon_tell(struct balloon *b)
+{
+	mutex_lock(&b->wire);
+	tell_untold(b);
+	balloon_show_actual(b);
+	mutex_unlock(&b->wire);
+}
+
+/* Up to CHUNK_PAGES pages into the balloon; how many. */
+unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
+{
+	LIST_HEAD(got);
+	unsigned long n = 0;
+	struct page *page;
+
+	pages = min_t(unsigned long, pages, CHUNK_PAGES);
+	if (!set_aside(b, pages)) {
+		b->counters.puffed++;
+		return 0;
+	}
+	while (n < pages) {
+		page = balloon_page_alloc();
+		if (!page) {
+			b->counters.puffed++;
+			break;
+		}
+		balloon_page_push(&got, page);
+		n++;
+	}
+	if (!n)
+		return 0;
+
+	mutex_lock(&b->wire);
+	tell_untold(b);
+	n = 0;
+	list_for_each_entry(page, &got, lru) {
+		put_pieces(b->chunk + n * PIECES_PER_PAGE, page);
+		if (!counts_as_used(b))
+			adjust_managed_page_count(page, -1);
+		n++;
+	}
+	exchange(b, b->inflate_vq, b->chunk, n * PIECES_PER_PAGE);
+	balloon_page_list_enqueue(&b->info, &got);
+	spin_lock_irq(&b->books);
+	b->held += n;
+	b->counters.inflated += n;
+	spin_unlock_irq(&b->books);
+	balloon_show_actual(b);
+	mutex_unlock(&b->wire);
+	return n;
+}
+
+/* Up to CHUNK_PAGES pages out of the balloon, told before they are freed; how many. */
+unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
+{
+	LIST_HEAD(got);
+	unsigned long n = 0;
+	struct page *page;
+
+	mutex_lock(&b->wire);
+	tell_untold(b);
+	balloon_page_list_dequeue(&b->info, &got, min_t(unsigned long, pages, CHUNK_PAGES));
+	list_for_each_entry(page, &got, lru)
+		put_pieces(b->chunk + n++ * PIECES_PER_PAGE, page);
+	if (n)
+		exchange(b, b->deflate_vq, b->chunk, n * PIECES_PER_PAGE);
+	spin_lock_irq(&b->books);
+	b->held -= n;
+	b->counters.deflated += n;
+	spin_unlock_irq(&b->books);
+	release_pages_of(b, &got);
+	balloon_show_actual(b);
+	mutex_unlock(&b->wire);
+	trim_notices(b);
+	return n;
+}
+
+/*
+ * Free up to `pages` pages now and leave the telling to a work item; how many. Called out of reclaim: takes no lock
+ * that anybody holds while waiting, and allocates nothing.
+ */
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages)
+{
+	unsigned long freed = 0;
+
+	while (freed < pages) {
+		unsigned long flags, want, got;
+		struct notice *notice;
+		struct page *page;
+		LIST_HEAD(list);
+
+		if (!spin_trylock_irqsave(&b->books, flags)) {
+			b->counters.busy++; /* a torn count is better than waiting for it */
+			break;
+		}
+		notice = list_empty(&b->untold) ? NULL : list_last_entry(&b->untold, struct notice, list);
+		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES) {
+			notice = list_first_entry_or_null(&b->notices, struct notice, list);
+			if (notice) {
+				list_move_tail(&notice->list, &b->untold);
+				b->notices_free--;
+			}
+		}
+		if (!notice) {
+			spin_unlock_irqrestore(&b->books, flags);
+			break;
+		}
+		want = min(pages - freed, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
+		want = min_t(unsigned long, want, CHUNK_PAGES);
+		/* Its list's own lock is held by others only while they move a page. */
+		balloon_page_list_dequeue(&b->info, &list, want);
+		got = 0;
+		list_for_each_entry(page, &list, lru) {
+			put_pieces(notice->pfns + notice->pieces, page);
+			notice->pieces += PIECES_PER_PAGE;
+			got++;
+		}
+		b->held -= got;
+		b->counters.told_late += got;
+		spin_unlock_irqrestore(&b->books, flags);
+		release_pages_of(b, &list);
+		freed += got;
+		if (got < want)
+			break; /* the rest is being moved, or there is none */
+	}
+	return freed;
+}
+
+#ifdef CONFIG_BALLOON_COMPACTION
+/* Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. */
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode)
+{
+	struct balloon *b = container_of(info, struct balloon, info);
+	unsigned long flags;
+
+	if (!mutex_trylock(&b->wire))
+		return -EAGAIN;
+	if (!counts_as_used(b) && page_zone(from) != page_zone(to)) {
+		adjust_managed_page_count(from, 1);
+		adjust_managed_page_count(to, -1);
+	}
+	get_page(to); /* the balloon's reference */
+	tell_untold(b);
+	put_pieces(b->chunk, to);
+	exchange(b, b->inflate_vq, b->chunk, PIECES_PER_PAGE);
+	spin_lock_irqsave(&info->pages_lock, flags);
+	balloon_page_insert(info, to);
+	info->isolated_pages--;
+	b->counters.moved++;
+	spin_unlock_irqrestore(&info->pages_lock, flags);
+	put_pieces(b->chunk, from);
+	exchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);
+	mutex_unlock(&b->wire);
+	balloon_page_finalize(from);
+	put_page(from);
+	return MIGRATEPAGE_SUCCESS;
+}
+#endif

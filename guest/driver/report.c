@@ -1,0 +1,41 @@
+// SPDX-License-Identifier: GPL-2.0
+/* Free page reporting: the kernel hands over blocks of free pages, and holds them until the host has seen them. */
+#include "balloon.h"
+
+#include <linux/virtio_config.h>
+
+static int report(struct page_reporting_dev_info *info, struct scatterlist *blocks, unsigned int n)
+{
+	struct balloon *b = container_of(info, struct balloon, reporting);
+	unsigned int unused;
+	int err;
+
+	err = virtqueue_add_inbuf(b->report_vq, blocks, n, b, GFP_NOWAIT | __GFP_NOWARN);
+	if (err)
+		return err;
+	virtqueue_kick(b->report_vq);
+	wait_event(b->acked, virtqueue_get_buf(b->report_vq, &unused) || virtqueue_is_broken(b->report_vq));
+	return 0;
+}
+
+int balloon_report_start(struct balloon *b)
+{
+	int err;
+
+	if (!b->report_vq)
+		return 0;
+	if (virtqueue_get_vring_size(b->report_vq) < PAGE_REPORTING_CAPACITY)
+		return -ENOSPC;
+	memset(&b->reporting, 0, sizeof(b->reporting));
+	b->reporting.report = report;
+	err = page_reporting_register(&b->reporting);
+	b->is_reporting = !err;
+	return err;
+}
+
+void balloon_report_stop(struct balloon *b)
+{
+	if (b->is_reporting)
+		page_reporting_unregister(&b->reporting);
+	b->is_reporting = false;
+}

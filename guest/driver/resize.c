@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * Following the host's target.
+ *
+ * num_pages is what the host wishes the balloon to be. What the guest took back by itself since the host last said
+ * so is not inflated again: a cap stands until the next configuration change, which is a new decision.
+ */
+#include "balloon.h"
+
+#include <linux/virtio_config.h>
+
+#define RETRY_FIRST_MS 200U
+#define RETRY_LAST_MS 5000U
+
+static unsigned long wanted(struct balloon *b)
+{
+	unsigned long target, most;
+	u32 pieces;
+
+	virtio_cread_le(b->vdev, struct virtio_balloon_config, num_pages, &pieces);
+	target = pieces / PIECES_PER_PAGE;
+	spin_lock_irq(&b->books);
+	most = b->cap;
+	spin_unlock_irq(&b->books);
+	return min(target, most);
+}
+
+static unsigned long held_now(struct balloon *b)
+{
+	unsigned long held;
+
+	spin_lock_irq(&b->books);
+	held = b->held;
+	spin_unlock_irq(&b->books);
+	return held;
+}
+
+/* What reclaim asked for while nothing may be freed before the host knows (MUST_TELL_HOST). */
+static void pay_owed(struct balloon *b)
+{
+	unsigned long owed;
+
+	spin_lock_irq(&b->books);
+	owed = min(b->owed, b->held);
+	b->owed = 0;
+	if (owed)
+		b->cap = b->held - owed;
+	spin_unlock_irq(&b->books);
+}
+
+void balloon_resize(struct work_struct *work)
+{
+	struct balloon *b = container_of(to_delayed_work(work), struct balloon, resize);
+	unsigned long held, want;
+
+	b->inflater = current;
+	for (;;) {
+		unsigned long moved;
+
+		pay_owed(b);
+		held = held_now(b);
+		want = wanted(b);
+		if (held == want || READ_ONCE(b->leaving))
+			break;
+		moved = want > held ? balloon_inflate(b, want - held) : balloon_deflate(b, held - want);
+		if (!moved)
+			break;
+		b->retry_ms = RETRY_FIRST_MS;
+		cond_resched();
+	}
+	b->inflater = NULL;
+	balloon_tell(b);
+	if (held == want || READ_ONCE(b->leaving))
+		return;
+	/* The guest cannot give what is wanted now. Ask again later, and ever less often: nobody is helped by trying. */
+	queue_delayed_work(b->workers, &b->resize, msecs_to_jiffies(b->retry_ms));
+	b->retry_ms = min(2 * b->retry_ms, RETRY_LAST_MS);
+}
+
+/* The host has decided anew. Called in any context. */
+void balloon_retarget(struct balloon *b)
+{
+	unsigned long flags;
+
+	spin_lock_irqsave(&b->books, flags);
+	b->cap = NO_CAP;
+	if (!b->leaving) {
+		b->retry_ms = RETRY_FIRST_MS;
+		mod_delayed_work(b->workers, &b->resize, 0);
+	}
+	spin_unlock_irqrestore(&b->books, flags);
+}
