@@ -40,6 +40,9 @@ bench: setup ## how fast the core decides, what a look at the host costs, how lo
 deb: setup ## dist/autoballoon_VERSION_amd64.deb, for Debian 12
 	@$(timed) deb tools/deb
 
+driver: setup ## build the guests' balloon driver (guest/driver) against Debian's headers, which are unpacked, not installed
+	@.venv/bin/autoballoon lab driver
+
 floors: setup ## fast tests with the lowest versions that pyproject.toml allows
 	@$(timed) floors tools/floors
 

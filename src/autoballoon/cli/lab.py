@@ -38,6 +38,14 @@ def list_(as_json: bool) -> None:
             click.echo(f"{'':<10} @{variant.name}: {variant.says}")
 
 
+@lab.command()
+def driver() -> None:
+    """Build the guests' balloon driver, and print where the module is."""
+    from autoballoon.lab.driver import build_driver  # noqa: PLC0415
+
+    click.echo(build_driver(lambda said: click.echo(said, err=True)))
+
+
 @lab.command("run")
 @click.argument("name")
 @click.option(

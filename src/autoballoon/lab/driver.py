@@ -1,0 +1,81 @@
+"""The guest's balloon driver (guest/driver in the repository), built for a kernel of Debian's.
+
+Headers are unpacked into the cache, as the kernel is; nothing is installed.
+"""
+
+import hashlib
+import shutil
+from pathlib import Path
+
+import autoballoon
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab import cache, packages
+from autoballoon.lab.cache import Say
+from autoballoon.lab.commands import run
+
+_HEADERS = "/usr/src/"
+"""Where Debian's headers expect to lie: their Makefile names the part that all flavours share by this path."""
+
+
+def build_driver(say: Say, *, test_build: bool = False) -> Path:
+    """autoballoon.ko for the lab's kernel, from the cache or made now. CouldNot where it does not build.
+
+    `test_build`: with the file in debugfs that calls the shrinker's scan function with a given number.
+    """
+    source = Path(autoballoon.__file__).parents[2] / "guest" / "driver"
+    if not (source / "Kbuild").is_file():
+        raise CouldNot(
+            "the driver's source is not here; it comes with autoballoon's repository, in guest/driver"
+        )
+    version, _ = packages.kernel_tree(say)
+    headers = _headers(version, say)
+    digest = hashlib.sha256()
+    for file in sorted(source.iterdir()):
+        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    kind = "test" if test_build else "plain"
+
+    def make(aside: Path) -> None:
+        shutil.copytree(source, aside, dirs_exist_ok=True)
+        checker = ["C=1"] if shutil.which("sparse") else []
+        test = ["AUTOBALLOON_TEST=y"] if test_build else []
+        # Debian's kernels have type information for modules that only pahole and the kernel's own image could make.
+        run(
+            [
+                "make",
+                "-s",
+                "-C",
+                headers,
+                f"M={aside}",
+                "W=1",
+                *checker,
+                *test,
+                "CONFIG_DEBUG_INFO_BTF_MODULES=",
+                "modules",
+            ]
+        )
+
+    name = f"driver-{kind}-{version}-{digest.hexdigest()[:16]}"
+    return (
+        cache.entry(name, make, say, making=f"building the guests' balloon driver for Linux {version}")
+        / "autoballoon.ko"
+    )
+
+
+def _headers(version: str, say: Say) -> Path:
+    """The folder to build modules in: the flavour's headers, those that flavours share, and Kbuild's programs."""
+    number = ".".join(version.split(".")[:2])
+    shared = f"{version.removesuffix('-cloud-amd64')}-common"
+    parts = [f"linux-headers-{version}", f"linux-headers-{shared}", f"linux-kbuild-{number}"]
+
+    def make(aside: Path) -> None:
+        for part in parts:
+            shutil.copytree(packages.unpacked(part, say), aside, symlinks=True, dirs_exist_ok=True)
+        makefile = aside / "usr" / "src" / f"linux-headers-{version}" / "Makefile"
+        text = makefile.read_text()
+        # The entry is renamed when it is whole: what it names must be where it will be.
+        final = cache.cache_folder() / name / "usr" / "src"
+        makefile.write_text(text.replace(_HEADERS, f"{final}/"))
+
+    name = f"headers-{version}"
+    made = cache.entry(name, make, say, making=f"putting the headers of Linux {version} together")
+    return made / "usr" / "src" / f"linux-headers-{version}"
