@@ -188,3 +188,16 @@ def test_build_is_judged_in_each_variant(
     found = missed(Results(experiment="build", machine=machine, command="", arms=arms))
     assert len(found) == len(missed_)
     assert all(part in asks for part, asks in zip(missed_, found, strict=True))
+
+
+@pytest.mark.parametrize(("on_s", "met"), [(6.0, True), (7.1, False)])
+def test_what_is_lost_is_judged_beyond_the_yardstick(
+    results: Results, make_run: MakeRun, on_s: float, met: bool
+) -> None:
+    """Of the 13 s of off the 4 of the yardstick are no loss."""
+    arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
+    tight = msgspec.structs.replace(results, arms=arms)
+    for name, busy_s in (("yardstick", 4.0), ("off", 13.0), ("on", on_s)):
+        tight = replaced(tight, name, make_run(work_s=[busy_s]))
+    (lost,) = [verdict for verdict in verdicts(tight) if "loses to missing memory" in verdict.asks]
+    assert lost.met is met

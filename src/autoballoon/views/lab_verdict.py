@@ -87,6 +87,23 @@ def _time_at_most(results: Results, base: str, most: float, arm: str = "on") -> 
     return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
 
 
+def _lost_at_most(results: Results, base: str, most: float) -> Verdict:
+    """Judged is the time beyond the yardstick's: nothing could take away more, however large a part of `base` that is."""
+    asks = (
+        f"busy time that on loses to missing memory is at most {most:.3g} x what {base} loses"
+        " (median of paired rounds)"
+    )
+    ideals = {one.round: ideal.time_s for one, ideal in results.pairs("on", "yardstick")}
+    ratios = [
+        (one.time_s - least) / (two.time_s - least)
+        for one, two in results.pairs("on", base)
+        if one.time_s and two.time_s and (least := ideals.get(one.round)) and two.time_s > least
+    ]
+    if not ratios:
+        return Verdict(asks, f"{base}, on and yardstick were not all run, or {base} lost nothing", None)
+    return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
+
+
 def _worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
     asks = f"worst phase of on is at most {most:g} x the worst of {base}, in every run"
     ratios = worst_phase_ratios(results, "on", base)
@@ -146,6 +163,7 @@ def _wave_2000(results: Results) -> Iterable[Verdict]:
     yield _fewer(results, "off", _IN, 10)
     yield _fewer(results, "off", _OUT, 10)
     yield _time_at_most(results, "off", 1 / 3)
+    yield _lost_at_most(results, "off", 1 / 3)
 
 
 def _wave_1600(results: Results) -> Iterable[Verdict]:
