@@ -88,7 +88,7 @@ def _time_at_most(results: Results, base: str, most: float, arm: str = "on") -> 
 
 
 def _lost_at_most(results: Results, base: str, most: float) -> Verdict:
-    """Judged is the time beyond the yardstick's: nothing could take away more, however large a part of `base` that is."""
+    """Judged is the time beyond the yardstick's: nothing could take away more of `base` than that."""
     asks = (
         f"busy time that on loses to missing memory is at most {most:.3g} x what {base} loses"
         " (median of paired rounds)"
