@@ -359,9 +359,8 @@ def test_a_guest_that_has_just_booted_is_not_shrunk_before_its_programs_come() -
     world.run(5)
     new = world.guests[0]
     booted_at = new.actual
-    world.other = lambda now: (
-        60 * MIB
-    )  # the host is short now, and neither has anything but free memory and cache
+    # The host is short now, though not of what it has promised, and neither has anything but free memory and cache.
+    world.other = lambda now: 15 * MIB
     world.run(7)
     assert new.actual >= booted_at
     world.run(10)
@@ -481,3 +480,11 @@ def test_without_following_a_guest_that_deflates_is_fought(monkeypatch: pytest.M
     monkeypatch.setattr(guard, "must_follow", lambda guest, track, now: None)
     with pytest.raises(AssertionError):
         test_a_guest_that_deflates_by_itself_is_followed_not_fought()
+
+
+def test_guests_that_boot_together_are_led_to_their_shares_before_their_grace_is_over() -> None:
+    """Those who came first were promised a share of a host that others have come to since."""
+    guests = [Tame(f"g{n}", steady(60), boot_s=2.0 + n) for n in range(8)]
+    world = World(guests, 2600 * MIB)
+    world.run(2.0 + 8 + 6)
+    assert sum(guest.target for guest in guests) <= 2600 * MIB

@@ -102,9 +102,9 @@ def is_manual(guest: Guest, track: Track, now: float) -> bool:
 def bars_shrink(track: Track, now: float) -> Reason | None:
     """I3, I5: why this guest may not be shrunk now, if it may not."""
     if now < track.cool_until:
-        if track.migrating:
-            return Reason.MIGRATING
-        return Reason.BOOTING if now < track.grace_until else Reason.COOL_DOWN
+        return Reason.MIGRATING if track.migrating else Reason.COOL_DOWN
+    if now < track.grace_until:
+        return Reason.BOOTING
     if track.shrinking or track.growing(now):
         return Reason.WAIT_MOVE
     if not track.fresh():

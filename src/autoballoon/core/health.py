@@ -11,7 +11,8 @@ DRIVER_WAIT_S = 30.0
 """A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
 BOOT_GRACE_S = 10.0
 """A guest that has just booted is not shrunk for so long after its first reading: its driver is up before its programs
-are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers)."""
+are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers).
+The engine ends it where more is promised than there is: of guests that boot together the first are promised too much."""
 SILENT_S = 5.0
 """Statistics this old are no ground for any move: five missed readings at the usual one a second."""
 STEADY_S = 5.0
@@ -55,7 +56,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     health = health_of(guest, reading, now, track.since)
     boots = health is Health.BOOTING or (track.boots and health is not Health.OK)
     grace_until = now + BOOT_GRACE_S if track.boots and not boots else track.grace_until
-    held_until = max(grace_until, now + guard.MIGRATING_COOL_S if guest.migrating else track.cool_until)
+    held_until = now + guard.MIGRATING_COOL_S if guest.migrating else track.cool_until
     track = msgspec.structs.replace(
         track,
         actual=guest.actual,

@@ -119,7 +119,7 @@ class Turn:
             guest.actual,
             reason,
             {"asked": track.target},
-            cool_until=max(self.now + cool, track.grace_until),
+            cool_until=self.now + cool,
             adopted=adopted,
             **learnt,
         )
@@ -214,7 +214,7 @@ class Turn:
             numbers = case.wish.numbers | {"room": self.account.room}
             changes: dict[str, Any] = {}
             if case.deflated:
-                cool_until = max(self.now + guard.DEFLATED_COOL_S, case.track.grace_until)
+                cool_until = self.now + guard.DEFLATED_COOL_S
                 changes = {"cool_until": cool_until} | self._learnt(case.guest)
             size = case.track.target + gain
             self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)

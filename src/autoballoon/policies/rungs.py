@@ -91,7 +91,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     lately = max(warm, habit.lately + base + used)
     cold = max(lately, needed + least + reading.caches)
     kept = max(need, needed + int(base * KEPT))
-    held = track.actual if now < track.cool_until else 0
+    held = track.actual if now < max(track.cool_until, track.grace_until) else 0
     if guest.held:
         held = max(held, track.target)
     if cold > top:
