@@ -130,7 +130,9 @@ class Engine:
         """
         tracks, owed = self.observed(state, snapshot, now)
         account = account_of(snapshot, tracks, self.rules.reserve)
-        if not account.guarantee:  # what guests that boot were promised when they were fewer is no longer there
+        if (
+            not account.guarantee
+        ):  # what guests that boot were promised when they were fewer is no longer there
             tracks = {key: msgspec.structs.replace(track, grace_until=now) for key, track in tracks.items()}
         movable = tuple(
             g for g in snapshot.guests if tracks[g.key].health is Health.OK and tracks[g.key].pause is None

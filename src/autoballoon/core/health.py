@@ -12,7 +12,7 @@ DRIVER_WAIT_S = 30.0
 BOOT_GRACE_S = 10.0
 """A guest that has just booted is not shrunk for so long after its first reading: its driver is up before its programs
 are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers).
-The engine ends it where more is promised than there is: of guests that boot together the first are promised too much."""
+The engine ends it where more is promised than there is: of guests that boot together the first get too much."""
 SILENT_S = 5.0
 """Statistics this old are no ground for any move: five missed readings at the usual one a second."""
 STEADY_S = 5.0
