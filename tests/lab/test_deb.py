@@ -26,6 +26,7 @@ mount -t tmpfs none "$root/tmp"
 mkdir "$root/run/vms"
 mount --bind "$vms" "$root/run/vms"
 cp "$deb" "$root/tmp/a.deb"
+mkdir -p "$root$checkout" # it may lie in what was just hidden
 mount -t tmpfs none "$root$checkout"    # what it needs, it must bring along
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive chroot "$root" sh -euc "$inside"
 echo "--- left:"

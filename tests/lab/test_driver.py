@@ -36,7 +36,7 @@ export PATH=/bin
 mount -t debugfs debugfs /sys/kernel/debug
 mkdir -p /tmp && mount -t tmpfs tmpfs /tmp
 D=/sys/kernel/debug/autoballoon/virtio
-echo '@ab {"event": "ready"}'
+echo; echo '@ab {"event": "ready"}'
 while read -r line; do
     eval "$line" > /tmp/said 2>&1
     code=$?
@@ -158,7 +158,6 @@ async def guest(
 ) -> AsyncIterator[Driven]:
     balloon = getattr(request, "param", device(deflate_on_oom="on", free_page_reporting="on"))
     vm = await lab_host.start_vm(VmSpec(name="driven", image=driven, accel=accel, balloon=balloon))
-    await vm.expect("ready", timeout=60)
     async with qmp(vm) as session:
         yield Driven(vm, session)
 
