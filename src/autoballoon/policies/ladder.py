@@ -1,6 +1,7 @@
 """The ladder: each guest's memory is a ladder of claims, and one pool is handed out rung by rung.
 
-    1 floor   2 need   3 headroom   4 the host's cushion   5 warm cache   6 cold cache   7 surplus, to the ceiling
+    1 floor   2 need   3 headroom   4 the host's cushion   5 warm cache   6 what it needed lately   7 cold cache
+    8 surplus, to the ceiling
 
 Within a rung the pool is shared by weighted water-filling. What a guest gets is its wish. So what is taken first
 is surplus, then cold cache, and need last; what is given first is need; and memory moves from one guest to
