@@ -51,7 +51,7 @@ async def test_a_dry_run_switches_statistics_on_says_so_moves_nothing_and_switch
             await daemon.until("statistics", is_seen("busy", "idle"))
             assert (await polling(to_busy), await polling(to_idle)) == (1, 7)
             await take(busy, 250)
-            await daemon.until("a wish to shrink", lambda status: daemon.shrinks("idle") != [])
+            await daemon.until("a wish to shrink", lambda status: "idle: 512 -> " in daemon.log.read_text())
         finally:
             code = await daemon.end()
         assert code == 0
