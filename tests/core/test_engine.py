@@ -6,11 +6,12 @@ import msgspec
 import pytest
 
 from autoballoon.core import guard, health
-from autoballoon.core.engine import Rules
+from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
 from autoballoon.core.units import MIB, Portion
+from autoballoon.policies import policy_named
 from tests.core.world import Tame, World
 
 
@@ -488,3 +489,34 @@ def test_guests_that_boot_together_are_led_to_their_shares_before_their_grace_is
     world = World(guests, 2600 * MIB)
     world.run(2.0 + 8 + 6)
     assert sum(guest.target for guest in guests) <= 2600 * MIB
+
+
+def crowded(policy: str) -> tuple[Engine, State]:
+    """Two guests that stand still, on a host to which more is promised than it has, after one step of a policy."""
+    guests = tuple(
+        Guest(
+            key=key, name=key, max=1024 * MIB, actual=1024 * MIB, floor=256 * MIB, pid=1, driver=True, age_s=0.1,
+            up_s=500.0, total=1000 * MIB, available=400 * MIB, free=400 * MIB, caches=0, resident=1024 * MIB,
+        )
+        for key in ("a", "b")
+    )  # fmt: skip
+    engine = Engine(Rules(), policy_named(policy))
+    state, _ = engine.step(engine.start(), Snapshot(Host(1600 * MIB, 0), guests), 10.0)
+    assert state.account is not None
+    assert state.account.room < 0
+    return engine, state
+
+
+def test_a_published_rule_hears_of_its_guests_and_looks_as_it_would_without_us() -> None:
+    """Or we would beat a rule that we have slowed down, or hurried."""
+    engine, state = crowded("qmemman")
+    state = msgspec.structs.replace(
+        state,
+        tracks={key: msgspec.structs.replace(t, asked_since=None) for key, t in state.tracks.items()},
+    )
+    assert state.wishes is not None
+    assert state.wishes.edges
+    assert engine.curious(state, 10.0) == {"a", "b"}
+    assert not engine.lacks_room(msgspec.structs.replace(state, wishes=None))
+    ours, state = crowded("ladder")
+    assert ours.lacks_room(msgspec.structs.replace(state, wishes=None))

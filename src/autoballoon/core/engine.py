@@ -183,15 +183,23 @@ class Engine:
         return tracks, pause.still_owed(owed, state.tracks, snapshot.guests)
 
     def curious(self, state: State, now: float) -> frozenset[str]:
-        """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""
-        edges = state.wishes.edges if state.wishes is not None else {}
+        """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge.
+
+        A published rule's guests are asked from half as much again above their edge on: qmemman's report by themselves
+        as soon as their use has changed (its edges), and must not be heard later than they would be there.
+        """
+        edges, raw = (state.wishes.edges if state.wishes is not None else {}), self.policy.raw
         wanted = set()
         for key, track in state.tracks.items():
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
             edge, speed = edges.get(key, 0), max(reading.growth, GROWS)
-            is_due = now - reading.taken_at >= (reading.available - edge) / speed - ASK_AHEAD_S
+            near = round(edge + ASK_AHEAD_S * speed)
+            if raw:
+                near = 3 * edge // 2
+            quiet = raw and reading.growth <= GROWS and reading.available >= near
+            is_due = not quiet and now - reading.taken_at >= (reading.available - near) / speed
             if track.asked_since is not None or is_due:
                 wanted.add(key)
         return frozenset(wanted)
@@ -214,8 +222,8 @@ class Engine:
 
     def lacks_room(self, state: State) -> bool:
         """Whether the host, or a guest that needs more, waits for what others give: then a tick is due at once."""
-        if state.account is not None and state.account.room < 0:
-            return True
+        if not self.policy.raw and state.account is not None and state.account.room < 0:
+            return True  # a published rule looks when its own text says so
         wishes = state.wishes.wishes if state.wishes is not None else {}
         tracks = state.tracks
         return any(
