@@ -132,3 +132,13 @@ def test_nothing_that_libvirt_could_say_goes_out_of_bounds(rows: list[dict[str, 
         assert 0 <= guest.actual <= guest.max
         for value in (guest.available, guest.free, guest.caches):
             assert value is None or 0 <= value <= 2**63
+
+
+def test_a_size_that_libvirt_has_kept_is_not_believed_over_what_qemu_said_just_now() -> None:
+    one = domain()
+    one.learn_row(row(511, update=10), 1.0)
+    one.learn_answer({"actual": 390 * 1024}, 1.8, is_fresh=False)
+    one.learn_row(row(511, update=11), 2.0)
+    assert one.known.actual == 390 * MIB, "QEMU sends one event a second: libvirt has not heard of it yet"
+    one.learn_row(row(420, update=13), 3.5)
+    assert one.known.actual == 420 * MIB

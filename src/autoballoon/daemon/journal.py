@@ -34,6 +34,9 @@ class LineHandler(logging.Handler):
         self.to_journal = to_journal
         self._lines: queue.Queue[bytes | None] = queue.Queue(LONGEST_QUEUE)
         self._dropped = 0
+        """So far; counted under the handler's lock, and read by the writer."""
+        self._told = 0
+        """Of those, how many the writer has told of; nobody else changes it, so that no count is lost between them."""
         self._leaving = False
         self._writer = threading.Thread(target=self._write_all, name="log", daemon=True)
         self._writer.start()
@@ -76,8 +79,9 @@ class LineHandler(logging.Handler):
     def _write_all(self) -> None:
         while (line := self._lines.get()) is not None:
             self._write(line)
-            if self._dropped and self._lines.qsize() < LONGEST_QUEUE // 2:
-                count, self._dropped = self._dropped, 0
+            count = self._dropped - self._told
+            if count and self._lines.qsize() < LONGEST_QUEUE // 2:
+                self._told += count
                 says = f"{count} lines of the log were dropped, for they could not be written in time"
                 self._write(self._line(logging.makeLogRecord(_warning(says))))
 

@@ -25,6 +25,8 @@ _SIZES = {
 }
 _COUNTS = {"major_fault": "major-faults", "minor_fault": "minor-faults"}
 _LARGEST_KIB = 1 << 40
+_EVENTS_LAG_S = 1.5
+"""What libvirt shows of a size without asking QEMU is that of the last event, and QEMU sends one a second at most."""
 _FOLLOWS = 64 * MIB
 """A balloon of this size tells whether the total follows it: a kernel keeps some 20 to 40 MiB out of its total."""
 
@@ -61,6 +63,8 @@ class Domain:
     """Since when libvirt gives no statistics of it, because another call holds it or its QEMU does not answer."""
     settled_since: float = 0.0
     """When its size was last seen to change."""
+    looked_at: float = -1e9
+    """When QEMU itself was last asked for its size, and told one."""
     set_size: int | None = None
     """The target that we set last."""
     switched_on: bool = False
@@ -85,14 +89,17 @@ class Domain:
         else:
             self.missing_since = None
             self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
-        if self.known.driver is not False:  # after a reset libvirt shows the size of the time before
+        if self.known.driver is False:
+            return  # after a reset libvirt shows the size of the time before
+        if asked_at - self.looked_at >= _EVENTS_LAG_S:  # else a shrink looks taken back
             self.learn_size(record.get("balloon.current"), asked_at)
 
     def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
         """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
         self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=is_fresh)
-        if self.known.driver is not False:
-            self.learn_size(answer.get("actual"), asked_at)
+        if self.known.driver is not False and "actual" in answer:
+            self.looked_at = asked_at
+            self.learn_size(answer["actual"], asked_at)
 
     def learn_stats(self, raw: object, asked_at: float, *, is_fresh: bool = False) -> None:
         """Take in statistics in QEMU's form: a reading shows too that the driver is up, and how the guest counts."""
@@ -140,6 +147,7 @@ class Domain:
         """The guest starts anew."""
         self.known.was_reset(now)
         self.settled_since = now
+        self.looked_at = -1e9
 
     def is_held(self, now: float, late_s: float) -> bool:
         """Whether its QEMU, or whoever has its job in libvirt, keeps it from being asked anything."""
