@@ -185,8 +185,8 @@ class Engine:
     def curious(self, state: State, now: float) -> frozenset[str]:
         """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge.
 
-        A published rule's guests are asked from half as much again above their edge on: qmemman's report by themselves
-        as soon as their use has changed (its edges), and must not be heard later than they would be there.
+        Under a published rule a guest that stands still is asked only once it has less than half as much again as its
+        edge: qmemman's guests report by themselves when their use has changed, and must be heard as soon as there.
         """
         edges, raw = (state.wishes.edges if state.wishes is not None else {}), self.policy.raw
         wanted = set()
@@ -195,11 +195,9 @@ class Engine:
             if track.health is not Health.OK or reading is None:
                 continue
             edge, speed = edges.get(key, 0), max(reading.growth, GROWS)
-            near = round(edge + ASK_AHEAD_S * speed)
-            if raw:
-                near = 3 * edge // 2
-            quiet = raw and reading.growth <= GROWS and reading.available >= near
-            is_due = not quiet and now - reading.taken_at >= (reading.available - near) / speed
+            near = 3 * edge // 2 if raw else edge + ASK_AHEAD_S * speed
+            rests = raw and reading.growth <= GROWS and reading.available >= near
+            is_due = not rests and now - reading.taken_at >= (reading.available - near) / speed
             if track.asked_since is not None or is_due:
                 wanted.add(key)
         return frozenset(wanted)
