@@ -1,11 +1,18 @@
 """Where control groups do not allow a lab: one sentence, nothing left."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import MIB
 from autoballoon.lab.group import Group
+
+TAKES = "import sys; open(sys.argv[1], 'w').write('0'); memory = bytearray(64 << 20); print(len(memory))"
 
 
 @pytest.mark.parametrize("parent", ["", "memory"])
@@ -46,3 +53,33 @@ def test_the_files_of_either_version(tmp_path: Path) -> None:
     one = Group("lab", tree=tmp_path)
     assert (one.version, one.path) == (1, tmp_path / "memory" / "lab")
     assert one.procs == (tmp_path / "memory/lab/cgroup.procs", tmp_path / "unified/lab/cgroup.procs")
+
+
+@pytest.mark.lab
+def test_what_finds_no_memory_waits_and_is_not_killed() -> None:
+    """Where groups can do that: in version 1."""
+    group = Group(f"autoballoon-test-{time.monotonic_ns()}")
+    if group.version == 2:
+        pytest.skip("a group of version 2 always kills")
+    group.make()
+    try:
+        group.limit(24 * MIB)
+        words = [sys.executable, "-c", TAKES, str(group.procs[0])]
+        with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
+            try:
+                _until(lambda: process.poll() is not None or group.usage() > 23 * MIB)
+                time.sleep(0.5)
+                assert process.poll() is None
+                group.limit(128 * MIB)
+                assert process.communicate(timeout=20) == (f"{64 * MIB}\n", None)
+            finally:
+                process.kill()
+    finally:
+        group.remove()
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

@@ -20,8 +20,6 @@ STEADY_S = 5.0
 GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
 SWAP_FADE_S = 10.0
-STALLED = 0.1
-"""A guest in which something waits for memory for a tenth of the time runs short, whatever it shows as available."""
 
 
 def observe(track: Track | None, guest: Guest, now: float) -> Track:
@@ -75,7 +73,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         grace_until=grace_until,
         ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
-    if is_new and reading is not None and reading.stalled >= STALLED:
+    if is_new and reading is not None and reading.waits:
         track = msgspec.structs.replace(track, learnt=guest.actual, learnt_at=now)
     if track.taken_from is not None and guard.is_manual(guest, track, now):
         # Nothing is to be done about it: what we have never moved has its own size as its target.

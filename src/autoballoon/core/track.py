@@ -20,6 +20,8 @@ GROWS = 8 * MIB
 """Bytes a second: a guest whose need rises faster than this is growing."""
 FREE_MIN, FREE_PART = 48 * MIB, 16
 """A guest with no more free memory than this many bytes, or this part of its size, is full."""
+STALLED = 0.05
+"""A guest in which something waits for memory for a twentieth of the time runs short."""
 
 
 class Health(Enum):
@@ -68,6 +70,11 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
         """
         return self.actual - self.available + self.swapping
+
+    @property
+    def waits(self) -> bool:
+        """Something in it waits for memory: it runs short, whatever it shows as available."""
+        return self.stalled >= STALLED
 
     @property
     def grows(self) -> bool:

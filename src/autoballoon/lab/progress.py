@@ -17,7 +17,9 @@ def stage(vm: Vm) -> str:
     if not vm.heard:
         return "boot"
     last = vm.heard[-1]
-    return f"phase {int(last.data['n']) + 2}" if last.name == "phase" else _STAGES.get(last.name, last.name)
+    if last.name in ("begin", "phase"):
+        return f"phase {int(last.data['n']) + (1 if last.name == 'begin' else 2)}"
+    return _STAGES.get(last.name, last.name)
 
 
 def sentence(arm: str, guests: int, vms: Sequence[Vm], sample: Sample | None) -> str:

@@ -23,7 +23,7 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.instruments import Instruments
 from autoballoon.lab.processors import busy_s, noise
 from autoballoon.lab.results import Lines
-from autoballoon.lab.vm import BALLOON, Accel, Vm, VmSpec
+from autoballoon.lab.vm import BALLOON, Accel, Event, Vm, VmSpec
 from autoballoon.views.lab_results import Run, Sample, Told
 
 SPARE = 1024 * MIB
@@ -144,6 +144,14 @@ async def _listen(controller: Controller, eye: Instruments, told: Lines, arm: st
         told.add(Told(arm=arm, round=round_, at_s=round(eye.at_s, 3), data=data))
 
 
+def phases_of(heard: Sequence[Event], until: float) -> list[float]:
+    """Busy seconds of each phase that a guest told of, and of one that it never ended: those until then, at least."""
+    phases = [float(event.data["busy_s"]) for event in heard if event.name == "phase"]
+    if heard and (last := heard[-1]).name == "begin":
+        phases.append(round(max(0.0, until - last.at - float(last.data["sleeps_s"])), 3))
+    return phases
+
+
 class _Work:
     """The guests of one run, from the first boot to the last one's end."""
 
@@ -153,6 +161,7 @@ class _Work:
         self._vms: list[Vm] = []
         self.notes: list[str] = []
         self.go_s = math.nan
+        self._until = math.inf
 
     async def through(self) -> None:
         """Boot, fill, go, work: until every guest is done or the time is up."""
@@ -172,6 +181,7 @@ class _Work:
                     "done",
                     f"did not finish within {self._experiment.work_limit_s:.0f} s",
                 )
+            self._until = time.monotonic()
 
     async def _boot(self) -> None:
         await asyncio.gather(*(self._boot_one(number) for number in range(self._experiment.guests)))
@@ -222,7 +232,7 @@ class _Work:
 
     def phases(self) -> list[list[float]]:
         """Busy seconds, phase by phase, of each guest."""
-        return [[float(e.data["busy_s"]) for e in vm.heard if e.name == "phase"] for vm in self._vms]
+        return [phases_of(vm.heard, vm.ended_at or self._until) for vm in self._vms]
 
     def parts(self) -> dict[str, float | None]:
         """What a phase of wave was busy with: seconds taking memory, working on it, reading the file again; medians."""
@@ -231,7 +241,7 @@ class _Work:
         return {name: median(float(p[name]) for p in phases) if phases else None for name in names}
 
     def busy_s(self) -> list[float]:
-        """Busy seconds of each guest, over the phases that it finished."""
+        """Busy seconds of each guest."""
         return [round(sum(phases), 3) for phases in self.phases()]
 
     def cpu_s(self) -> float:

@@ -42,7 +42,7 @@ class Event(msgspec.Struct, frozen=True):
     """One line that the workload printed on its console: `@ab {"event": NAME, ...}`."""
 
     name: str
-    """ready, filled, phase, done, oom, answer, failed"""
+    """ready, filled, begin, phase, done, oom, answer, failed"""
     at: float
     """When it arrived, time.monotonic()."""
     data: dict[str, Any]
@@ -118,6 +118,8 @@ class Vm:
         """QEMU's process, in the lab's group."""
         self.heard: list[Event] = []
         """Every event so far, oldest first."""
+        self.ended_at: float | None = None
+        """When QEMU ended, by time.monotonic()."""
         self._said: collections.deque[str] = collections.deque(maxlen=_KEPT_LINES)
         self._process = process
         self._expected = 0
@@ -222,6 +224,7 @@ class Vm:
             )
             await self._process.wait()
         finally:
+            self.ended_at = time.monotonic()
             async with self._news:
                 self._news.notify_all()
 

@@ -76,9 +76,9 @@ def unread_s(habit: Habit, caches: int) -> float:
     return round(min(10 * WARM_S, known_s), 1) if caches else 0.0
 
 
-def learn(memory: Memory, sight: Sight, now: float, expected: float) -> Memory:
+def learn(memory: Memory, sight: Sight, now: float) -> Memory:
     """Memory after this snapshot: habits of the movable guests, and their joint growth with the host's own use."""
-    joint = expected if memory.joint is None else memory.joint
+    joint = memory.joint or 0.0
     habits = {}
     growth = 0.0
     for guest in sight.movable:
@@ -125,7 +125,7 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     if habit.faulting:
         faulting += (habit.faulting - faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
     is_full = reading.free is not None and reading.is_full
-    is_hungry = faulting >= HUNGRY_RATE
+    is_hungry = faulting >= HUNGRY_RATE or reading.waits
     # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
     aim = 0 if is_hungry else reading.caches
     cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))

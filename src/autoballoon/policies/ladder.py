@@ -22,10 +22,8 @@ from autoballoon.policies.rungs import Rungs, rungs_of
 
 HOST_REACT_S = 0.7
 """From a grant to the memory of another guest being back: a round, a tick, an inflation (320 MiB took 0.4 s)."""
-CUSHION_MIN, CUSHION_MAX = 0.03, 0.08
+CUSHION_MIN, CUSHION_MAX = 0.05, 0.08
 """Bounds of the cushion, as parts of the pool."""
-CUSHION_START = 0.05
-"""... and what it is to begin with, as long as little has been seen."""
 
 
 class Ladder:
@@ -41,7 +39,7 @@ class Ladder:
 
     def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
         """The pool handed out over all movable guests."""
-        memory = learn(memory, sight, now, sight.account.pool * CUSHION_START / HOST_REACT_S)
+        memory = learn(memory, sight, now)
         movable = sight.movable
         if not movable:
             return Wishes(memory=memory, wishes={}, cushion=self._cushion(memory, sight.account.pool))

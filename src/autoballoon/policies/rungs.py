@@ -84,7 +84,8 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
     used = max(reading.caches - habit.cold, habit.proven)
-    if habit.faulting >= HUNGRY_RATE and reading.free is not None and reading.is_full:
+    is_hungry = habit.faulting >= HUNGRY_RATE or reading.waits
+    if is_hungry and reading.free is not None and reading.is_full:
         used += _appetite(guest, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)

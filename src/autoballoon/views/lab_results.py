@@ -33,7 +33,7 @@ class Run(msgspec.Struct, frozen=True):
     wall_s: float
     """From the first boot until the last guest was done, or until the time was up."""
     work_s: list[float]
-    """Busy seconds of each guest. Of a guest that did not finish: of the phases it did finish."""
+    """Busy seconds of each guest; of one that did not finish, what it was busy for until then, at least."""
     finished: int
     swap_in_pages: int
     swap_out_pages: int

@@ -171,6 +171,8 @@ struct shape {
 static double phase(long n, const struct shape *s)
 {
 	double began = now(), slept = 0, reread_s = 0;
+	tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": %.3f}", n,
+	     s->rate_mib ? (double)s->anon_mib / s->rate_mib : 0.0);
 	char *memory = take(s->anon_mib);
 	if (!memory)
 		fail("taking memory");
