@@ -3,14 +3,16 @@
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
+from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.group import Group
+from autoballoon.lab.swap import SwapFile
 
 TAKES = "import sys; open(sys.argv[1], 'w').write('0'); memory = bytearray(64 << 20); print(len(memory))"
 
@@ -55,9 +57,11 @@ def test_the_files_of_either_version(tmp_path: Path) -> None:
     assert one.procs == (tmp_path / "memory/lab/cgroup.procs", tmp_path / "unified/lab/cgroup.procs")
 
 
-@pytest.mark.lab
-def test_what_finds_no_memory_waits_and_is_not_killed() -> None:
-    """Where groups can do that: in version 1."""
+@pytest.fixture
+def full() -> Iterator[tuple[Group, "subprocess.Popen[str]"]]:
+    """A group of 24 MiB without swap, and a process in it that wants 64."""
+    if any(Path("/proc/swaps").read_text().splitlines()[1:]):
+        pytest.skip("this machine has swap of its own")
     group = Group(f"autoballoon-test-{time.monotonic_ns()}")
     if group.version == 2:
         pytest.skip("a group of version 2 always kills")
@@ -67,19 +71,46 @@ def test_what_finds_no_memory_waits_and_is_not_killed() -> None:
         words = [sys.executable, "-c", TAKES, str(group.procs[0])]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
             try:
-                _until(lambda: process.poll() is not None or group.usage() > 23 * MIB)
-                time.sleep(0.5)
-                assert process.poll() is None
-                group.limit(128 * MIB)
-                assert process.communicate(timeout=20)[0] == f"{64 * MIB}\n"
+                until(lambda: process.poll() is not None or waits(group))
+                yield group, process
             finally:
                 process.kill()
     finally:
         group.remove()
 
 
-def _until(true: Callable[[], bool]) -> None:
+def until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 20
     while not true():
         assert time.monotonic() < deadline
         time.sleep(0.02)
+
+
+def waits(group: Group) -> bool:
+    return "under_oom 1" in (group.path / "memory.oom_control").read_text()
+
+
+@pytest.mark.lab
+def test_what_finds_no_memory_waits_and_is_not_killed(full: tuple[Group, "subprocess.Popen[str]"]) -> None:
+    group, process = full
+    for _ in range(20):
+        group.wake()
+        time.sleep(0.02)
+        assert process.poll() is None
+    group.limit(128 * MIB)
+    assert process.communicate(timeout=20)[0] == f"{64 * MIB}\n"
+
+
+@pytest.mark.lab
+def test_who_waits_is_woken_to_swap(full: tuple[Group, "subprocess.Popen[str]"]) -> None:
+    group, process = full
+    swap = SwapFile(cache_folder() / f"swap-test-{time.monotonic_ns()}")
+    swap.make(128 * MIB)
+    try:
+        time.sleep(0.5)
+        assert process.poll() is None
+        assert waits(group)
+        group.wake()
+        assert process.communicate(timeout=20)[0] == f"{64 * MIB}\n"
+    finally:
+        swap.remove()

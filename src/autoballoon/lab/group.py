@@ -31,6 +31,8 @@ class Group:
         unified = tree / "unified" / name
         self._folders = [self.path, *([unified] if self.version == 1 and unified.parent.is_dir() else [])]
         self._limit = self.path / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
+        self._oom = self.path / "memory.oom_control"
+        """Where groups can be told to kill nobody (version 1)."""
         self._usage = self.path / ("memory.usage_in_bytes" if self.version == 1 else "memory.current")
 
     @property
@@ -136,9 +138,17 @@ class Group:
         gives up on reclaim sooner, while its pages are still on their way to the swap: without this *off* lost one or
         two QEMUs of eight in half of its runs, with swap free (seen on Linux 6.18), and its time meant nothing.
         """
-        control = self.path / "memory.oom_control"
-        if control.exists():
-            control.write_text("1")
+        if self._oom.exists():
+            self._oom.write_text("1")
+
+    def wake(self) -> None:
+        """Have those try again that found no memory: the kernel wakes them only when something in the group is freed,
+        and nothing is when all of them wait (seen for 100 s, with most of the swap free)."""
+        with contextlib.suppress(FileNotFoundError):
+            if "under_oom 1" in self._oom.read_text():
+                # Allowing the OOM killer wakes them, and it is forbidden again before they come so far as to call it.
+                self._oom.write_text("0")
+                self._oom.write_text("1")
 
     def _enable_memory(self) -> None:
         """Have the root hand the controller down; only a root may hold processes beside groups (cgroup-v2.rst)."""

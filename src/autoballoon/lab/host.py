@@ -12,6 +12,9 @@ from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
 
+_WAKE_EVERY_S = 0.05
+"""How long a guest may wait for memory in vain that could be had by swapping."""
+
 
 class LabHost:
     """`async with LabHost(limit=..., swap=..., say=print) as host: vm = await host.start_vm(spec)`.
@@ -45,10 +48,12 @@ class LabHost:
         self._endings = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
         for ending in self._endings:
             loop.add_signal_handler(ending, task.cancel)
+        self._waking = asyncio.create_task(self._keep_waking())
         return self
 
     async def __aexit__(self, *_: object) -> None:
         # Nothing here may be interrupted: first all that needs no waiting for the event loop.
+        self._waking.cancel()
         said = self._note.remove_all()
         loop = asyncio.get_running_loop()
         for ending in self._endings:
@@ -71,6 +76,11 @@ class LabHost:
             else:
                 break
         return vm
+
+    async def _keep_waking(self) -> None:
+        while True:
+            self.group.wake()
+            await asyncio.sleep(_WAKE_EVERY_S)
 
     def _make(self) -> None:
         self.run.mkdir()
