@@ -38,7 +38,8 @@ ROOT = Path(__file__).parent.parent
 ROOM = 325 * MIB
 """For each guest of 512 MiB."""
 HOSTS_OWN = 64 * MIB
-SETTLE_S = 15.0
+SETTLE_S = 40.0
+"""No guest is calm before it has been known for 30 s (core/calm.py)."""
 JOIN, JOINING_S = 50, 5.0
 """So many guests more appear at once at the end, while ticks are watched."""
 UP_WITHIN_S = 60.0

@@ -10,6 +10,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from autoballoon import __version__
+from autoballoon.core.calm import calm
 from autoballoon.core.engine import State
 from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
@@ -220,6 +221,7 @@ class Daemon:
         state = engine.learnt(self._state, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
         self._watches.ticked(snapshot.host.available)
+        self._parts.senses.relax(calm(self._state, now, raw=engine.policy.raw))
         decisions: Sequence[Decision] = decided
         if not self._parts.config.dry_run:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)

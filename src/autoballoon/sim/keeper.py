@@ -5,6 +5,7 @@ The rules are those of daemon/loop.py, whose constants are used. A tick takes no
 
 from collections.abc import Callable, Mapping, Sequence
 
+from autoballoon.core.calm import calm
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.invariants import hold_back, violations
 from autoballoon.core.kept import Kept
@@ -137,6 +138,9 @@ class Daemon(Keeper):
         if self._checked:
             self.state, decisions = hold_back(found, before, snapshot, after, decided, now)
         self._free.ticked(snapshot.host.available)
+        relaxed = frozenset(calm(self.state, now, raw=self.engine.policy.raw))
+        for key, session in self._sessions.items():
+            session.relax(key in relaxed, now)
         for tell in self.told:
             tell(before, snapshot, self.state, decisions, now)
         self._act(decisions, now)
