@@ -11,7 +11,7 @@ import msgspec
 
 from autoballoon.core.model import Guest, Host, Snapshot, told_apart
 from autoballoon.core.units import size_text
-from autoballoon.daemon.config import Bounds
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.guests.hypervisor import Hypervisor, Problem
 
 BUSY = 1 / 6

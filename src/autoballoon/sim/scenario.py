@@ -9,17 +9,12 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB, parse_portion
-from autoballoon.daemon.config import load_toml
+from autoballoon.daemon.tables import load_toml
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
-from autoballoon.sim.checks_guest import (
-    MovesAtMost,
-    NoGuestBelowFairShare,
-    ReachesSizeBy,
-    SatisfiedWithin,
-    StaysWithin,
-)
+from autoballoon.sim.checks_guest import NoGuestBelowFairShare, SatisfiedWithin
 from autoballoon.sim.checks_host import ReserveBackWithin
+from autoballoon.sim.checks_size import MovesAtMost, ReachesSizeBy, StaysWithin
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
 from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
