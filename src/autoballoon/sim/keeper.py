@@ -1,6 +1,6 @@
 """The daemon on virtual time: ticks, early ticks, questions between them, the watch on free memory.
 
-The rules are those of daemon/loop.py, whose constants are used. A tick takes no time here.
+The rules are those of daemon/loop.py and daemon/pulse.py, whose constants are used. A tick takes no time here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -12,7 +12,7 @@ from autoballoon.core.kept import Kept
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.policy import Policy
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
-from autoballoon.daemon.loop import LEAST_GAP_S
+from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.daemon.watches import ASK_EVERY_S, asks_at_once
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
