@@ -170,7 +170,7 @@ class Session:
             delay_s = min(2 * delay_s, last_s)
 
     async def _visit(self) -> None:
-        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event)
+        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event, self._waits)
         try:
             wire.when_lost(self._nudge.set)
             self.known, self._device = await meet(wire, self.path, self._stem, self._terms, self.known)
@@ -183,6 +183,11 @@ class Session:
         finally:
             self._wire = self._device = None
             await wire.close()
+
+    def _waits(self, says: str) -> None:
+        """We stand in the queue of a QEMU that does not greet."""
+        self._trouble = says
+        self.tried.set()
 
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
