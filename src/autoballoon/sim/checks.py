@@ -7,12 +7,18 @@ from autoballoon.sim.checks_guest import (
     NoGuestOom,
     SatisfiedWithin,
 )
-from autoballoon.sim.checks_host import GuaranteeHolds, HostSwapAtMost, NoHostOom, ReserveBackWithin
+from autoballoon.sim.checks_host import (
+    GuaranteeHolds,
+    HostSwapAtMost,
+    NoHostOom,
+    ReserveBackWithin,
+    RoomThereWithin,
+)
 from autoballoon.sim.checks_size import KeepsFloor, MovesAtMost, ReachesSizeBy, ShrinksAtMost, StaysWithin
 
 Must = (
     SatisfiedWithin | ReachesSizeBy | ReserveBackWithin | NoGuestOom | NoHostOom | HostSwapAtMost
     | NoGuestBelowFairShare | KeepsFloor | MovesAtMost | StaysWithin | ShrinksAtMost
-    | LosesAtMost | GuaranteeHolds | AllRunAtEnd
+    | LosesAtMost | GuaranteeHolds | AllRunAtEnd | RoomThereWithin
 )  # fmt: skip
 """The closed set of checks."""
