@@ -3,7 +3,7 @@
 import msgspec
 from hypothesis import given
 
-from autoballoon.core.calm import CALM_EVERY_S, SETTLED_S, calm
+from autoballoon.core.calm import CALM_EVERY_S, FEW, SETTLED_S, calm
 from autoballoon.core.health import SILENT_S
 from autoballoon.core.pace import FIRST_S
 from autoballoon.core.units import GIB, MIB
@@ -16,7 +16,7 @@ def idle(key: str, need: int = 100 * MIB) -> Tame:
 
 
 def calm_in(world: World) -> set[str]:
-    return set(calm(world.state, world.now))
+    return set(calm(world.state, world.now, few=0))
 
 
 def test_idle_guests_on_a_roomy_host_are_calm_once_they_are_known() -> None:
@@ -25,7 +25,16 @@ def test_idle_guests_on_a_roomy_host_are_calm_once_they_are_known() -> None:
     assert calm_in(world) == set()
     world.run(10)
     assert calm_in(world) == {"a", "b"}
-    assert set(calm(world.state, world.now, raw=True)) == set()
+    assert set(calm(world.state, world.now, raw=True, few=0)) == set()
+
+
+def test_a_few_guests_are_never() -> None:
+    world = World([idle(f"i{n}") for n in range(FEW)], 16 * GIB)
+    world.run(FIRST_S + 10)
+    assert list(calm(world.state, world.now)) == []
+    world.guests.append(idle("another"))
+    world.run(FIRST_S + 20)
+    assert len(calm(world.state, world.now)) == FEW + 1
 
 
 def test_one_that_grows_or_has_little_left_is_not() -> None:
@@ -51,14 +60,14 @@ def test_one_that_has_just_moved_is_not() -> None:
     world.run(60)
     moved = msgspec.structs.replace(world.state.tracks["a"], changed_at=world.now)
     state = msgspec.structs.replace(world.state, tracks={**world.state.tracks, "a": moved})
-    assert set(calm(state, world.now)) == {"b"}
-    assert set(calm(state, world.now + SETTLED_S)) == {"a", "b"}
+    assert set(calm(state, world.now, few=0)) == {"b"}
+    assert set(calm(state, world.now + SETTLED_S, few=0)) == {"a", "b"}
 
 
 @given(histories())
 def test_no_calm_guest_falls_due_to_be_asked_or_silent_before_its_next_look(ticks: History) -> None:
     for step in play(ticks):
-        relaxed = calm(step.after, step.now)
+        relaxed = calm(step.after, step.now, few=0)
         for key in relaxed:
             reading = step.after.tracks[key].reading
             assert reading is not None

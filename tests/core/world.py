@@ -195,7 +195,7 @@ class World:
         before, snapshot = self.state, self.snapshot()
         self.state, decisions = self.engine.step(before, snapshot, self.now)
         found = violations(self.engine, before, snapshot, self.state, decisions, self.now)
-        self.relaxed = calm(self.state, self.now)
+        self.relaxed = calm(self.state, self.now, few=0)
         self.broken.update(violation.invariant for violation in found)
         self.carry_out(decisions)
         return decisions
