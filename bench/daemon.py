@@ -3,8 +3,7 @@
 `late` is what the daemon says of its own ticks, `joining` the latest tick while fifty guests more appear at once,
 `machine` how late a process wakes that does nothing: where that is not small, others were busy here, and lateness
 is theirs. `commands` counts QMP commands for each guest and second of the measured time; -v names them. `starved` is
-how long guests needed more than they had, all together. Below the rows of 500 and 1000 guests
-stands which goals they reach.
+how long guests needed more than they had, all together. Below the rows of 500 and 1000 guests stand their goals.
 
 One guest in twenty takes and frees memory in waves; the others are idle. The host is too small for all to be as large
 as they may be. Each fake guest has a process of its own, so that /proc is read as with real guests, but it is small: a

@@ -17,15 +17,15 @@ commands."""
 
 
 FEW = 16
-"""With so few guests there is nothing to save: all of them can be asked in one look between ticks (daemon/watches.py)."""
+"""With so few there is nothing to save: all can be asked in one look between ticks or two (daemon/watches.py)."""
 
 
 def calm(state: State, now: float, *, raw: bool = False, few: int = FEW) -> Collection[str]:
     """Keys of the guests of whom nothing is expected: not new, not moving, not growing, not near their edge.
 
-    Nobody is calm where there are few, nor while the host is short, for then it counts what each can give; nor under a published rule of
-    others (`raw`), which looks when its own text says so. A calm guest that begins to grow is seen by the time that
-    its processors run, and asked (Engine.suspects), as it would be between two looks of a second.
+    Nobody is calm where there are few, nor while the host is short, for then it counts what each can give; nor under a
+    published rule of others (`raw`), which looks when its own text says so. A calm guest that begins to grow is seen by
+    the time that its processors run, and asked (Engine.suspects), as it would be between two looks of a second.
     """
     if raw or len(state.tracks) <= few or state.wishes is None:
         return ()
