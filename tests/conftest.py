@@ -1,10 +1,14 @@
-"""What all tests share: how long they may try."""
+"""What all tests share: how long they may try, and an event loop on virtual time, so that none waits for anything."""
 
+import asyncio
 import signal
-from collections.abc import Generator
+from collections.abc import Callable, Coroutine, Generator, Iterator
+from typing import Any, TypeVar
 
 import pytest
 from hypothesis import settings
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -45,3 +49,34 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 def soak_minutes(request: pytest.FixtureRequest) -> float:
     """Minutes of the soak that this run is part of; 0 in an ordinary run."""
     return float(request.config.getoption("--soak-minutes"))
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """An event loop whose clock jumps to the next timer as soon as nothing else is to be done.
+
+    Sockets between tasks of one loop work as ever: what was sent is there at once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now = 1000.0
+        really_select = self._selector.select  # type: ignore[attr-defined]
+
+        def select(timeout: float | None) -> list[Any]:
+            events: list[Any] = really_select(0)
+            if not events:
+                assert timeout is not None, "every task waits, and for nothing that could ever happen"
+                self._now += max(0.0, timeout)
+            return events
+
+        self._selector.select = select  # type: ignore[attr-defined]
+
+    def time(self) -> float:
+        return self._now
+
+
+@pytest.fixture
+def virtually() -> Iterator[Callable[[Coroutine[Any, Any, T]], T]]:
+    """Runs a coroutine on virtual time."""
+    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
+        yield runner.run

@@ -1,8 +1,9 @@
 """A small world on virtual time for the engine's tests: honest guests, one host, one loop like the daemon's."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
+from autoballoon.core.calm import CALM_EVERY_S, calm
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.invariants import violations
 from autoballoon.core.model import AnyDecision, Guest, Host, Resume, SetTarget, Snapshot, Suspend
@@ -135,6 +136,7 @@ class World:
         other: Callable[[float], int] = lambda now: 0,
         rules: Rules | None = None,
         swap: int = 0,
+        calm_every_s: float = CALM_EVERY_S,
     ) -> None:
         """`swap`: bytes a second that the host can swap in, and out; 0: it cannot."""
         self.guests, self.capacity, self.other = guests, capacity, other
@@ -149,6 +151,8 @@ class World:
         """Invariants that a step broke."""
         self.asks = 0
         self.swap = swap
+        self.relaxed: Collection[str] = ()
+        self._calm_every = round(calm_every_s / STEP_S)
         self.swap_in = self.swap_out = 0
         self.decisions: list[tuple[float, AnyDecision]] = []
 
@@ -191,6 +195,7 @@ class World:
         before, snapshot = self.state, self.snapshot()
         self.state, decisions = self.engine.step(before, snapshot, self.now)
         found = violations(self.engine, before, snapshot, self.state, decisions, self.now)
+        self.relaxed = calm(self.state, self.now, few=0)
         self.broken.update(violation.invariant for violation in found)
         self.carry_out(decisions)
         return decisions
@@ -214,7 +219,8 @@ class World:
             self.now = n * STEP_S
             for i, guest in enumerate(self.guests):
                 guest.live(self.now)
-                if n % 20 == (i * 7) % 20:
+                every = self._calm_every if guest.key in self.relaxed else 20
+                if n % every == (i * 7) % every:
                     guest.speak(self.now)
             self.page()
             self.snapshot()

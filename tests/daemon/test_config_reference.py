@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoballoon.daemon import config
+from autoballoon.daemon import bounds, config
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = (ROOT / "docs/reference/config.md").read_text()
@@ -16,7 +16,7 @@ TABLES: dict[str, Any] = {
     "host": config._Host,
     "loop": config._Loop,
     "connect": config._Connect,
-    "defaults": config._Bounds,
+    "defaults": bounds.BoundsTable,
     "control": config._Control,
     "metrics": config._Metrics,
     "policy": config._Policy,
@@ -41,7 +41,7 @@ def rows(name: str) -> dict[str, tuple[str, str, str]]:
 
 def default(name: str, key: str) -> Any:
     if name == "defaults":
-        value = getattr(config.Bounds(), key)
+        value = getattr(bounds.Bounds(), key)
         return value if isinstance(value, bool | int) else str(value)
     return msgspec.to_builtins(TABLES[name]())[key]
 
@@ -68,7 +68,7 @@ def test_the_packages_configuration_is_a_dry_run_with_the_defaults() -> None:
     assert made.dry_run
     assert made.qmp == ("/run/vms/*.qmp",)
     assert made.reserve == config.Config().reserve
-    assert made.bounds("any") == config.Bounds()
+    assert made.bounds("any") == bounds.Bounds()
     # What is commented out can be switched on as it stands.
     examples = re.sub(r"^# (?=\[|\w+ += )", "", text, flags=re.MULTILINE)
     everything = config.parse(examples)

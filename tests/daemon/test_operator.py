@@ -64,7 +64,7 @@ def test_all_are_held_and_those_to_come(tmp_path: Path, virtually: Run) -> None:
         async with World(tmp_path, 2600, *guests(2)) as world:
             await asyncio.sleep(2)
             assert (await ask(world, "hold"))["held"] == ["web-0", "web-1"]
-            new = FakeGuest("new", pid=200, born_at=world.daemon._started - 100)
+            new = FakeGuest("new", pid=200, born_at=world.daemon._bulletin.started - 100)
             world.hypervisor.guests["/fake/new"] = new
             await asyncio.sleep(2)
             assert all(guest.held for guest in (await world.status()).snapshot.guests)

@@ -7,7 +7,7 @@ import msgspec
 
 from autoballoon.core.model import Host
 from autoballoon.core.units import GIB, MIB
-from autoballoon.daemon.config import Bounds
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.daemon.sense import Senses
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
 

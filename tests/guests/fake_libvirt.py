@@ -61,7 +61,7 @@ class FakeLibvirt:
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE = 1
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT = 1 << 29
     VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_ID_REBOOT = 0, 1
-    VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE = 17
+    VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION = 17, 20
     VIR_DOMAIN_EVENT_DEFINED, VIR_DOMAIN_EVENT_STARTED, VIR_DOMAIN_EVENT_SUSPENDED = 0, 2, 3
     VIR_DOMAIN_EVENT_RESUMED, VIR_DOMAIN_EVENT_STOPPED = 4, 5
     VIR_DOMAIN_EVENT_PMSUSPENDED, VIR_DOMAIN_EVENT_CRASHED = 7, 8
@@ -267,6 +267,10 @@ class _Handle:
     def state(self) -> tuple[int, int]:
         self._connection.check()
         return self._domain.state
+
+    def jobStats(self) -> dict[str, int]:
+        self._connection.check()
+        return {"type": 2, "operation": 5} if self._domain.guest.migrating else {"type": 0}
 
     def suspend(self) -> None:
         self._run((3, 1), self._api.VIR_DOMAIN_EVENT_SUSPENDED, running=False)

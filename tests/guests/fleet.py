@@ -7,7 +7,7 @@ pid can be verified, and its files in /proc are there to be read. BUSY of the gu
 take memory at 150 MiB/s, use it, free it, rest. To show processor time while they take memory, which a sleeper has
 none of, there is a FOLDER/stat.PID for each of these, written anew ten times a second, to be mounted over
 /proc/PID/stat. LATER of the guests begin to be seen on SIGUSR1, all at once. FOLDER/fleet.json tells when all are
-up; on SIGTERM it is told there how they fared.
+up; on SIGTERM it is told there how they fared. On SIGUSR2 FOLDER/counts.json tells how often each command has come.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ import signal
 import socket
 import sys
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -93,29 +94,33 @@ class _Fleet:
         loop, stop = asyncio.get_running_loop(), asyncio.Event()
         loop.add_signal_handler(signal.SIGTERM, stop.set)
         loop.add_signal_handler(signal.SIGUSR1, self._show_more)
+        loop.add_signal_handler(signal.SIGUSR2, self._count)
         for sitter, qemu in zip(self._sitters, self._qemus, strict=True):
             loop.add_reader(sitter.listener, lambda s=sitter, q=qemu: q.take_in(s.listener.accept()[0]))  # type: ignore[misc]
         for wave in self._waves:
             wave.step(time.monotonic())
-        self._tell(pids=[wave.pid for wave in self._waves])
+        self._tell("fleet.json", pids=[wave.pid for wave in self._waves])
         while not stop.is_set():
             for wave in self._waves:
                 wave.step(time.monotonic())
             await asyncio.sleep(STEP_S)
         self._tell(
+            "fleet.json",
             starved_s=round(sum(wave.starved_s for wave in self._waves), 1),
-            commands=sum(len(qemu.commands) for qemu in self._qemus),
-            balloons=sum(qemu.commands.count("balloon") for qemu in self._qemus),
         )
 
     def _show_more(self) -> None:
         for path in (self._folder / "later").iterdir():
             (self._folder / path.name).symlink_to(path)
 
-    def _tell(self, **told: object) -> None:
-        new = self._folder / "fleet.json.new"
+    def _count(self) -> None:
+        commands = Counter(command for qemu in self._qemus for command in qemu.commands)
+        self._tell("counts.json", at=time.monotonic(), commands=commands)
+
+    def _tell(self, name: str, **told: object) -> None:
+        new = self._folder / f"{name}.new"
         new.write_text(json.dumps(told))
-        new.rename(self._folder / "fleet.json")
+        new.rename(self._folder / name)
 
 
 class _Wave:

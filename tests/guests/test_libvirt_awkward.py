@@ -311,6 +311,36 @@ async def test_an_incoming_domain_is_told_from_one_that_leaves(world: World) -> 
     await world.until(lambda guests: guests["coming"].running and not guests["coming"].incoming)
 
 
+async def test_a_domain_that_is_being_migrated_is_not_shrunk_even_where_nothing_announced_it(
+    world: World,
+) -> None:
+    domain = world.add("one")
+    await world.start()
+    guest = (await world.until(read("one")))["one"]
+    assert not guest.migrating
+    domain.guest.migrating = True
+    assert not await world.hypervisor.set_target(guest.key, 300 * MIB)
+    assert domain.guest.target == guest.max
+    assert (await world.hypervisor.read())[0].migrating
+    assert await world.hypervisor.set_target(guest.key, guest.max)  # calling a shrink off may go through
+    domain.guest.migrating = False
+    await world.until(lambda guests: not guests["one"].migrating)
+    assert await world.hypervisor.set_target(guest.key, 300 * MIB)
+
+
+async def test_a_migration_that_is_announced_is_known_until_it_is_over(world: World) -> None:
+    domain = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    domain.guest.migrating = True
+    for number in (1, 2):
+        world.api.event(world.api.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, domain, number)
+    await world.until(lambda guests: guests["one"].migrating)
+    assert world.heard.count("one is being migrated") == 1
+    domain.guest.migrating = False  # it was given up
+    await world.until(lambda guests: not guests["one"].migrating)
+
+
 async def test_a_balloon_that_moves_by_itself_wakes(world: World) -> None:
     one = world.add("one")
     await world.start()

@@ -2,12 +2,14 @@
 
 import asyncio
 import os
+import shutil
 import signal
 from collections.abc import AsyncIterator, Callable, Iterator
 
 import pytest
 
 from autoballoon.core.model import Guest
+from autoballoon.core.units import MIB
 from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.host.find_domain import qemu_of_domain
@@ -15,7 +17,7 @@ from autoballoon.host.process import ProcessReader
 from autoballoon.lab.image import GuestImage
 from tests.guests.contract import HypervisorContract, Rig
 
-from .libvirtd import Libvirtd, apart
+from .libvirtd import GROUP, USER, Libvirtd, apart
 
 pytestmark = pytest.mark.lab
 
@@ -92,3 +94,24 @@ class TestRealLibvirt(HypervisorContract):
     @pytest.fixture
     async def rig(self, real: RealRig) -> Rig:
         return real
+
+
+async def test_a_domain_whose_memory_is_being_written_out_is_not_shrunk(real: RealRig) -> None:
+    """To libvirt and QEMU a live dump is a migration to a file; into a pipe that nobody empties it takes for ever."""
+    guest = await real.until(lambda guest: guest.age_s is not None and not guest.migrating)
+    pipe = real.daemon.folder / "dump"
+    os.mkfifo(pipe)
+    shutil.chown(pipe, USER, GROUP)
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    dump = asyncio.create_task(apart(real.daemon.virsh, "dump", "one", str(pipe), "--live"))
+    try:
+        seen = await real.until(lambda guest: guest.migrating)  # libvirt has told of it: nobody asked
+        assert seen.running
+        assert not await real.hypervisor.set_target(guest.key, 300 * MIB)
+        assert (await real.until(lambda guest: True)).actual == guest.max
+    finally:
+        os.close(reader)  # the dump fails
+        await asyncio.gather(dump, return_exceptions=True)
+    await real.until(lambda guest: not guest.migrating)
+    assert await real.hypervisor.set_target(guest.key, 300 * MIB)
+    await real.until(lambda guest: guest.actual == 300 * MIB)

@@ -1,6 +1,7 @@
 """The hypervisor's contract on a real guest in a real QEMU, and what only a real one can show."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 
 import pytest
@@ -142,6 +143,23 @@ async def test_killed_while_its_balloon_moves(real: RealRig) -> None:
     await real.vanish()
     await real.until_gone()
     assert real.hypervisor.problems() == []
+
+
+async def test_a_qemu_that_was_stopped_for_long_is_heard_at_once_when_it_goes_on(real: RealRig) -> None:
+    guest = await real.until(lambda guest: guest.age_s is not None)
+    real.vm.stop()
+    await real.wait(12)  # longer than any wait between two attempts
+    (aged,) = await real.hypervisor.read()
+    assert aged.age_s is not None and aged.age_s > 10
+    (problem,) = real.hypervisor.problems()
+    assert "QEMU is stopped" in problem.says
+    real.vm.cont()
+    began = time.monotonic()
+    await real.until(lambda guest: guest.age_s is not None and guest.age_s < 1)
+    assert time.monotonic() - began < 2
+    assert real.hypervisor.problems() == []
+    assert await real.hypervisor.set_target(guest.key, 300 * MIB)
+    await real.until(lambda guest: guest.actual == 300 * MIB)
 
 
 async def test_a_guest_that_is_migrated_away_is_not_shrunk(real: RealRig) -> None:

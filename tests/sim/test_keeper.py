@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from autoballoon.core.engine import State
 from autoballoon.core.model import Decision, SetTarget, Snapshot
-from autoballoon.daemon.loop import LEAST_GAP_S
+from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.daemon.watches import asks_at_once
 from autoballoon.sim.world import World
 from tests.sim.worlds import daemon, guest_of, scenario, world

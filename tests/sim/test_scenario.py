@@ -8,7 +8,7 @@ import pytest
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import GIB, MIB
-from autoballoon.daemon.config import LONGEST_CONFIG
+from autoballoon.daemon.tables import LONGEST_CONFIG
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
 from autoballoon.sim.scenario import FOLDER, load, names, parse

@@ -15,7 +15,8 @@ import msgspec
 from autoballoon.core.errors import AutoballoonError, BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
-from autoballoon.daemon.config import Bounds, Config, load
+from autoballoon.daemon.bounds import Bounds
+from autoballoon.daemon.config import Config, load
 from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets

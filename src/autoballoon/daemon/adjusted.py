@@ -9,7 +9,7 @@ import msgspec
 from autoballoon.core.errors import BadInput
 from autoballoon.core.model import Guest
 from autoballoon.core.units import PAGE, page_floor, size_text
-from autoballoon.daemon.config import compile_bounds
+from autoballoon.daemon.bounds import compile_bounds
 from autoballoon.daemon.protocol import Refused
 
 MOST = 10_000

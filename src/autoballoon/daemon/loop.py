@@ -10,37 +10,33 @@ from collections.abc import Callable, Coroutine, Sequence
 from pathlib import Path
 
 from autoballoon import __version__
+from autoballoon.core.calm import calm
 from autoballoon.core.engine import State
 from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
+from autoballoon.daemon.bulletin import Bulletin
 from autoballoon.daemon.checked import CheckedSteps
 from autoballoon.daemon.chronicle import Chronicle
 from autoballoon.daemon.config import Config
-from autoballoon.daemon.control import Board, ControlServer
+from autoballoon.daemon.control import ControlServer
 from autoballoon.daemon.history import History
 from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.lock import ControlSocket
-from autoballoon.daemon.metrics import Metrics
 from autoballoon.daemon.operator import Operator
 from autoballoon.daemon.parts import Parts, assemble
-from autoballoon.daemon.punctual import Punctuality
+from autoballoon.daemon.pulse import Beat, Pulse
 from autoballoon.daemon.statefile import StateFile, state_path
 from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books, encode, tell
-from autoballoon.views.summary import summary
+from autoballoon.views.status import Tick
 
 log = logging.getLogger("autoballoon")
 
-REGULAR = "interval"
-"""Why a tick came that nothing called for."""
-LEAST_GAP_S = 0.2
-"""Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
 FAREWELL_S, RESUME_S, KEEP_S, CLOSE_S = 3.0, 1.0, 0.4, 1.2
@@ -64,8 +60,6 @@ class Daemon:
         self._assemble = assemble
         self._parts = assemble(load(), self.wake, None)
         self._state: State = self._parts.engine.start()
-        self._board = Board()
-        self._metrics = Metrics()
         history = History(lambda: asyncio.get_running_loop().time())
         self._operator = Operator(self.wake, history, lambda: self._parts.config.dry_run)
         self._hands = Hands()
@@ -75,17 +69,13 @@ class Daemon:
         self._manager = Manager(os.environ)
         self._watchdog = Watchdog(self._manager)
         self._chronicle = Chronicle()
+        self._bulletin = Bulletin(self._manager, self._chronicle)
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._watches = Watches(self.wake, lambda: (self._parts, self._state))
         self._steps = CheckedSteps()
         self._stopping = asyncio.Event()
         self._reload_asked = False
-        self._early = asyncio.Event()
-        self._early_why = ""
-        self._punctuality = Punctuality()
-        self._quiet_until = 0.0
-        """No early tick before this time."""
-        self._started = 0.0
+        self._pulse = Pulse()
         self._ticks = 0
         self._failures = 0
 
@@ -93,14 +83,12 @@ class Daemon:
         """Have a tick as soon as the least gap allows; `why` is told in the status. Wake in guests/hypervisor.py."""
         if freed and not self._parts.engine.lacks_room(self._state):
             return
-        if not self._early.is_set():
-            self._early_why = why
-            self._early.set()
+        self._pulse.wake(why)
 
     def stop(self) -> None:
         """Hand back memory and leave, within 5 s."""
         self._stopping.set()
-        self.wake("stop")
+        self._pulse.hurry("stop")
 
     def reload(self) -> None:
         """Read the configuration again before the next tick; a bad one is refused whole."""
@@ -110,11 +98,11 @@ class Daemon:
     async def run(self) -> None:
         """Balance until `stop`. CouldNot when another daemon holds the socket or ticks keep failing."""
         control = ControlSocket(Path(self._parts.config.socket))
-        server = ControlServer(self._board, self._operator.verbs())
-        self._started = asyncio.get_running_loop().time()
+        server = ControlServer(self._bulletin.board, self._operator.verbs())
+        self._bulletin.started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
-            self._metrics.listen(self._parts.config.metrics)
+            self._bulletin.metrics.listen(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
             await self._until_stopped(self._parts.start(self.wake))
@@ -128,7 +116,7 @@ class Daemon:
             await self._leave()
             await server.close()
             control.close()
-            self._metrics.close()
+            self._bulletin.metrics.close()
             self._watchdog.close()
             self._manager.close()
 
@@ -154,45 +142,21 @@ class Daemon:
         )
 
     async def _tick_until_stopped(self) -> None:
-        now = asyncio.get_running_loop().time
-        due = now()
+        self._pulse.begin()
         while not self._stopping.is_set():
-            why = await self._wait(due)
+            why = await self._pulse.wait()
             if self._stopping.is_set():
                 return
             if self._reload_asked:
                 await self._reload()
-            begun = now()
-            late_s = 0.0
-            if why == REGULAR or begun >= due:
-                late_s = max(0.0, begun - due)
-                interval = self._parts.config.interval_s
-                self._punctuality.note(late_s, interval)
-                due += interval * (1 + late_s // interval)  # ticks that were missed are not made up for
-            self._watches.next_tick = due
-            await self._tick(why, late_s)
-            self._quiet_until = begun + LEAST_GAP_S
+            beat = self._pulse.beat(why, self._parts.config.interval_s)
+            self._watches.next_tick = self._pulse.due
+            await self._tick(beat)
             self._watchdog.ticked(self._parts.config.interval_s)
             if self._ticks == 1:
                 self._manager.ready()  # from now on `status` has an answer
 
-    async def _wait(self, due: float) -> str:
-        """Until the next regular tick is due, or something happens; says which."""
-        now = asyncio.get_running_loop().time
-        try:
-            async with asyncio.timeout_at(due):
-                await self._early.wait()
-                if not self._stopping.is_set():
-                    await asyncio.sleep(self._quiet_until - now())
-        except TimeoutError:
-            why = REGULAR
-        else:
-            why = self._early_why
-        self._early.clear()
-        return why
-
-    async def _tick(self, why: str, late_s: float) -> None:
-        begun = asyncio.get_running_loop().time()
+    async def _tick(self, beat: Beat) -> None:
         self._ticks += 1
         try:
             seen = await self._parts.senses.snapshot()
@@ -201,7 +165,7 @@ class Daemon:
             decisions = await self._decide_and_act(snapshot, now)
         except Exception as error:
             self._failures += 1
-            self._metrics.failed()
+            self._bulletin.metrics.failed()
             log.error("this tick failed and everything stays as it is: %s", _in_a_sentence(error))
             log.debug("where it failed", exc_info=True)
             if self._failures >= MOST_FAILURES:
@@ -211,8 +175,10 @@ class Daemon:
                 ) from error
             return
         self._failures = 0
-        took_s = asyncio.get_running_loop().time() - begun
-        self._publish(snapshot, decisions, Tick(self._ticks, why, round(late_s, 6), round(took_s, 6), now))
+        ended = asyncio.get_running_loop().time()
+        tick = Tick(self._ticks, beat.why, round(beat.late_s, 6), round(ended - beat.begun, 6), now)
+        lateness, broken = self._pulse.punctuality.lately(), self._steps.problems()
+        self._bulletin.tell(self._parts, self._state, snapshot, decisions, tick, lateness, broken, ended)
         self._operator.answer(self._state, snapshot, decisions, now)
 
     async def _decide_and_act(self, snapshot: Snapshot, now: float) -> Sequence[Decision]:
@@ -220,6 +186,7 @@ class Daemon:
         state = engine.learnt(self._state, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
         self._watches.ticked(snapshot.host.available)
+        self._parts.senses.relax(calm(self._state, now, raw=engine.policy.raw))
         decisions: Sequence[Decision] = decided
         if not self._parts.config.dry_run:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
@@ -239,31 +206,6 @@ class Daemon:
         if not dry_run:
             await self._hands.carry_out(moves, self._parts.senses, patience_s)
 
-    def _publish(self, snapshot: Snapshot, decisions: Sequence[Decision], tick: Tick) -> None:
-        found = [*self._parts.problems, *self._parts.senses.problems()]
-        problems = tuple(Trouble(one.where, one.says) for one in found)
-        now = asyncio.get_running_loop().time()
-        self._chronicle.troubles(problems, now)
-        problems += tuple(Trouble(one.where, one.says) for one in self._steps.problems())
-        tracks, account = self._state.tracks, self._state.account
-        assert account is not None  # a step always leaves its books
-        daemon = DaemonStatus(
-            version=__version__,
-            pid=os.getpid(),
-            policy=self._parts.config.policy,
-            dry_run=self._parts.config.dry_run,
-            interval_s=self._parts.config.interval_s,
-            up_s=round(now - self._started, 3),
-            tick=tick,
-            account=books(account),
-            problems=problems,
-            overload=self._parts.config.overload,
-            lateness=self._punctuality.lately(),
-        )
-        self._board.put(lambda: encode(Status(daemon, snapshot, tell(decisions, tracks))))
-        self._manager.status(summary(Status(daemon, snapshot, ())), now)
-        self._metrics.tick(daemon, snapshot, decisions, self._state.tracks)
-
     async def _split_holed(self, pid: int) -> int | None:
         return await self._parts.processes.split_holed(pid)
 
@@ -282,7 +224,7 @@ class Daemon:
             if config.socket != self._parts.config.socket:
                 raise BadInput("[control] socket cannot change while the daemon runs; restart it")
             parts = self._assemble(config, self.wake, self._parts)
-            self._metrics.listen(config.metrics)
+            self._bulletin.metrics.listen(config.metrics)
         except AutoballoonError as error:
             log.error("the configuration was not reloaded and the old one stays: %s", error)
             return

@@ -14,20 +14,15 @@ import msgspec
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.kept import EVERYONE
 from autoballoon.core.model import Decision, Guest, Snapshot
-from autoballoon.core.promise import Promise, made, promised, shortfall, used
-from autoballoon.core.units import size_text
 from autoballoon.daemon.adjusted import Adjusted
 from autoballoon.daemon.history import History
 from autoballoon.daemon.protocol import Args, Refused, Verb
+from autoballoon.daemon.rooms import RoomArgs, Rooms
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.views.explain import OUTCOME
 
 log = logging.getLogger("autoballoon")
 
-MOST_PROMISES = 16
 MOST_HOLDS = 10_000
-LEAST_TIMEOUT_S, LONGEST_TIMEOUT_S = 0.1, 3600.0
-LONGEST_NAME = 4096
 LONGEST_SINCE_S = 1e9
 
 Name = str
@@ -46,14 +41,6 @@ class SetArgs(Args, frozen=True):
     floor: str | None = None
     ceiling: str | None = None
     shares: int | None = None
-
-
-class RoomArgs(Args, frozen=True):
-    """Bytes, and seconds."""
-
-    size: int
-    name: Name | None = msgspec.field(name="for", default=None)
-    timeout_s: float = 30.0
 
 
 class ExplainArgs(Args, frozen=True):
@@ -82,10 +69,7 @@ class Operator:
         self._snapshot: Snapshot | None = None
         self._adjusted = Adjusted()
         self._orders: list[_Order] = []
-        self._promises: dict[int, Promise] = {}
-        self._waiting: dict[int, asyncio.Future[object]] = {}
-        """Who waits for a promise to be made."""
-        self._numbers = 0
+        self._rooms = Rooms(wake, history, is_dry)
 
     def verbs(self) -> Mapping[str, Verb]:
         """What is answered here."""
@@ -94,7 +78,7 @@ class Operator:
             "hold": Verb(GuestArgs, self._hold),
             "unhold": Verb(GuestArgs, self._unhold),
             "set": Verb(SetArgs, self._set),
-            "room": Verb(RoomArgs, self._room),
+            "room": Verb(RoomArgs, self._rooms.make),
         }
 
     # A tick's part.
@@ -104,12 +88,10 @@ class Operator:
         self._orders = [order for order in self._orders if not order.done.done()]
         for order in self._orders:
             state = order.change(state)
-        for number in used([*self._promises.values()], state.tracks, snapshot.guests):
-            self._end_used(number)
         guests = tuple(self._marked(guest, state) for guest in snapshot.guests)
         if any(new is not old for new, old in zip(guests, snapshot.guests, strict=True)):
             snapshot = msgspec.structs.replace(snapshot, guests=guests)
-        return state, promised(snapshot, self._promises.values())
+        return state, self._rooms.promised(state, snapshot)
 
     def _marked(self, guest: Guest, state: State) -> Guest:
         guest = self._adjusted.applied(guest)
@@ -123,7 +105,7 @@ class Operator:
         for order in orders:
             if not order.done.done():
                 order.done.set_result(order.data(snapshot))
-        self._look_at_promises(state, snapshot, now)
+        self._rooms.look(state, snapshot, now)
 
     # The verbs.
 
@@ -178,96 +160,6 @@ class Operator:
             return {"guest": one.name, **bounds, "config": lines}
 
         return await self._order(lambda state: state, now_is)
-
-    async def _room(self, args: RoomArgs) -> object:
-        promise = self._promise(args)
-        loop = asyncio.get_running_loop()
-        self._promises[promise.id] = promise
-        done: asyncio.Future[object] = loop.create_future()
-        self._waiting[promise.id] = done
-        what = f"room {size_text(promise.size)}{f' for {promise.name}' if promise.name else ''}"
-        self._history.order("", what)
-        log.info("asked for: %s", what)
-        self._wake("room was asked for")
-        timer = loop.call_at(promise.until, self._wake, "room was wanted by now")
-        try:
-            return await done
-        finally:
-            timer.cancel()
-            if self._waiting.pop(promise.id, None) is not None and done.cancelled():
-                self._end(promise.id, "given up: whoever asked for it is gone")
-                self._wake("room is wanted no more")
-
-    def _promise(self, args: RoomArgs) -> Promise:
-        if self._snapshot is None or self._state is None or self._state.account is None:
-            raise Refused("not-yet", "the daemon has not finished its first tick; ask again in a second")
-        most = self._state.account.capacity - self._state.account.reserve
-        if not 0 < args.size <= most:
-            raise Refused(
-                "bad-args",
-                f"room: size must be more than nothing and at most {size_text(most)}, what guests may have",
-            )
-        if not LEAST_TIMEOUT_S <= args.timeout_s <= LONGEST_TIMEOUT_S:
-            raise Refused("bad-args", "room: timeout_s must lie between 0.1 and 3600 seconds")
-        if args.name is not None and not (0 < len(args.name) <= LONGEST_NAME and args.name.isprintable()):
-            raise Refused("bad-args", "room: for must be the name of a guest")
-        if self._is_dry():
-            raise Refused("dry-run", "DRY RUN: nothing is moved, so no room is made; switch dry_run off")
-        if any(guest.name == args.name for guest in self._snapshot.guests):
-            raise Refused("runs", f"{args.name} is there already; room is made before a guest starts")
-        if len(self._promises) >= MOST_PROMISES:
-            raise Refused(
-                "too-many", f"room is kept for {MOST_PROMISES} guests already; wait until some have started"
-            )
-        self._numbers += 1
-        until = asyncio.get_running_loop().time() + args.timeout_s
-        return Promise(self._numbers, args.size, args.name, until, keep_s=args.timeout_s)
-
-    # Promises.
-
-    def _look_at_promises(self, state: State, snapshot: Snapshot, now: float) -> None:
-        if not self._promises or state.account is None:
-            return
-        there = made([*self._promises.values()], state.account)
-        for promise in [*self._promises.values()]:
-            if not promise.is_made and there[promise.id] >= promise.size:
-                until = now + promise.keep_s
-                self._promises[promise.id] = msgspec.structs.replace(promise, is_made=True, until=until)
-                self._reply(promise.id, {"size": promise.size, "got": promise.size, "kept_s": promise.keep_s})
-                self._history.order("", f"room {size_text(promise.size)}: it is there", OUTCOME)
-            elif now >= promise.until and promise.is_made:
-                self._end(promise.id, "nobody has used it, and it is kept no longer")
-            elif now >= promise.until:
-                self._refuse(promise, there[promise.id], state, snapshot)
-
-    def _refuse(self, promise: Promise, got: int, state: State, snapshot: Snapshot) -> None:
-        assert state.account is not None
-        wishes = state.wishes.wishes if state.wishes is not None else {}
-        why = shortfall(snapshot, state.tracks, wishes, state.account, promise.size - got)
-        says = f"only {size_text(got)} of {size_text(promise.size)} within {promise.keep_s:g} s: {why}"
-        self._end(promise.id, says)
-        waiting = self._waiting.pop(promise.id, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_exception(Refused("no-room", says))
-
-    def _end_used(self, number: int) -> None:
-        """A guest has come for it."""
-        promise = self._promises[number]
-        self._end(number, "its guest has come")
-        self._reply(
-            number, {"size": promise.size, "got": promise.size if promise.is_made else 0, "kept_s": 0.0}
-        )
-
-    def _end(self, number: int, why: str) -> None:
-        promise = self._promises.pop(number, None)
-        if promise is not None:
-            self._history.order("", f"room {size_text(promise.size)}: {why}", OUTCOME)
-            log.info("room %s: %s", size_text(promise.size), why)
-
-    def _reply(self, number: int, data: object) -> None:
-        waiting = self._waiting.pop(number, None)
-        if waiting is not None and not waiting.done():
-            waiting.set_result(data)
 
     # Guests.
 

@@ -36,12 +36,17 @@ class Parts:
         self.processes = processes
         self.hypervisors = tuple(hypervisors)
         self.senses = Senses(host, processes, hypervisors, config.bounds)
-        self.problems: list[Problem] = []
+        self._refused: list[Problem] = []
         self._alarms = alarms or Alarms()
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What keeps the host's own alarms from being heard."""
+        return [*self._refused, *self._alarms.problems()]
 
     async def start(self, wake: Wake, running: Sequence[Hypervisor] = ()) -> None:
         """Begin to look, except through hypervisors that are `running` already."""
-        self.problems += self._alarms.start()
+        self._refused += self._alarms.start()
         for hypervisor in self.hypervisors:
             if hypervisor not in running:
                 await hypervisor.start(wake)

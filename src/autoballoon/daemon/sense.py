@@ -4,14 +4,14 @@ Knows no loop and no policy, so that the lab's instruments see exactly what the 
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
 import msgspec
 
 from autoballoon.core.model import Guest, Host, Snapshot, told_apart
 from autoballoon.core.units import size_text
-from autoballoon.daemon.config import Bounds
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.guests.hypervisor import Hypervisor, Problem
 
 BUSY = 1 / 6
@@ -135,6 +135,11 @@ class Senses:
             await asyncio.gather(
                 *(one.ask(frozenset(k for k in keys if self._owner.get(k) is one)) for one in owners)
             )
+
+    def relax(self, keys: Collection[str]) -> None:
+        """These guests, and no others, may be looked at less often from now on."""
+        for hypervisor in self.hypervisors:
+            hypervisor.relax(keys)
 
     def busy(self, keys: frozenset[str], now: float) -> frozenset[str]:
         """Those of the guests whose processors ran a sixth of the time or more since the last call.

@@ -3,6 +3,7 @@
 The same test body runs against each of them (tests/guests/test_hypervisor.py).
 """
 
+from collections.abc import Collection
 from typing import Protocol
 
 import msgspec
@@ -49,6 +50,12 @@ class Hypervisor(Protocol):
 
     async def ask(self, keys: frozenset[str]) -> None:
         """Have fresh statistics taken from these guests at once (bounded wait; silent guests are left out)."""
+
+    def relax(self, keys: Collection[str]) -> None:
+        """These guests, and no others, may be looked at less often until this is called again.
+
+        For adapters whose looks cost something for each guest; the others go on as ever.
+        """
 
     async def set_target(self, key: str, size: int) -> bool:
         """Ask the guest to become `size` bytes large; False when it could not be asked."""

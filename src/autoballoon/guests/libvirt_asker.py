@@ -37,6 +37,7 @@ class Asker:
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._followed: set[str] = set()
         self._asked: set[str] = set()
+        self._leaving: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
 
     @property
@@ -48,12 +49,16 @@ class Asker:
         return self._terms.patience_s / 4 if self._crew.left else self._terms.patience_s
 
     async def set_target(self, domain: Domain, size: int) -> bool:
-        """Have the guest become `size` bytes large; False when libvirt did not take it."""
+        """Have the guest become `size` bytes large; False when libvirt did not take it, or it would shrink a guest that
+        is being migrated."""
         size = min(size, domain.known.max)
         if size <= 0 or not domain.known.has_balloon:
             return False
         domain.known.moved_at = self._terms.clock()
-        if not await self._order(domain, lambda handle: orders.set_size(self._api, handle, size)):
+        order = orders.shrink if size < domain.known.actual else orders.set_size
+        done = await self._order(domain, lambda handle: order(self._api, handle, size))
+        if not done:
+            domain.known.migrating |= done is False
             return False
         domain.set_size = size
         if size < domain.known.actual and len(self._followed) < _MOST_FOLLOWED:
@@ -71,6 +76,12 @@ class Asker:
     def ask(self, domain: Domain) -> asyncio.Task[object]:
         """Have statistics taken now; the task ends when they are there, or will not come."""
         return self._apart(self._ask(domain))
+
+    def see_whether_it_stays(self, domain: Domain) -> None:
+        """Learn whether a domain that was being migrated, or saved, still is; not more than once at a time."""
+        if domain.uuid not in self._leaving:
+            self._leaving.add(domain.uuid)
+            self._apart(self._see_whether_it_stays(domain))
 
     def switch_on(self, domain: Domain) -> None:
         """Switch its statistics on; told by `switched_on`."""
@@ -90,6 +101,14 @@ class Asker:
         done = await self._order(domain, lambda handle: orders.set_period(self._api, handle, seconds), lanes)
         if done:
             domain.switched_on = seconds > 0
+
+    async def _see_whether_it_stays(self, domain: Domain) -> None:
+        try:
+            leaves = await self._order(domain, orders.sends_memory)
+        finally:
+            self._leaving.discard(domain.uuid)
+        if leaves is not None:
+            domain.known.migrating = leaves
 
     async def _ask(self, domain: Domain) -> None:
         known = domain.known

@@ -9,7 +9,7 @@ Tell = Callable[[str, str, int], None]
 """(what happened, the domain's UUID, a number that belongs to it); called in the event loop."""
 
 STARTED, ENDED, PAUSED, RUNS, REDEFINED = "started", "ended", "paused", "runs", "redefined"
-RESET, RESIZED = "reset", "resized"
+RESET, RESIZED, LEAVES = "reset", "resized", "leaves"
 LOST = "lost"
 """The connection has been closed from the other side; it has no domain."""
 
@@ -22,7 +22,8 @@ _LIFECYCLE = {
     "VIR_DOMAIN_EVENT_CRASHED": PAUSED,
     "VIR_DOMAIN_EVENT_PMSUSPENDED": PAUSED,
 }
-"""A migration shows in these: its source is suspended and then stopped, its destination started and resumed."""
+"""The end of a migration shows in these: its source is suspended and then stopped, its destination started and resumed.
+"""
 _KEEPALIVE_S, _KEEPALIVES = 5, 3
 """A libvirtd that has not answered three times counts as lost."""
 
@@ -45,6 +46,9 @@ def listen(api: Any, connection: Any, loop: asyncio.AbstractEventLoop, tell: Tel
     def balloon(_connection: Any, domain: Any, actual_kib: int, _opaque: object) -> None:
         bring(RESIZED, domain.UUIDString(), actual_kib)
 
+    def iteration(_connection: Any, domain: Any, number: int, _opaque: object) -> None:
+        bring(LEAVES, domain.UUIDString(), number)  # memory is gone through once more, or for the first time
+
     def closed(_connection: Any, reason: int, _opaque: object) -> None:
         bring(LOST, "", reason)
 
@@ -55,6 +59,7 @@ def listen(api: Any, connection: Any, loop: asyncio.AbstractEventLoop, tell: Tel
             (api.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
             (api.VIR_DOMAIN_EVENT_ID_REBOOT, reboot),
             (api.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, balloon),
+            (api.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, iteration),
         )
     ]
     with contextlib.suppress(api.libvirtError):  # not every transport can

@@ -161,6 +161,8 @@ class Link:
                 unmet[uuid] = record
                 continue
             domain.learn_row(record, asked_at)
+            if domain.known.migrating:  # libvirt announces no migration that was given up
+                self.asker.see_whether_it_stays(domain)
             if domain.is_stale or (asked_at - domain.reviewed_at >= REVIEW_S and len(unmet) < _AT_ONCE):
                 unmet[uuid] = record
         for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
@@ -212,6 +214,10 @@ class Link:
             self._wake(f"{domain.known.name} was reset")
         elif what == events.RESIZED:
             self._was_resized(domain, number)
+        elif what == events.LEAVES:
+            if not domain.known.migrating:
+                domain.known.migrating = True
+                self._wake(f"{domain.known.name} is being migrated")
         elif what == events.REDEFINED:
             domain.is_stale = True
         else:

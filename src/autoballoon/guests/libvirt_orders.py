@@ -12,6 +12,11 @@ from autoballoon.guests.libvirt_domain import BLOCKED, PAUSED, PAUSED_USER, RUNN
 Row = tuple[str, int, Mapping[str, object]]
 """(UUID, libvirt's id, what it tells)"""
 
+_UNDER_WAY = (1, 2)
+"""virDomainJobType: bounded, unbounded."""
+_WRITES_MEMORY = (2, 5, 6, 8)
+"""virDomainJobOperation: save, migration out, snapshot, dump."""
+
 _FIRST_LOOK_S, _LAST_LOOK_S = 0.004, 0.3
 """When an answer is first looked for (an idle guest needs 2 to 4 ms), and when no longer."""
 
@@ -55,6 +60,17 @@ def set_size(api: Any, domain: Any, size: int) -> bool:
     """Have the balloon make the guest `size` bytes large."""
     domain.setMemoryFlags(size // KIB, api.VIR_DOMAIN_AFFECT_LIVE)
     return True
+
+
+def shrink(api: Any, domain: Any, size: int) -> bool:
+    """As `set_size`, but False for a domain whose memory is being written somewhere: it would be waited for."""
+    return not sends_memory(domain) and set_size(api, domain, size)
+
+
+def sends_memory(domain: Any) -> bool:
+    """Whether its memory is being written to another host or a file now; QEMU is asked only during such a job."""
+    job = domain.jobStats()
+    return job.get("type") in _UNDER_WAY and job.get("operation") in _WRITES_MEMORY
 
 
 def set_period(api: Any, domain: Any, seconds: int) -> bool:

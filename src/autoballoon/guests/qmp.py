@@ -6,10 +6,11 @@ import glob
 import os
 import stat
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
+from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake, sleep_on
 from autoballoon.guests.qmp_meet import Terms
@@ -24,8 +25,9 @@ class QmpHypervisor(Hypervisor):
 
     `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None; `age_s(pid)` the
     seconds since a process began; `refuse(socket)` says in a sentence why a socket must not be touched, or None.
-    `ask` waits `ask_s` for the guests to answer. Every session has a task of its own; `read` only looks at what they
-    have found.
+    `ask` waits `ask_s` for the guests to answer. A guest is looked at each `interval_s`, a relaxed one each
+    `calm_every_s`, and the looks of all are spread over that time. Every session has a task of its own; `read` only
+    looks at what they have found.
     """
 
     def __init__(
@@ -38,12 +40,13 @@ class QmpHypervisor(Hypervisor):
         command_timeout_s: float = 2.0,
         rescan_s: float = 1.0,
         interval_s: float = 1.0,
+        calm_every_s: float = CALM_EVERY_S,
         backoff_s: tuple[float, float] = (0.2, 5.0),
         ask_s: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._globs = tuple(globs)
-        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, backoff_s, clock)
+        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, calm_every_s, backoff_s, clock)
         self._refuse = refuse
         self._rescan_s = rescan_s
         self._ask_s = ask_s
@@ -91,6 +94,11 @@ class QmpHypervisor(Hypervisor):
             for task in tasks:
                 task.add_done_callback(self._asks.discard)
             await asyncio.wait(tasks, timeout=self._ask_s)
+
+    def relax(self, keys: Collection[str]) -> None:
+        relaxed = frozenset(keys)
+        for path, session in self._sessions.items():
+            session.relax(path in relaxed)
 
     async def set_target(self, key: str, size: int) -> bool:
         session = self._sessions.get(key)

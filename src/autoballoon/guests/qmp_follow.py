@@ -1,4 +1,6 @@
-"""When to look at a balloon that is on its way: times only, no input or output."""
+"""When to look at a guest, and at a balloon that is on its way: times only, no input or output."""
+
+from math import floor
 
 from autoballoon.core.units import PAGE
 
@@ -7,6 +9,16 @@ FOLLOW_S, FOLLOW_DOWN_S, FOLLOW_UP_S = 3.0, 0.1, 0.5
 be waiting for what a guest gives up; nobody waits for one to take what is its own already."""
 EVENT_GAP_S = 1.5
 """So long after a BALLOON_CHANGE the balloon may be elsewhere already, with the event that says so still to come."""
+
+
+def next_look(after: float, phase: float, every_s: float) -> float:
+    """The first time after `after` at which a guest of this phase (0 to 1) is due, `every_s` apart.
+
+    However often each is looked at, guests of evenly spread phases stay evenly spread.
+    """
+    own = phase * every_s
+    turns = floor((after - own) / every_s + 1e-6)  # what is due now is not due again for a rounding
+    return own + every_s * (turns + 1)
 
 
 class Follow:

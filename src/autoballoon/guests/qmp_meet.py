@@ -8,6 +8,7 @@ from typing import Annotated
 
 import msgspec
 
+from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.guests.naming import printable
 from autoballoon.guests.qmp_client import Command
 from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
@@ -29,7 +30,9 @@ class Terms:
     timeout_s: float = 2.0
     """For one command, and for connecting."""
     interval_s: float = 1.0
-    """Between two regular looks at a guest's statistics."""
+    """Between two regular looks at a guest's statistics ..."""
+    calm_every_s: float = CALM_EVERY_S
+    """... and at those of a guest of whom nothing is expected."""
     backoff_s: tuple[float, float] = (0.2, 5.0)
     """Before the first attempt to connect again, and at most before a later one: it doubles."""
     clock: Callable[[], float] = time.monotonic

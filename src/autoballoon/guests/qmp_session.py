@@ -8,12 +8,12 @@ from autoballoon.core.units import size_text
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
-from autoballoon.guests.qmp_follow import Follow
+from autoballoon.guests.qmp_follow import Follow, next_look
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
 
-REVIEW_S = 15.0
+REVIEW_S = 30.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
 PAUSED = frozenset({"paused", "prelaunch"})
 """Run states of a guest that `stop` has stopped: as it was, and after a reset."""
@@ -39,6 +39,7 @@ class Session:
         self._nudge = asyncio.Event()
         self._ask_lock = asyncio.Lock()
         self._status_is_stale = self._size_is_stale = self._look_now = False
+        self._is_relaxed = False
         self._asker = Asker(terms.clock)
         self._balloon = Follow()
         self._set_size: int | None = None
@@ -63,6 +64,12 @@ class Session:
                 f"{self.known.nonsense}; {self.known.dropped} such readings dropped, look at its driver"
             )
         return found
+
+    def relax(self, is_so: bool) -> None:
+        """Whether this guest may be looked at less often."""
+        if is_so is not self._is_relaxed:
+            self._is_relaxed = is_so
+            self._nudge.set()
 
     async def set_target(self, size: int) -> bool:
         """Send `balloon`; False when QEMU did not take it, or it would shrink a guest that is being migrated."""
@@ -163,7 +170,7 @@ class Session:
             delay_s = min(2 * delay_s, last_s)
 
     async def _visit(self) -> None:
-        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event)
+        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event, self._waits)
         try:
             wire.when_lost(self._nudge.set)
             self.known, self._device = await meet(wire, self.path, self._stem, self._terms, self.known)
@@ -177,19 +184,24 @@ class Session:
             self._wire = self._device = None
             await wire.close()
 
+    def _waits(self, says: str) -> None:
+        """We stand in the queue of a QEMU that does not greet."""
+        self._trouble = says
+        self.tried.set()
+
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
-        look_at = terms.clock() + self._phase * terms.interval_s
-        review_at = terms.clock() + REVIEW_S
+        seen_at = terms.clock()
+        review_at = seen_at + self._phase * REVIEW_S
         while wire.is_open:
             now = terms.clock()
+            look_at = self._look_after(seen_at)
             if self._balloon.at is not None and now >= self._balloon.at:
                 await self._follow_balloon(wire, known)
             if self._look_now or now >= look_at:
                 # Who was asked lately has told it all.
                 wanted = self._look_now or now - known.looked_at > terms.interval_s / 2
-                self._look_now = False
-                look_at = max(look_at + terms.interval_s, now) if now >= look_at else look_at
+                self._look_now, seen_at = False, now
                 if wanted:
                     await self._look(wire, known)
             if self._size_is_stale or now >= review_at:
@@ -198,8 +210,14 @@ class Session:
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
                 await read_state(wire, known)
+            look_at = self._look_after(seen_at)
             await self._rest(look_at if self._balloon.at is None else min(look_at, self._balloon.at))
         raise Lost("closed the connection; look whether its QEMU ended")
+
+    def _look_after(self, seen_at: float) -> float:
+        """When the next regular look is due."""
+        every_s = self._terms.calm_every_s if self._is_relaxed else self._terms.interval_s
+        return next_look(seen_at, self._phase, every_s)
 
     async def _rest(self, until: float) -> None:
         # Cheaper than asyncio.timeout, which ends the wait with an exception: most waits end by time.

@@ -19,6 +19,11 @@ from qemu.qmp import ConnectError, Message, QMPError, Runstate
 
 from autoballoon.guests.qmp_client import Client, Command, Unanswered
 
+_NO_GREETING = (
+    "gave no greeting within {:g} s: another client holds it or QEMU is stopped;"
+    " give the guest a -qmp socket of its own"
+)
+
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
 
@@ -123,8 +128,15 @@ class Wire:
             await self._client.disconnect()
 
 
-async def open_wire(path: str, timeout_s: float, on_event: OnEvent) -> Wire:
-    """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable."""
+async def open_wire(
+    path: str, timeout_s: float, on_event: OnEvent, waits: Callable[[str], None] | None = None
+) -> Wire:
+    """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable.
+
+    With `waits` a server that does not greet in time is told to it, in a sentence, and then waited for: we stand in its
+    queue, and are served as soon as it goes on or its other client leaves. Who comes again and again instead fills the
+    queue, which holds two at QEMU's, with connections that are dead, and then finds it full.
+    """
     peer = _connect(path)
     client = Client()
 
@@ -135,16 +147,19 @@ async def open_wire(path: str, timeout_s: float, on_event: OnEvent) -> Wire:
 
     client.events.event_filter = tap
     try:
-        async with asyncio.timeout(timeout_s):
-            await client.connect(peer)
+        slow = asyncio.get_running_loop().call_later(
+            timeout_s, waits or (lambda says: None), _NO_GREETING.format(timeout_s)
+        )
+        try:
+            async with asyncio.timeout(timeout_s if waits is None else None):
+                await client.connect(peer)
+        finally:
+            slow.cancel()
         return Wire(peer, client, timeout_s)
     except BaseException as error:
         peer.close()
         if isinstance(error, TimeoutError):
-            raise Unusable(
-                f"gave no greeting within {timeout_s:g} s: another client holds it or QEMU is stopped;"
-                " give the guest a -qmp socket of its own"
-            ) from None
+            raise Unusable(_NO_GREETING.format(timeout_s)) from None
         if isinstance(error, ConnectError):
             if isinstance(error.exc, EOFError | ConnectionError):
                 raise Unusable(

@@ -1,7 +1,7 @@
 """Several hypervisors as one; a guest belongs to the first that knows its key."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
@@ -25,6 +25,10 @@ class Several(Hypervisor):
 
     async def ask(self, keys: frozenset[str]) -> None:
         await asyncio.gather(*(member.ask(keys) for member in self._members))
+
+    def relax(self, keys: Collection[str]) -> None:
+        for member in self._members:
+            member.relax(keys)
 
     async def set_target(self, key: str, size: int) -> bool:
         return any([await member.set_target(key, size) for member in self._members])

@@ -62,6 +62,15 @@ def read_if_there(path: Path) -> bytes | None:
         os.close(fd)
 
 
+def is_at(fd: int, path: Path) -> bool:
+    """Whether the open file is the one at this path now: a group that was removed and made again has new files."""
+    try:
+        ours, there = os.fstat(fd), path.stat()
+    except OSError:
+        return False
+    return (ours.st_dev, ours.st_ino) == (there.st_dev, there.st_ino)
+
+
 def fields(text: bytes) -> dict[bytes, int]:
     """The numbers of a file of `name number` lines: /proc/vmstat, memory.stat."""
     words = text.split()

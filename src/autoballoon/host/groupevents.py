@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.host.files import fields
+from autoballoon.host.files import fields, is_at
 
 TELLING = (b"high", b"max", b"oom", b"oom_kill")
 """Counters that rise when the group's memory is short. `low` is about its protection by memory.low."""
@@ -44,6 +44,11 @@ class EventsTrigger:
         The kernel tells nobody that a group is gone: that is found when its counters rose a moment before.
         """
         return self._epoll is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it looks at what stands at its path now: a group may have been removed and made again unheard."""
+        return self.watching and is_at(self._fd, self.path)
 
     def start(self) -> None:
         """Watch the file in the running event loop. CouldNot when it cannot be watched."""

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.host.files import is_at
 
 
 class PressureTrigger:
@@ -30,6 +31,11 @@ class PressureTrigger:
     def watching(self) -> bool:
         """Whether it is set: false before start, after close, and once its control group is gone."""
         return self._epoll is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it looks at what stands at its path now: a group may have been removed and made again unheard."""
+        return self.watching and is_at(self._fd, self._path)
 
     def start(self) -> None:
         """Set the trigger and watch it in the running event loop. CouldNot when the kernel refuses it."""

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.host.files import is_at
 
 GAPS_S = {"low": 10.0, "medium": 1.0, "critical": 0.2}
 """A level that was told is not listened to for so long. Low only says that the kernel reclaims, cache most of the time,
@@ -34,6 +35,11 @@ class LevelTrigger:
     def watching(self) -> bool:
         """Whether it listens: false before start, after close, and once its group is gone."""
         return self._loop is not None
+
+    @property
+    def is_current(self) -> bool:
+        """Whether it listens to the group that stands at its path now: it may have been removed and made again."""
+        return self.watching and is_at(self._file, self.group / "memory.pressure_level")
 
     def start(self) -> None:
         """Listen in the running event loop. CouldNot when the kernel refuses it."""

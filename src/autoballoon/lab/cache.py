@@ -1,9 +1,12 @@
 """The cache folder: things that are costly to make, made once, each under a name that holds its version.
 
 An entry is a folder, made aside and then renamed, so a name that exists is whole; what damages it later is seen by
-the sizes of its files, noted in it when it was made.
+the sizes of its files, noted in it when it was made. Whoever uses one holds a lock on that note as long as it runs;
+when a new version is published, older ones that nobody holds go, but for the one that was used last.
 """
 
+import contextlib
+import fcntl
 import json
 import os
 import shutil
@@ -11,12 +14,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.host.files import is_at
 from autoballoon.lab.processes import identify
 
 Say = Callable[[str], None]
 """Tells the user what is going on, one sentence at a time."""
 
 _SIZES = ".sizes.json"
+OLDER = 1
+"""So many older versions stay: who goes to and fro between two branches makes nothing twice."""
+_held: dict[Path, int] = {}
+"""Entries that this process uses, with the open file that is locked."""
 
 
 def cache_folder() -> Path:
@@ -31,15 +39,17 @@ def cache_folder() -> Path:
     return folder
 
 
-def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str) -> Path:
+def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str, versions: str) -> Path:
     """The folder of the entry `name`, filled by `make(folder)` when it is not there or is damaged.
 
-    `making` is what is said before it is made. CouldNot, from `make` or for a full disk; then nothing is left.
+    `making` is what is said before it is made; `versions` is the glob of the names that older and newer ones of the
+    same thing have. It is there as long as this process runs. CouldNot, from `make` or for a full disk; then nothing is
+    left.
     """
     folder = cache_folder() / name
+    if _take(folder):
+        return folder
     if folder.is_dir():
-        if _is_whole(folder):
-            return folder
         say(f"{folder} is damaged; making it again")
         shutil.rmtree(folder)
     say(making)
@@ -56,7 +66,65 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str) -> 
         ) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+    _take(folder)
+    _prune(folder, versions, say)
     return folder
+
+
+def _take(folder: Path) -> bool:
+    """Use the entry, so that nobody removes it; False when it is not there, or damaged."""
+    note = folder / _SIZES
+    fd = _held.pop(folder, -1)
+    try:
+        if fd < 0 or not is_at(fd, note):
+            _let_go(fd)
+            fd = os.open(note, os.O_RDONLY | os.O_CLOEXEC)
+            fcntl.flock(fd, fcntl.LOCK_SH)  # waits for somebody who is removing it just now
+        if not is_at(fd, note) or not _is_whole(folder):
+            _let_go(fd)
+            return False
+    except OSError:
+        return False
+    _held[folder] = fd
+    with contextlib.suppress(OSError):  # a cache that may only be read
+        os.utime(folder)
+    return True
+
+
+def _let_go(fd: int) -> None:
+    if fd >= 0:
+        os.close(fd)
+
+
+def _prune(folder: Path, versions: str, say: Say) -> None:
+    """Remove other versions of the entry that nobody uses, but for those that were used last."""
+    others: list[tuple[float, Path]] = []
+    for path in folder.parent.glob(versions):
+        with contextlib.suppress(OSError):  # another process was faster
+            if path != folder and not path.name.startswith(".") and path.is_dir():
+                others.append((path.stat().st_mtime, path))
+    for _, path in sorted(others, reverse=True)[OLDER:]:
+        aside = path.with_name(f".{path.name}.{_me()}")
+        if _set_aside(path, aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            say(f"removed {path.name} from the cache: an older version that nobody uses")
+
+
+def _set_aside(path: Path, aside: Path) -> bool:
+    """Rename an entry so that nobody begins to use it; False when somebody does already."""
+    try:
+        fd = os.open(path / _SIZES, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return False  # without its note it is damaged, and whoever wants it makes it again
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.rename(aside)
+    except OSError:
+        return False
+    else:
+        return True
+    finally:
+        os.close(fd)
 
 
 def _me() -> str:

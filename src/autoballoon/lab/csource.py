@@ -17,6 +17,7 @@ def unpacked_source(package: str, say: Say) -> Path:
         lambda aside: _fetch(package, aside),
         say,
         making=f"fetching the source of the package {package}",
+        versions=f"source-{package}_*",
     )
 
 

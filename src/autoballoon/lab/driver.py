@@ -55,10 +55,14 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
         )
 
     name = f"driver-{kind}-{version}-{digest.hexdigest()[:16]}"
-    return (
-        cache.entry(name, make, say, making=f"building the guests' balloon driver for Linux {version}")
-        / "autoballoon.ko"
+    made = cache.entry(
+        name,
+        make,
+        say,
+        making=f"building the guests' balloon driver for Linux {version}",
+        versions=f"driver-{kind}-[0-9]*",
     )
+    return made / "autoballoon.ko"
 
 
 def _headers(version: str, say: Say) -> Path:
@@ -77,5 +81,11 @@ def _headers(version: str, say: Say) -> Path:
         makefile.write_text(text.replace(_HEADERS, f"{final}/"))
 
     name = f"headers-{version}"
-    made = cache.entry(name, make, say, making=f"putting the headers of Linux {version} together")
+    made = cache.entry(
+        name,
+        make,
+        say,
+        making=f"putting the headers of Linux {version} together",
+        versions="headers-[0-9]*",
+    )
     return made / "usr" / "src" / f"linux-headers-{version}"

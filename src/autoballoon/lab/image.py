@@ -73,6 +73,7 @@ def _initrd(version: str, tree: Path, say: Say) -> Path:
         lambda aside: _write(aside / "initrd", content),
         say,
         making=f"writing the guests' initramfs for Linux {version}",
+        versions="initrd-*",
     )
     return made / "initrd"
 
@@ -85,10 +86,14 @@ def _workload(say: Say) -> Path:
         (aside / "workload.c").write_bytes(source)
         run(["gcc", "-O2", "-static", "-Wall", "-o", aside / "workload", aside / "workload.c"])
 
-    return (
-        cache.entry(f"workload-{_digest(source)}", compile_into, say, making="compiling the guests' workload")
-        / "workload"
+    made = cache.entry(
+        f"workload-{_digest(source)}",
+        compile_into,
+        say,
+        making="compiling the guests' workload",
+        versions="workload-*",
     )
+    return made / "workload"
 
 
 def _disk(say: Say) -> Path:
@@ -103,12 +108,14 @@ def _disk(say: Say) -> Path:
         (content / "data").unlink()
         content.rmdir()
 
-    return (
-        cache.entry(
-            f"disk-1-{DATA_MIB}", make, say, making=f"making the guests' disk ({DATA_MIB} MiB of data)"
-        )
-        / "disk"
+    made = cache.entry(
+        f"disk-1-{DATA_MIB}",
+        make,
+        say,
+        making=f"making the guests' disk ({DATA_MIB} MiB of data)",
+        versions="disk-*",
     )
+    return made / "disk"
 
 
 def _module(tree: Path, version: str, name: str) -> Path:

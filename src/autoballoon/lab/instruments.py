@@ -12,7 +12,7 @@ from typing import Self
 
 import msgspec
 
-from autoballoon.daemon.config import Bounds
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.daemon.sense import Senses
 from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor

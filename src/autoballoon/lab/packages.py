@@ -11,6 +11,8 @@ from autoballoon.lab.cache import Say
 from autoballoon.lab.commands import run
 
 KERNEL = "linux-image-cloud-amd64"
+_KERNEL = re.compile(r"(?<=-)\d+\.\d+(\.\d+-\d+)?")
+"""A kernel's version as Debian has it in the names of packages: linux-image-6.1.0-50-cloud-amd64, linux-kbuild-6.1."""
 T = TypeVar("T")
 
 
@@ -30,6 +32,7 @@ def unpacked(package: str, say: Say) -> Path:
             lambda aside: _fetch(package, aside),
             say,
             making=f"fetching the package {package} {version} (unpacked in the cache, not installed)",
+            versions=f"deb-{_KERNEL.sub('*', package)}_*",
         )
 
     return _with_fresh_lists(fetch, say)

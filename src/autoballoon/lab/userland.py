@@ -50,6 +50,7 @@ def build_userland(recipe: Recipe, say: Say) -> Path:
         lambda aside: _make(recipe, sources, aside),
         say,
         making=f"making the guests' userland {recipe.name!r} of Debian packages (half a minute, once)",
+        versions=f"userland-{recipe.name}-{'[0-9a-f]' * 16}",
     )
     return made / "image"
 

@@ -2,21 +2,23 @@
 
 from autoballoon.sim.checks_guest import (
     AllRunAtEnd,
-    KeepsFloor,
     LosesAtMost,
-    MovesAtMost,
     NoGuestBelowFairShare,
     NoGuestOom,
-    ReachesSizeBy,
     SatisfiedWithin,
-    ShrinksAtMost,
-    StaysWithin,
-)  # fmt: skip
-from autoballoon.sim.checks_host import GuaranteeHolds, HostSwapAtMost, NoHostOom, ReserveBackWithin
+)
+from autoballoon.sim.checks_host import (
+    GuaranteeHolds,
+    HostSwapAtMost,
+    NoHostOom,
+    ReserveBackWithin,
+    RoomThereWithin,
+)
+from autoballoon.sim.checks_size import KeepsFloor, MovesAtMost, ReachesSizeBy, ShrinksAtMost, StaysWithin
 
 Must = (
     SatisfiedWithin | ReachesSizeBy | ReserveBackWithin | NoGuestOom | NoHostOom | HostSwapAtMost
     | NoGuestBelowFairShare | KeepsFloor | MovesAtMost | StaysWithin | ShrinksAtMost
-    | LosesAtMost | GuaranteeHolds | AllRunAtEnd
+    | LosesAtMost | GuaranteeHolds | AllRunAtEnd | RoomThereWithin
 )  # fmt: skip
 """The closed set of checks."""

@@ -37,6 +37,31 @@ class _Reserve(Watcher):
             )
 
 
+class RoomThereWithin(MustHold, frozen=True, kw_only=True, tag="room-there-within"):
+    """At some time within `seconds` after `after` the host has `size` free beyond its reserve."""
+
+    size: Size
+    seconds: Seconds
+
+    def watcher(self) -> Watcher:
+        return _Room(self)
+
+
+class _Room(Watcher):
+    def __init__(self, must: RoomThereWithin) -> None:
+        super().__init__()
+        self.must = must
+        self.most = 0.0
+
+    def see(self, world: "World") -> None:
+        host, until = world.host, self.must.after + self.must.seconds
+        if self.must.after < world.now <= until:
+            self.has_looked = True
+            self.most = max(self.most, host.free - host.spec.reserve.of(host.ram))
+        elif world.now > until and self.most < self.must.size - SLACK:
+            self.fails(f"until {until:.1f} s there was room for {size_text(int(self.most))} at most")
+
+
 class NoHostOom(MustHold, frozen=True, kw_only=True, tag="no-host-oom"):
     """The host kills no QEMU."""
 

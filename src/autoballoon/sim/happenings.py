@@ -46,4 +46,26 @@ class Start(_Happening, frozen=True, kw_only=True, tag="start"):
     """The daemon is started again, and has forgotten everything."""
 
 
-Happening = SetByHand | Reset | Pause | Unpause | Leave | Crash | Start
+class Hold(_Happening, frozen=True, kw_only=True, tag="hold"):
+    """An operator asks that a guest be not made smaller."""
+
+    guest: str
+
+
+class Unhold(_Happening, frozen=True, kw_only=True, tag="unhold"):
+    """... and that it be balanced again."""
+
+    guest: str
+
+
+class Room(_Happening, frozen=True, kw_only=True, tag="room"):
+    """An operator asks for room for a guest that is about to start."""
+
+    size: Size
+    guest: str | None = None
+    """Whose room it is; None: that of whichever comes next."""
+    timeout: Seconds = Seconds(30)
+    """So long it is waited for, and then kept."""
+
+
+Happening = SetByHand | Reset | Pause | Unpause | Leave | Crash | Start | Hold | Unhold | Room

@@ -1,17 +1,21 @@
 """The daemon on virtual time: ticks, early ticks, questions between them, the watch on free memory.
 
-The rules are those of daemon/loop.py, whose constants are used. A tick takes no time here.
+The rules are those of daemon/loop.py and daemon/pulse.py, whose constants are used. A tick takes no time here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 
+import msgspec
+
+from autoballoon.core.calm import calm
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.invariants import hold_back, violations
 from autoballoon.core.kept import Kept
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.policy import Policy
+from autoballoon.core.promise import Promise, made, promised, used
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
-from autoballoon.daemon.loop import LEAST_GAP_S
+from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.daemon.watches import ASK_EVERY_S, asks_at_once
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
@@ -55,6 +59,8 @@ class Daemon(Keeper):
         self._asked_at: dict[str, float] = {}
         self._early: str | None = None
         self._owed: dict[str, int] = {}
+        self._promises: list[Promise] = []
+        self._numbers_of_promises = 0
 
     def begin(self, host: Host, guests: Sequence[Guest], now: float) -> None:
         self.host = host
@@ -81,6 +87,40 @@ class Daemon(Keeper):
             self._look_at_edges(now, asks_at_once(len(self._sessions)) * looks)
         if now + EARLY >= self._due or (self._early is not None and now + EARLY >= self._quiet_until):
             self._tick(now)
+
+    # What is asked of it; see daemon/operator.py and daemon/rooms.py.
+
+    def hold(self, key: str) -> None:
+        """Make the guest no smaller."""
+        self.state = Engine.hold(self.state, key)
+
+    def unhold(self, key: str) -> None:
+        """Balance it again."""
+        self.state = Engine.unhold(self.state, key)
+
+    def room(self, size: int, name: str | None, timeout_s: float, now: float) -> None:
+        """Make room for a guest to come, and keep it."""
+        self._numbers_of_promises += 1
+        self._promises.append(Promise(self._numbers_of_promises, size, name, now + timeout_s, timeout_s))
+        self._early = self._early or "room was asked for"
+
+    def _asked_for(self, seen: Snapshot) -> Snapshot:
+        gone = used(self._promises, self.state.tracks, seen.guests)
+        self._promises = [promise for promise in self._promises if promise.id not in gone]
+        if self.state.holds:
+            held = (msgspec.structs.replace(g, held=self.state.is_held(g.key)) for g in seen.guests)
+            seen = msgspec.structs.replace(seen, guests=tuple(held))
+        return promised(seen, self._promises)
+
+    def _look_at_promises(self, now: float) -> None:
+        if not self._promises or self.state.account is None:
+            return
+        there = made(self._promises, self.state.account)
+        for n, promise in enumerate(self._promises):
+            if not promise.is_made and there[promise.id] >= promise.size:
+                until = now + promise.keep_s
+                self._promises[n] = msgspec.structs.replace(promise, is_made=True, until=until)
+        self._promises = [promise for promise in self._promises if now < promise.until]
 
     # A daemon's life.
 
@@ -128,7 +168,7 @@ class Daemon(Keeper):
         if now + EARLY >= self._due:
             interval = self.engine.rules.interval_s
             self._due += interval * (1 + (now + EARLY - self._due) // interval)
-        snapshot = self.snapshot(now)
+        snapshot = self._asked_for(self.snapshot(now))
         before = self.state
         after, decided = self.engine.step(before, snapshot, now)
         found = violations(self.engine, before, snapshot, after, decided, now)
@@ -137,9 +177,13 @@ class Daemon(Keeper):
         if self._checked:
             self.state, decisions = hold_back(found, before, snapshot, after, decided, now)
         self._free.ticked(snapshot.host.available)
+        relaxed = frozenset(calm(self.state, now, raw=self.engine.policy.raw))
+        for key, session in self._sessions.items():
+            session.relax(key in relaxed, now)
         for tell in self.told:
             tell(before, snapshot, self.state, decisions, now)
         self._act(decisions, now)
+        self._look_at_promises(now)
         self.ticks += 1
         self._early = None
         self._quiet_until = now + LEAST_GAP_S

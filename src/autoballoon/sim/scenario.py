@@ -9,17 +9,12 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB, parse_portion
-from autoballoon.daemon.config import load_toml
+from autoballoon.daemon.tables import load_toml
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
-from autoballoon.sim.checks_guest import (
-    MovesAtMost,
-    NoGuestBelowFairShare,
-    ReachesSizeBy,
-    SatisfiedWithin,
-    StaysWithin,
-)
-from autoballoon.sim.checks_host import ReserveBackWithin
+from autoballoon.sim.checks_guest import NoGuestBelowFairShare, SatisfiedWithin
+from autoballoon.sim.checks_host import ReserveBackWithin, RoomThereWithin
+from autoballoon.sim.checks_size import MovesAtMost, ReachesSizeBy, StaysWithin
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
 from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
@@ -151,7 +146,9 @@ def _check_must(place: str, must: Must, names: set[str], duration: float) -> Non
     glob = getattr(must, "guest", "*")
     _need(bool(fnmatch.filter(names, glob)), f"{place}.guest", f"no guest matches {glob!r}")
     _need(must.after < duration, f"{place}.after", _TOO_LATE)
-    if isinstance(must, ReserveBackWithin | ReachesSizeBy | SatisfiedWithin | NoGuestBelowFairShare):
+    if isinstance(
+        must, ReserveBackWithin | RoomThereWithin | ReachesSizeBy | SatisfiedWithin | NoGuestBelowFairShare
+    ):
         _need(must.after + must.seconds < duration, f"{place}.seconds", _TOO_LATE)
     if isinstance(must, MovesAtMost):
         _need(must.moves >= 0, f"{place}.moves", "must not be negative; 0 is at rest")

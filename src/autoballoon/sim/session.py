@@ -1,15 +1,17 @@
 """What the daemon knows of one guest, and when: the QMP session's rules on virtual time.
 
-Statistics are polled by QEMU once a second and looked at once a second, at moments of their own; a moving balloon is
+Statistics are polled by QEMU once a second and looked at once a second, or as often as a calm guest is, at moments of
+their own; a moving balloon is
 followed; QEMU announces a change of size at most once a second. The rules are those of guests/qmp_session.py
 and guests/qmp_guest.py, whose constants are used.
 """
 
 import msgspec
 
+from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
-from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S
+from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S, next_look
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
 
@@ -46,9 +48,10 @@ class Session:
         self.freed = False
         """... for those only who wait for room: the guest has given memory up."""
         self._polled: Report | None = None
-        phase = (number * GOLDEN) % 1.0
+        self._phase = phase = (number * GOLDEN) % 1.0
         self._poll_at = now + POLL_S * ((phase + 0.5) % 1.0)
-        self._look_at = now + POLL_S * phase
+        self._looks_every_s = POLL_S
+        self._look_at = next_look(now, phase, POLL_S)
         self._event_at = -1e9
         self._follow_at = self._follow_until = 0.0
         self._goal: int | None = None
@@ -75,6 +78,13 @@ class Session:
         self.taken_at = self.looked_at = now
         return True
 
+    def relax(self, is_so: bool, now: float) -> None:
+        """Whether the guest may be looked at less often."""
+        every_s = CALM_EVERY_S if is_so else POLL_S
+        if every_s != self._looks_every_s:
+            self._looks_every_s = every_s
+            self._look_at = next_look(now, self._phase, every_s)
+
     def order(self, size: int, now: float) -> None:
         """Set a target."""
         self.guest.order(size)
@@ -94,7 +104,7 @@ class Session:
             if self._answers(now):
                 self._poll(now)
         if now + EARLY >= self._look_at:
-            self._look_at += POLL_S
+            self._look_at = next_look(max(self._look_at, now), self._phase, self._looks_every_s)
             if now - self.looked_at > POLL_S / 2:
                 self._look(now)
         if self._follow_until and now + EARLY >= self._follow_at:

@@ -6,7 +6,19 @@ from random import Random
 from autoballoon.core.units import page_floor
 from autoballoon.sim.course import course_of
 from autoballoon.sim.guest import Guest
-from autoballoon.sim.happenings import Crash, Happening, Leave, Pause, Reset, SetByHand, Start, Unpause
+from autoballoon.sim.happenings import (
+    Crash,
+    Happening,
+    Hold,
+    Leave,
+    Pause,
+    Reset,
+    Room,
+    SetByHand,
+    Start,
+    Unhold,
+    Unpause,
+)  # fmt: skip
 from autoballoon.sim.host import Host
 from autoballoon.sim.keeper import Daemon, Keeper
 from autoballoon.sim.scenario import Scenario
@@ -88,11 +100,21 @@ class World:
                     guest.reset(now)
                 case _:
                     guest.running = isinstance(happening, Unpause)
-        elif isinstance(self.keeper, Daemon):  # the oracle does not die
-            match happening:
-                case Leave():
-                    self.keeper.leave(now)
-                case Crash():
-                    self.keeper.crash()
-                case Start():
-                    self.keeper.start(now)
+        elif isinstance(self.keeper, Daemon):  # the oracle does not die, and takes no orders
+            _let_happen_to(self.keeper, happening, now)
+
+
+def _let_happen_to(daemon: Daemon, happening: Happening, now: float) -> None:
+    match happening:
+        case Leave():
+            daemon.leave(now)
+        case Crash():
+            daemon.crash()
+        case Start():
+            daemon.start(now)
+        case Hold(guest=name):
+            daemon.hold(name)
+        case Unhold(guest=name):
+            daemon.unhold(name)
+        case Room(size=size, guest=for_whom, timeout=timeout_s):
+            daemon.room(size, for_whom, timeout_s, now)

@@ -7,6 +7,7 @@ from autoballoon.core.facts import Facts, Finding, GuestFacts, Severity
 from autoballoon.core.health import SILENT_S
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.core.units import size_text
+from autoballoon.views.mends import device, leave_alone, period, second_socket
 
 CANNOT, WARNING, NOTE = Severity.CANNOT, Severity.WARNING, Severity.NOTE
 LONGEST_PERIOD_S = 2
@@ -36,8 +37,6 @@ GUEST_FINDINGS = (
     "numa",
 )
 
-_QMP = '{{"execute":"qom-set","arguments":{{"path":"{device}","property":"guest-stats-polling-interval","value":1}}}}'
-
 
 def of_guest(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
     """The guest's findings. One that is left alone, or not configured for, is not judged for what it lacks."""
@@ -53,7 +52,7 @@ def of_guest(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
 
 
 def _not_connected(guest: GuestFacts) -> Finding:
-    second = "give it a monitor of its own and name it in [connect] qmp:\n" + _second_socket(guest)
+    second = "give it a monitor of its own and name it in [connect] qmp:\n" + second_socket(guest)
     return Finding(
         "not-connected",
         WARNING,
@@ -72,7 +71,7 @@ def _unreachable(guest: GuestFacts) -> Finding:
             guest.name,
             guest.owned,
             "A monitor socket serves one client: whoever holds it locks its owner's own tools out.",
-            _second_socket(guest),
+            second_socket(guest),
         )
     return Finding(
         "no-answer",
@@ -104,7 +103,7 @@ def _balloon(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             "it has no balloon device",
             "Nothing can be taken from it or lent to it; it counts as all that it may hold.",
-            _device(guest),
+            device(guest),
         )
 
 
@@ -132,7 +131,7 @@ def _statistics(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             "its statistics are switched off",
             "Nothing is moved without them. The daemon switches them on while it runs, in a dry run too; "
             "a guest that has them from its start can be moved sooner.",
-            _period(guest),
+            period(guest),
         )
     elif guest.answered is False:
         yield Finding(
@@ -161,7 +160,7 @@ def _statistics(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             f"its statistics come every {guest.period_s} s only",
             f"A guest whose last word is older than {SILENT_S:.0f} s is left alone, and one that runs short "
             "is seen late.",
-            _period(guest),
+            period(guest),
         )
 
 
@@ -173,7 +172,7 @@ def _deflate(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             "it may not take memory back by itself (deflate-on-oom is off)",
             "When it runs short between two looks, its kernel kills processes while its balloon is full.",
-            _device(guest, "autodeflate"),
+            device(guest, "autodeflate"),
         )
 
 
@@ -186,7 +185,7 @@ def _reporting(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             "it does not report free pages",
             "With it a guest returns memory that it has freed within about two seconds and by itself; "
             "the balloon is then left with the cache. Linux 5.7 or newer in the guest.",
-            _device(guest, "reporting"),
+            device(guest, "reporting"),
         )
 
 
@@ -203,7 +202,7 @@ def _kernel(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             "There the balloon is emptied by the kernel's shrinker, also for page cache: the target is never "
             "reached and the guest is busy with nothing.",
             "update its kernel to 5.7 or newer, or take the right from it: "
-            + _device(guest, "no-autodeflate"),
+            + device(guest, "no-autodeflate"),
         )
     elif guest.kernel is None:
         yield Finding(
@@ -227,7 +226,7 @@ def _pinned(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             "it has a device of the host (VFIO), so all its memory is pinned",
             frees_nothing,
-            _leave_alone(guest, "a paravirtual device (virtio-net, virtio-blk) in place of the host's own"),
+            leave_alone(guest, "a paravirtual device (virtio-net, virtio-blk) in place of the host's own"),
         )
     if guest.hugetlb:
         yield Finding(
@@ -236,7 +235,7 @@ def _pinned(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             f"{size_text(guest.hugetlb)} of it lie on huge pages set aside for it",
             frees_nothing + " A balloon's page is 4 KiB, and of a page of 2 MiB it frees no part.",
-            _leave_alone(
+            leave_alone(
                 guest, "no <hugepages/> in <memoryBacking>" if guest.manager == "libvirt" else "no hugetlb"
             ),
         )
@@ -247,7 +246,7 @@ def _pinned(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             f"{size_text(guest.locked)} of its QEMU are locked in memory",
             frees_nothing,
-            _leave_alone(
+            leave_alone(
                 guest,
                 "no <locked/> in <memoryBacking>"
                 if guest.manager == "libvirt"
@@ -295,40 +294,3 @@ _LOOKS: tuple[Callable[[GuestFacts, Facts], Iterator[Finding]], ...] = (
 def _version(kernel: str | None) -> tuple[int, int] | None:
     found = re.match(r"(\d{1,4})\.(\d{1,4})", kernel or "")
     return (int(found[1]), int(found[2])) if found else None
-
-
-def _device(guest: GuestFacts, lacks: str = "") -> str:
-    """How the device is to be written; none of it can be changed while the guest runs."""
-    deflates = "off" if lacks == "no-autodeflate" else "on"
-    if guest.manager == "libvirt":
-        return (
-            f"virsh edit {guest.name}      # then shut it down and start it again\n"
-            f"<memballoon model='virtio' autodeflate='{deflates}' freePageReporting='on'>"
-            "<stats period='1'/></memballoon>"
-        )
-    if guest.manager == "Proxmox VE" and not lacks:
-        return "qm set VMID --balloon MIB      # less than its memory; then stop it and start it again"
-    options = f"virtio-balloon-pci,id=balloon0,deflate-on-oom={deflates},free-page-reporting=on"
-    return f"-device {options},guest-stats-polling-interval=1      # at its next start"
-
-
-def _period(guest: GuestFacts) -> str:
-    if guest.manager == "libvirt":
-        return f"virsh dommemstat {guest.name} --period 1 --live --config"
-    later = "guest-stats-polling-interval=1 in its -device virtio-balloon-pci,...      # at its next start"
-    return (
-        later if guest.device is None else f"{_QMP.format(device=guest.device)}      # by QMP, now\n{later}"
-    )
-
-
-def _second_socket(guest: GuestFacts) -> str:
-    line = f"-qmp unix:/run/vms/{guest.name}.qmp,server=on,wait=off"
-    if guest.manager == "libvirt":
-        return '[connect]\nlibvirt = ["qemu:///system"]'
-    if guest.manager == "Proxmox VE":
-        return f"qm set VMID --args '{line}'      # then stop it and start it again"
-    return f"{line}      # at its next start"
-
-
-def _leave_alone(guest: GuestFacts, otherwise: str) -> str:
-    return f'[guests."{guest.name}"]\nmanage = false      # or give it {otherwise}'

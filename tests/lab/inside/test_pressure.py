@@ -127,6 +127,35 @@ async def test_the_daemon_sets_every_alarm_of_this_kernel(thrashing: Group) -> N
     reader.close()
 
 
+async def test_alarms_are_set_again_on_a_group_that_is_removed_and_made_again(
+    group: Group, swap: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoballoon.daemon.alarms.LOOK_EVERY_S", 0.1)
+    woken: list[str] = []
+
+    def wake(why: str, *, freed: bool = False) -> None:
+        woken.append(why)
+
+    group.limit(48 * MIB)
+    reader = HostReader(f"cgroup:{group.path}")
+    alarms = alarms_of(reader, wake)
+    assert alarms.start() == []
+    group.remove()
+    await _until(lambda: len(alarms.problems()) == 2)  # its memory.events and its memory.pressure
+    group.make()
+    group.limit(48 * MIB)
+    await _until(lambda: not alarms.problems())
+    woken.clear()
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", THRASH, str(group.procs[0]))
+    try:
+        await _until(lambda: any("at its limit: " in why for why in woken))
+    finally:
+        process.kill()
+        await process.wait()
+    alarms.close()
+    reader.close()
+
+
 async def _until(reached: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 30
     while not reached():

@@ -1,0 +1,42 @@
+"""How what is wrong with a guest is mended: the exact command, XML or option, by who manages it."""
+
+from autoballoon.core.facts import GuestFacts
+
+_QMP = '{{"execute":"qom-set","arguments":{{"path":"{device}","property":"guest-stats-polling-interval","value":1}}}}'
+
+
+def device(guest: GuestFacts, lacks: str = "") -> str:
+    """How the device is to be written; none of it can be changed while the guest runs."""
+    deflates = "off" if lacks == "no-autodeflate" else "on"
+    if guest.manager == "libvirt":
+        return (
+            f"virsh edit {guest.name}      # then shut it down and start it again\n"
+            f"<memballoon model='virtio' autodeflate='{deflates}' freePageReporting='on'>"
+            "<stats period='1'/></memballoon>"
+        )
+    if guest.manager == "Proxmox VE" and not lacks:
+        return "qm set VMID --balloon MIB      # less than its memory; then stop it and start it again"
+    options = f"virtio-balloon-pci,id=balloon0,deflate-on-oom={deflates},free-page-reporting=on"
+    return f"-device {options},guest-stats-polling-interval=1      # at its next start"
+
+
+def period(guest: GuestFacts) -> str:
+    if guest.manager == "libvirt":
+        return f"virsh dommemstat {guest.name} --period 1 --live --config"
+    later = "guest-stats-polling-interval=1 in its -device virtio-balloon-pci,...      # at its next start"
+    return (
+        later if guest.device is None else f"{_QMP.format(device=guest.device)}      # by QMP, now\n{later}"
+    )
+
+
+def second_socket(guest: GuestFacts) -> str:
+    line = f"-qmp unix:/run/vms/{guest.name}.qmp,server=on,wait=off"
+    if guest.manager == "libvirt":
+        return '[connect]\nlibvirt = ["qemu:///system"]'
+    if guest.manager == "Proxmox VE":
+        return f"qm set VMID --args '{line}'      # then stop it and start it again"
+    return f"{line}      # at its next start"
+
+
+def leave_alone(guest: GuestFacts, otherwise: str) -> str:
+    return f'[guests."{guest.name}"]\nmanage = false      # or give it {otherwise}'
