@@ -43,7 +43,7 @@ def test_one_that_grows_or_has_little_left_is_not() -> None:
     world = World([idle("a"), wave, tight], 4 * GIB)
     world.run(60)
     assert calm_in(world) == {"a", "wave"}
-    world.run(3)
+    world.run(4)
     assert calm_in(world) == {"a"}
 
 

@@ -132,6 +132,20 @@ class World:
         return decode(msgspec.json.encode(reply["data"]))
 
 
+def test_idle_guests_are_looked_at_less_often_until_the_host_is_short(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 20 * 600, *(FakeGuest(f"web-{n}") for n in range(20))) as world:
+            await asyncio.sleep(20)
+            assert not world.hypervisor.relaxed  # they are hardly known
+            await asyncio.sleep(30)
+            assert world.hypervisor.relaxed == set(world.hypervisor.guests)
+            world.other += 2000 * MIB
+            await asyncio.sleep(1.1)
+            assert not world.hypervisor.relaxed
+
+    virtually(main())
+
+
 def test_a_squeezed_host_takes_what_guests_do_not_need(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4))) as world:

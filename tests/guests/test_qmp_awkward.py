@@ -31,6 +31,7 @@ class Bench:
             "rescan_s": 0.02,
             "interval_s": 0.02,
             "backoff_s": (0.02, 0.1),
+            "queue_s": 2 * TIMEOUT_S,
         }
         self.hypervisor = QmpHypervisor(
             [str(folder / "*.qmp")], command_timeout_s=TIMEOUT_S, **{**defaults, **terms}
@@ -147,7 +148,11 @@ async def test_a_monitor_that_is_taken(bench: Bench) -> None:
         listener.listen(0)
         await bench.start()
         assert "another client holds it" in bench.says("held")
-        # By now the abandoned attempts fill the queue, and connecting itself is refused.
+        await asyncio.sleep(TIMEOUT_S)
+        assert "another client holds it" in bench.says("held")  # we stand in the queue
+        await bench.hypervisor.close()
+        # What has left fills the queue all the same, and connecting itself is refused.
+        await bench.start()
         await bench.until(lambda: "has clients waiting already" in bench.says("held"))
 
 

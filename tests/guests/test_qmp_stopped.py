@@ -55,7 +55,7 @@ class Stoppable:
                 await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("stopped_s", [3.0, 30.0, 600.0])
+@pytest.mark.parametrize("stopped_s", [3.0, 30.0, 500.0])
 def test_it_is_heard_as_soon_as_it_goes_on(tmp_path: Path, virtually: Run, stopped_s: float) -> None:
     async def main() -> None:
         clock = asyncio.get_running_loop().time

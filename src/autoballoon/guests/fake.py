@@ -1,6 +1,6 @@
 """Guests that live in this process, on whatever clock they are given: for the tests of what is above `guests`."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 import msgspec
@@ -139,6 +139,7 @@ class FakeHypervisor(Hypervisor):
         """By key. A guest taken out of it has vanished."""
         self.targets: list[tuple[str, int]] = []
         """Every target that was set, in order."""
+        self.relaxed: frozenset[str] = frozenset()
         self.is_closed = False
         self._clock = clock
         self._wake: Wake = sleep_on
@@ -157,6 +158,9 @@ class FakeHypervisor(Hypervisor):
     async def ask(self, keys: frozenset[str]) -> None:
         for key in keys & self.guests.keys():
             self.guests[key].take_stats(self._clock())
+
+    def relax(self, keys: Collection[str]) -> None:
+        self.relaxed = frozenset(keys)
 
     async def set_target(self, key: str, size: int) -> bool:
         guest = self.guests.get(key)

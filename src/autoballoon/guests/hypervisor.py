@@ -54,7 +54,7 @@ class Hypervisor(Protocol):
     def relax(self, keys: Collection[str]) -> None:
         """These guests, and no others, may be looked at less often until this is called again.
 
-        For adapters whose looks cost something for each guest; the others go on as ever.
+        An adapter whose looks cost nothing for each guest goes on as ever.
         """
 
     async def set_target(self, key: str, size: int) -> bool:

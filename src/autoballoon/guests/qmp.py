@@ -41,12 +41,15 @@ class QmpHypervisor(Hypervisor):
         rescan_s: float = 1.0,
         interval_s: float = 1.0,
         calm_every_s: float = CALM_EVERY_S,
+        queue_s: float = 600.0,
         backoff_s: tuple[float, float] = (0.2, 5.0),
         ask_s: float = 0.05,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._globs = tuple(globs)
-        self._terms = Terms(verify, age_s, command_timeout_s, interval_s, calm_every_s, backoff_s, clock)
+        self._terms = Terms(
+            verify, age_s, command_timeout_s, interval_s, calm_every_s, queue_s, backoff_s, clock
+        )
         self._refuse = refuse
         self._rescan_s = rescan_s
         self._ask_s = ask_s

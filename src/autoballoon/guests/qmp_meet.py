@@ -33,6 +33,8 @@ class Terms:
     """Between two regular looks at a guest's statistics ..."""
     calm_every_s: float = CALM_EVERY_S
     """... and at those of a guest of whom nothing is expected."""
+    queue_s: float = 600.0
+    """In the queue of a server that does not greet; then another attempt is made, should it have forgotten us."""
     backoff_s: tuple[float, float] = (0.2, 5.0)
     """Before the first attempt to connect again, and at most before a later one: it doubles."""
     clock: Callable[[], float] = time.monotonic

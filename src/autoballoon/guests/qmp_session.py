@@ -170,7 +170,9 @@ class Session:
             delay_s = min(2 * delay_s, last_s)
 
     async def _visit(self) -> None:
-        wire = await open_wire(self.path, self._terms.timeout_s, self._on_event, self._waits)
+        wire = await open_wire(
+            self.path, self._terms.timeout_s, self._on_event, self._waits, self._terms.queue_s
+        )
         try:
             wire.when_lost(self._nudge.set)
             self.known, self._device = await meet(wire, self.path, self._stem, self._terms, self.known)

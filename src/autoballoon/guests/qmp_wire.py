@@ -129,13 +129,17 @@ class Wire:
 
 
 async def open_wire(
-    path: str, timeout_s: float, on_event: OnEvent, waits: Callable[[str], None] | None = None
+    path: str,
+    timeout_s: float,
+    on_event: OnEvent,
+    waits: Callable[[str], None] | None = None,
+    queue_s: float = 0.0,
 ) -> Wire:
     """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable.
 
-    With `waits` a server that does not greet in time is told to it, in a sentence, and then waited for: we stand in its
-    queue, and are served as soon as it goes on or its other client leaves. Who comes again and again instead fills the
-    queue, which holds two at QEMU's, with connections that are dead, and then finds it full.
+    With `waits` a server that does not greet in time is told to it, in a sentence, and then waited for, `queue_s` in
+    all: we stand in its queue, and are served as soon as it goes on or its other client leaves. Who comes again and
+    again instead fills the queue with connections that are dead, and may be away when it goes on.
     """
     peer = _connect(path)
     client = Client()
@@ -151,7 +155,7 @@ async def open_wire(
             timeout_s, waits or (lambda says: None), _NO_GREETING.format(timeout_s)
         )
         try:
-            async with asyncio.timeout(timeout_s if waits is None else None):
+            async with asyncio.timeout(timeout_s if waits is None else queue_s):
                 await client.connect(peer)
         finally:
             slow.cancel()
