@@ -182,6 +182,25 @@ def test_a_reset_guest_gets_a_new_boot_target() -> None:
     assert decisions[0].size < 512 * MIB
 
 
+def test_a_guest_that_boots_keeps_what_there_is_room_for_beyond_its_fair_share() -> None:
+    """Two of 512 MiB on 950: the fair share of each is less, but the other has given up more than that."""
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(60))], 950 * MIB)
+    world.run(20)
+    snapshot = world.snapshot()
+    other = msgspec.structs.replace(snapshot.guests[1], actual=250 * MIB, resident=250 * MIB)
+    again = msgspec.structs.replace(
+        snapshot.guests[0], driver=False, available=None, age_s=None, up_s=0.2, actual=512 * MIB
+    )
+    tracks = dict(world.state.tracks)
+    tracks["other"] = msgspec.structs.replace(tracks["other"], target=250 * MIB, actual=250 * MIB)
+    state = msgspec.structs.replace(world.state, tracks=tracks)
+    host = Host(capacity=950 * MIB, available=500 * MIB)
+    _, decisions = world.engine.step(state, Snapshot(host=host, guests=(again, other)), world.now)
+    assert decisions[0].reason is Reason.BOOTING
+    assert decisions[0].size == 512 * MIB
+
+
 def test_a_guest_without_a_driver_is_charged_its_maximum_and_named() -> None:
     world = World([Tame("bare", steady(60), boot_s=1e9), Tame("g", steady(60))], 900 * MIB)
     world.run(40)
