@@ -40,6 +40,8 @@ class Session:
         self._ask_lock = asyncio.Lock()
         self._status_is_stale = self._size_is_stale = self._look_now = False
         self._is_relaxed = False
+        self._seen_at = 0.0
+        """When it was last looked at regularly: the next look is counted from then."""
         self._asker = Asker(terms.clock)
         self._balloon = Follow()
         self._set_size: int | None = None
@@ -67,9 +69,11 @@ class Session:
 
     def relax(self, is_so: bool) -> None:
         """Whether this guest may be looked at less often."""
-        if is_so is not self._is_relaxed:
-            self._is_relaxed = is_so
+        if self._is_relaxed and not is_so:
+            # All may end to be calm in one moment: each then goes on at its own time, and not all at once.
+            self._seen_at = self._terms.clock()
             self._nudge.set()
+        self._is_relaxed = is_so
 
     async def set_target(self, size: int) -> bool:
         """Send `balloon`; False when QEMU did not take it, or it would shrink a guest that is being migrated."""
@@ -193,17 +197,17 @@ class Session:
 
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
-        seen_at = terms.clock()
-        review_at = seen_at + self._phase * REVIEW_S
+        self._seen_at = terms.clock()
+        review_at = self._seen_at + self._phase * REVIEW_S
         while wire.is_open:
             now = terms.clock()
-            look_at = self._look_after(seen_at)
+            look_at = self._look_after(self._seen_at)
             if self._balloon.at is not None and now >= self._balloon.at:
                 await self._follow_balloon(wire, known)
             if self._look_now or now >= look_at:
                 # Who was asked lately has told it all.
                 wanted = self._look_now or now - known.looked_at > terms.interval_s / 2
-                self._look_now, seen_at = False, now
+                self._look_now, self._seen_at = False, now
                 if wanted:
                     await self._look(wire, known)
             if self._size_is_stale or now >= review_at:
@@ -212,7 +216,7 @@ class Session:
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
                 await read_state(wire, known)
-            look_at = self._look_after(seen_at)
+            look_at = self._look_after(self._seen_at)
             await self._rest(look_at if self._balloon.at is None else min(look_at, self._balloon.at))
         raise Lost("closed the connection; look whether its QEMU ended")
 
