@@ -21,6 +21,36 @@ def next_look(after: float, phase: float, every_s: float) -> float:
     return own + every_s * (turns + 1)
 
 
+class Looks:
+    """When one guest is looked at regularly, at its own phase (0 to 1) of the time between two looks."""
+
+    def __init__(self, phase: float, every_s: float, calm_every_s: float) -> None:
+        self._phase = phase
+        self._every_s = self._usual_s = every_s
+        self._calm_every_s = calm_every_s
+        self._from = 0.0
+
+    @property
+    def due(self) -> float:
+        """When to look next."""
+        return next_look(self._from, self._phase, self._every_s)
+
+    def looked(self, now: float) -> None:
+        """It has been looked at, or is just met."""
+        self._from = now
+
+    def relax(self, now: float, *, is_so: bool) -> bool:
+        """Whether it may be looked at less often; True when that makes the next look come sooner.
+
+        All may end to be calm in one moment: each then goes on at its own time, and not all at once.
+        """
+        before, self._every_s = self._every_s, self._calm_every_s if is_so else self._usual_s
+        if self._every_s >= before:
+            return False
+        self._from = now
+        return True
+
+
 class Follow:
     """One guest's balloon: followed from `begin` until it has arrived, stands still, or FOLLOW_S have passed."""
 

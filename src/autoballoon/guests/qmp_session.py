@@ -8,7 +8,7 @@ from autoballoon.core.units import size_text
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
-from autoballoon.guests.qmp_follow import Follow, next_look
+from autoballoon.guests.qmp_follow import Follow, Looks
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
@@ -39,9 +39,7 @@ class Session:
         self._nudge = asyncio.Event()
         self._ask_lock = asyncio.Lock()
         self._status_is_stale = self._size_is_stale = self._look_now = False
-        self._is_relaxed = False
-        self._seen_at = 0.0
-        """When it was last looked at regularly: the next look is counted from then."""
+        self._looks = Looks(phase, terms.interval_s, terms.calm_every_s)
         self._asker = Asker(terms.clock)
         self._balloon = Follow()
         self._set_size: int | None = None
@@ -69,11 +67,8 @@ class Session:
 
     def relax(self, is_so: bool) -> None:
         """Whether this guest may be looked at less often."""
-        if self._is_relaxed and not is_so:
-            # All may end to be calm in one moment: each then goes on at its own time, and not all at once.
-            self._seen_at = self._terms.clock()
+        if self._looks.relax(self._terms.clock(), is_so=is_so):
             self._nudge.set()
-        self._is_relaxed = is_so
 
     async def set_target(self, size: int) -> bool:
         """Send `balloon`; False when QEMU did not take it, or it would shrink a guest that is being migrated."""
@@ -197,17 +192,17 @@ class Session:
 
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
-        self._seen_at = terms.clock()
-        review_at = self._seen_at + self._phase * REVIEW_S
+        self._looks.looked(terms.clock())
+        review_at = terms.clock() + self._phase * REVIEW_S
         while wire.is_open:
             now = terms.clock()
-            look_at = self._look_after(self._seen_at)
             if self._balloon.at is not None and now >= self._balloon.at:
                 await self._follow_balloon(wire, known)
-            if self._look_now or now >= look_at:
+            if self._look_now or now >= self._looks.due:
                 # Who was asked lately has told it all.
                 wanted = self._look_now or now - known.looked_at > terms.interval_s / 2
-                self._look_now, self._seen_at = False, now
+                self._look_now = False
+                self._looks.looked(now)
                 if wanted:
                     await self._look(wire, known)
             if self._size_is_stale or now >= review_at:
@@ -216,14 +211,9 @@ class Session:
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
                 await read_state(wire, known)
-            look_at = self._look_after(self._seen_at)
-            await self._rest(look_at if self._balloon.at is None else min(look_at, self._balloon.at))
+            due = self._looks.due
+            await self._rest(due if self._balloon.at is None else min(due, self._balloon.at))
         raise Lost("closed the connection; look whether its QEMU ended")
-
-    def _look_after(self, seen_at: float) -> float:
-        """When the next regular look is due."""
-        every_s = self._terms.calm_every_s if self._is_relaxed else self._terms.interval_s
-        return next_look(seen_at, self._phase, every_s)
 
     async def _rest(self, until: float) -> None:
         # Cheaper than asyncio.timeout, which ends the wait with an exception: most waits end by time.
