@@ -137,7 +137,8 @@ class Turn:
         return {"learnt": guest.actual, "learnt_at": self.now}
 
     def _boot(self, guest: Guest, track: Track) -> None:
-        """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, if there is room."""
+        """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, where there is
+        room."""
         lacking = max(0, self.account.cushion - self.account.room)  # with all that boot charged their maximum
         size = guard.within(guest, track, max(self._fair_shares[guest.key], guest.actual - lacking))
         if size >= guest.actual:
