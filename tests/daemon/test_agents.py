@@ -8,6 +8,7 @@ from typing import Any
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.parts import Parts
+from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.guests.agent import Agents
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.hypervisor import Wake
@@ -70,7 +71,12 @@ def test_a_guest_that_cries_for_ever_costs_a_few_ticks(tmp_path: Path, virtually
             for _ in range(100):
                 await peer.say("pressure")
                 await asyncio.sleep(0.1)
-            assert world.reads - before <= 10 + 10 / 0.3 + 5
+            assert world.reads - before <= 12, "it has all that it needs"
+            before = world.reads
+            for waited in range(100):
+                await peer.say("pressure", psi_some_s=waited / 10)
+                await asyncio.sleep(0.1)
+            assert 40 <= world.reads - before <= 10 / LEAST_GAP_S + 2
         peer.close()
 
     virtually(main())

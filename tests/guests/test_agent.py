@@ -71,9 +71,12 @@ class Scene:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.guest = guest(folder)
-        self.pressed: list[str] = []
+        self.pressed: list[tuple[str, bool]] = []
         self.peer = Peer(folder / "web.agent")
         self.agents = Agents([f"{folder}/*.agent"], clock=asyncio.get_running_loop().time)
+
+    def press(self, key: str, *, waits: bool) -> None:
+        self.pressed.append((key, waits))
 
     def seen(self) -> Guest:
         return self.agents.fill(self.guest)
@@ -86,7 +89,7 @@ class Scene:
 @contextlib.asynccontextmanager
 async def scene(folder: Path) -> AsyncIterator[Scene]:
     made = Scene(folder)
-    made.agents.listen(made.pressed.append)
+    made.agents.listen(made.press)
     made.agents.start()
     try:
         await made.peer.accept()
@@ -115,14 +118,15 @@ def test_what_an_agent_says_is_in_the_guest_until_it_is_old(tmp_path: Path, virt
 def test_pressure_has_the_guest_looked_at_but_not_without_end(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with scene(tmp_path) as one:
-            await one.peer.say()
+            await one.peer.say(psi_some_s=1.0)
             assert one.pressed == []
-            await one.peer.say("pressure")
-            assert one.pressed == [one.guest.key]
-            for _ in range(50):
-                await asyncio.sleep(0.1)
+            await one.peer.say("pressure", psi_some_s=1.0)
+            await one.peer.say("pressure", psi_some_s=1.2)
+            assert one.pressed == [(one.guest.key, False), (one.guest.key, True)]
+            for _ in range(200):
+                await asyncio.sleep(0.02)
                 await one.peer.say("pressure")
-            assert 10 <= len(one.pressed) <= 18, "five seconds"
+            assert 30 <= len(one.pressed) <= 50, "four seconds"
 
     virtually(main())
 
@@ -172,7 +176,7 @@ def test_a_flood_is_bounded_counted_and_leaves_others_alone(tmp_path: Path, virt
             await asyncio.sleep(3.0)
             assert one.status.lines <= 10 + 10 * 4.5
             assert one.status.dropped > 1000
-            assert len(one.pressed) <= 12
+            assert len(one.pressed) <= 55
             assert not flood.done(), "it waits for the host, not the host for it"
             await other.say(oom_kills=4)
             assert one.agents.fill(guest(tmp_path, "db")).oom_kills == 4

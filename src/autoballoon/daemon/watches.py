@@ -19,7 +19,7 @@ LEAST_ASKS, MOST_ASKS, ASKS_PART = 4, 16, 4
 within these bounds. Asking one costs about 0.3 ms of our time, so that the watch is bounded to 0.6 % of a processor
 with up to sixteen guests and to 2.4 % with any number, however many of them grow."""
 PRESSED_WAIT_S = 0.05
-"""A guest that says it runs short has its statistics waited for so long before the tick that it causes: an idle guest
+"""The statistics of a guest that says it runs short are waited for so long before the tick that it causes: an idle one
 answers in 2 to 4 ms, one that thrashes may take long, and the tick looks at it all the same."""
 
 
@@ -89,24 +89,28 @@ class Watches:
             self._asked_at[key] = now
             self._asked[key] = asyncio.create_task(self._ask(key))
 
-    def pressed(self, key: str) -> None:
-        """This guest's agent says that it runs short: have it looked at now, and a tick at once."""
-        state = self._current()[1]
-        if key not in state.tracks:
-            return
-        if key in self._asked:  # the answer is under way
-            self._wake("a guest says that it runs short")
-            return
-        self._asked_at[key] = asyncio.get_running_loop().time()
-        self._asked[key] = asyncio.create_task(self._ask_pressed(key))
+    def pressed(self, key: str, *, waits: bool) -> None:
+        """This guest's agent says that it runs short: have it looked at now.
 
-    async def _ask_pressed(self, key: str) -> None:
+        A tick follows when it `waits` already, when its statistics show that it is near its edge, and when they do not
+        come: not when its memory only falls, for a tick too early keeps the next from coming in time (LEAST_GAP_S).
+        """
+        if key not in self._current()[1].tracks:
+            return
+        if key not in self._asked:
+            self._asked_at[key] = asyncio.get_running_loop().time()
+            self._asked[key] = asyncio.create_task(self._ask_pressed(key, waits))
+        elif waits:  # an answer is under way, and may take long
+            self._wake("a guest says that it runs short")
+
+    async def _ask_pressed(self, key: str, waits: bool) -> None:
         parts, _ = self._current()
         asking = asyncio.create_task(parts.senses.ask(frozenset((key,))))
         try:
-            await asyncio.wait((asking,), timeout=PRESSED_WAIT_S)
+            _, late = await asyncio.wait((asking,), timeout=PRESSED_WAIT_S)
             guest = await parts.senses.as_told(key)
-            if guest is not None:
+            parts, state = self._current()
+            if guest is not None and (waits or late or parts.engine.near_edge(state, guest)):
                 self._wake(f"{guest.name} says that it runs short")
             await asking
         except Exception:

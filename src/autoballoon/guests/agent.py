@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Protocol
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.agent_line import Allowance, Heard, Lines, read
@@ -22,13 +23,15 @@ CHUNK = 64 << 10
 """Bytes that are read at once."""
 PAUSE_S = 0.1
 """An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
-PRESSED_S = 0.3
-"""A guest has itself looked at early no more often than this, however often it says that it runs short."""
 RESCAN_S = 1.0
 BACKOFF_S = (0.2, 5.0)
 
-Pressed = Callable[[str], None]
-"""Called with the key of a guest whose agent says that it runs short."""
+
+class Pressed(Protocol):
+    """Called when an agent says that its guest runs short: as often as lines are taken, and no more."""
+
+    def __call__(self, key: str, *, waits: bool) -> None:
+        """`key`: the guest's; `waits`: something in it has waited for memory since the line before, as it says."""
 
 
 class Session:
@@ -45,7 +48,6 @@ class Session:
         """Whose agent it is, as last seen; None as long as there is no such guest."""
         self._clock = clock
         self._pressed = pressed
-        self._pressed_at = -1e9
         self._peer: socket.socket | None = None
         self._told: tuple[int, int] | None = None
         self._unsent = b""
@@ -123,17 +125,16 @@ class Session:
                 await asyncio.sleep(PAUSE_S)
 
     def _hear(self, line: bytes) -> bool:
-        word, now = read(line), self._clock()
+        word, before = read(line), self.heard.word
         if word is None or (self.guest is not None and not word.suits(self.guest.max)):
             return False
-        if not self.heard.take(word, now):
+        if not self.heard.take(word, self._clock()):
             return False
         self.taken += 1
         if word.seq == 1:
             self._told = None  # an agent that has just started knows nothing
-        if word.why == "pressure" and self.guest is not None and now - self._pressed_at >= PRESSED_S:
-            self._pressed_at = now
-            self._pressed(self.guest.key)
+        if word.why == "pressure" and self.guest is not None:
+            self._pressed(self.guest.key, waits=word.waits_more_than(before))
         return True
 
 
@@ -211,9 +212,9 @@ class Agents:
             found = [one for one in found if Path(one.path).parent == key.parent]
         return found[0] if len(found) == 1 else None
 
-    def _press(self, key: str) -> None:
+    def _press(self, key: str, *, waits: bool) -> None:
         if self._listener is not None:
-            self._listener(key)
+            self._listener(key, waits=waits)
 
     async def _rescan_forever(self) -> None:
         while True:

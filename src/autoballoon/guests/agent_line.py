@@ -40,6 +40,11 @@ class Word(msgspec.Struct, frozen=True):
         total = ram + SLACK if self.total is None else self.total
         return total <= ram + SLACK and (self.available or 0) <= total
 
+    def waits_more_than(self, before: "Word | None") -> bool:
+        """Whether something in the guest has waited for memory since the line before."""
+        was = None if before is None else before.psi_some_s
+        return self.psi_some_s is not None and was is not None and self.psi_some_s > was
+
 
 _decoder = msgspec.json.Decoder(Word)
 
