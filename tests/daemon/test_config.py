@@ -135,7 +135,7 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[connect]\nqmp = '/run/*.qmp'", "[connect] qmp: must be a list"),
         ("[connect]\nqmp = ['vms/*.qmp']", "[connect] qmp"),
         ("[connect]\nqmp = [3]", "[connect] qmp[0]: must be text in quotes"),
-        ("[connect]\nagent = ['/run/*.agent']", "[connect] agent is not in this version"),
+        ("[connect]\nagent = ['run/*.agent']", "[connect] agent 'run/*.agent' is not an absolute path"),
         ("[connect]\nqga = ['/run/*.qga']", "[connect] qga is not in this version"),
         (
             "[connect]\nlibvirt = ['qemu+ssh://x/system']",

@@ -25,9 +25,23 @@ async def test_a_reload_keeps_the_sessions_of_sockets_that_stay(tmp_path: Path) 
     assert other.hypervisors != old.hypervisors
     assert same.processes is other.processes is old.processes
     await other.close()
-    await old.close(keep=same.hypervisors)
+    await old.close(keep=same)
     await same.start(sleep_on, running=old.hypervisors)
     await same.close()
+
+
+async def test_a_reload_keeps_the_agents_of_sockets_that_stay(tmp_path: Path) -> None:
+    config = Config(agent=(f"{tmp_path}/*.agent",))
+    old = assemble(config, sleep_on)
+    await old.start(sleep_on)
+    same = assemble(Config(agent=config.agent, interval_s=0.5), sleep_on, old)
+    other = assemble(Config(), sleep_on, old)
+    assert same.agents is old.agents is same.senses.agents
+    assert other.agents is not old.agents
+    await old.close(keep=same)
+    assert old.agents._rescan is not None, "they go on"
+    await same.close()
+    assert old.agents._rescan is None
 
 
 async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
@@ -41,7 +55,7 @@ async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
     for number in range(100):
         config = Config(qmp=(f"{tmp_path}/{number % 2}*.qmp",), capacity=512 * MIB)
         old, parts = parts, assemble(config, sleep_on, parts)
-        await old.close(keep=parts.hypervisors)
+        await old.close(keep=parts)
         await parts.start(sleep_on, running=old.hypervisors)
     assert open_files() == before
     await parts.close()
@@ -70,6 +84,8 @@ async def test_a_reload_keeps_the_connections_of_uris_that_stay(
 def test_sockets_of_other_managers_are_refused(folder: str) -> None:
     with pytest.raises(BadInput, match=r"\[connect\] qmp"):
         assemble(Config(qmp=(f"{folder}/*.sock",)), sleep_on)
+    with pytest.raises(BadInput, match=r"\[connect\] agent"):
+        assemble(Config(agent=(f"{folder}/*.sock",)), sleep_on)
 
 
 def test_a_link_into_another_managers_folder_is_refused(tmp_path: Path) -> None:

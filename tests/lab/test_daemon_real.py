@@ -34,13 +34,14 @@ class _Reply(msgspec.Struct):
 class Daemon:
     """`autoballoon run` in a process of its own, over the guests of a lab host; `seen` is every tick so far."""
 
-    def __init__(self, host: LabHost, folder: Path) -> None:
+    def __init__(self, host: LabHost, folder: Path, *, agents: bool = False) -> None:
         self.socket = host.run / "control.sock"
         self.config = folder / "autoballoon.toml"
         self.log = folder / "autoballoon.log"
+        heard = f'agent = ["{host.run}/ctl/*.agent"]\n' if agents else ""
         self.config.write_text(
             f'[host]\ncapacity = "cgroup:{host.group.path}"\n'
-            f'[connect]\nqmp = ["{host.run}/ctl/*.qmp"]\n[control]\nsocket = "{self.socket}"\n'
+            f'[connect]\nqmp = ["{host.run}/ctl/*.qmp"]\n{heard}[control]\nsocket = "{self.socket}"\n'
         )
         self.seen: list[Status] = []
         self.process: Process
@@ -116,9 +117,9 @@ class Daemon:
 
 
 @contextlib.asynccontextmanager
-async def daemon_on(host: LabHost, folder: Path) -> AsyncIterator[Daemon]:
+async def daemon_on(host: LabHost, folder: Path, *, agents: bool = False) -> AsyncIterator[Daemon]:
     """A daemon that is up; at the end it leaves by SIGTERM, in time and without a word of complaint."""
-    daemon = Daemon(host, folder)
+    daemon = Daemon(host, folder, agents=agents)
     await daemon.start()
     try:
         yield daemon

@@ -86,6 +86,7 @@ def check(path: Path, as_json: bool) -> None:
     """Say whether FILE can be used on this machine, and what would run."""
     config = load(path)
     refuse_others_sockets(config.qmp)
+    refuse_others_sockets(config.agent, "agent")
     if config.libvirt:
         load_libvirt()
     reader = HostReader(config.capacity)

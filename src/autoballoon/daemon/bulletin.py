@@ -43,6 +43,8 @@ class Bulletin:
         self._chronicle.troubles(problems, now)
         account = state.account
         assert account is not None  # a step always leaves its books
+        for guest in snapshot.guests:
+            parts.agents.tell(guest, state.tracks[guest.key].target)
         daemon = DaemonStatus(
             version=__version__,
             pid=os.getpid(),
@@ -55,6 +57,7 @@ class Bulletin:
             problems=problems + _troubles(broken),
             overload=parts.config.overload,
             lateness=lateness,
+            agents=parts.agents.status(snapshot.guests),
         )
         self.board.put(lambda: encode(Status(daemon, snapshot, tell(decisions, state.tracks))))
         self._manager.status(summary(Status(daemon, snapshot, ())), now)

@@ -65,6 +65,8 @@ class Config(msgspec.Struct, frozen=True):
     """A configuration that has been checked and compiled."""
 
     qmp: tuple[str, ...] = ()
+    agent: tuple[str, ...] = ()
+    """Sockets of the agents in the guests."""
     libvirt: tuple[str, ...] = ()
     """Connection URIs of this host's libvirt."""
     capacity: str | int = "auto"
@@ -113,6 +115,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     _refuse_what_comes_later(host, connect)
     return Config(
         qmp=tuple(_absolute(glob, "[connect] qmp") for glob in connect.qmp),
+        agent=tuple(_absolute(glob, "[connect] agent") for glob in connect.agent),
         libvirt=tuple(_libvirt(uri) for uri in connect.libvirt),
         capacity=_capacity(host.capacity),
         reserve=_reserve(host.reserve),
@@ -128,9 +131,8 @@ def compiled(tables: Mapping[str, Any]) -> Config:
 
 def _refuse_what_comes_later(host: _Host, connect: _Connect) -> None:
     """Refuse what is documented and not yet done: better than to accept it and do nothing."""
-    for key in ("agent", "qga"):
-        if getattr(connect, key):
-            raise BadInput(f"[connect] {key} is not in this version; remove it and connect through qmp")
+    if connect.qga:
+        raise BadInput("[connect] qga is not in this version; remove it and connect through qmp")
     if host.contain:
         raise BadInput("[host] contain = true is not in this version; remove it")
 

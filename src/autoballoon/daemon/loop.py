@@ -105,7 +105,7 @@ class Daemon:
             self._bulletin.metrics.listen(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
-            await self._until_stopped(self._parts.start(self.wake))
+            await self._until_stopped(self._parts.start(self.wake, pressed=self._watches.pressed))
             log.info(self._introduction())
             self._watches.start()
             self._watchdog.start()
@@ -231,8 +231,8 @@ class Daemon:
         if _sources(parts) != _sources(self._parts) or parts.config.dry_run:
             await self._release()  # whom the new parts may not see, or must not touch
         old, self._parts = self._parts, parts
-        await old.close(keep=parts.hypervisors)
-        await parts.start(self.wake, running=old.hypervisors)
+        await old.close(keep=parts)
+        await parts.start(self.wake, running=old.hypervisors, pressed=self._watches.pressed)
         if parts.engine.policy.name != old.engine.policy.name:
             self._state = parts.engine.take_over(self._state)
         log.info("reloaded: %s", self._introduction())

@@ -8,6 +8,7 @@ from autoballoon.core.errors import BadInput
 from autoballoon.daemon.alarms import Alarms, alarms_of
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.sense import HostSense, ProcessSense, Senses
+from autoballoon.guests.agent import Agents, Pressed
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
@@ -29,13 +30,15 @@ class Parts:
         processes: ProcessSense,
         hypervisors: Sequence[Hypervisor],
         alarms: Alarms | None = None,
+        agents: Agents | None = None,
     ) -> None:
         self.config = config
         self.engine = engine
         self.host = host
         self.processes = processes
         self.hypervisors = tuple(hypervisors)
-        self.senses = Senses(host, processes, hypervisors, config.bounds)
+        self.agents = agents or Agents()
+        self.senses = Senses(host, processes, hypervisors, config.bounds, self.agents)
         self._refused: list[Problem] = []
         self._alarms = alarms or Alarms()
 
@@ -44,19 +47,27 @@ class Parts:
         """What keeps the host's own alarms from being heard."""
         return [*self._refused, *self._alarms.problems()]
 
-    async def start(self, wake: Wake, running: Sequence[Hypervisor] = ()) -> None:
-        """Begin to look, except through hypervisors that are `running` already."""
+    async def start(
+        self, wake: Wake, running: Sequence[Hypervisor] = (), pressed: Pressed | None = None
+    ) -> None:
+        """Begin to look, except through hypervisors that are `running` already; `pressed` hears of guests whose agent
+        says that they run short."""
         self._refused += self._alarms.start()
+        if pressed is not None:
+            self.agents.listen(pressed)
+        self.agents.start()
         for hypervisor in self.hypervisors:
             if hypervisor not in running:
                 await hypervisor.start(wake)
 
-    async def close(self, keep: Sequence[Hypervisor] = ()) -> None:
-        """Let everything go, except hypervisors that go on in other parts."""
+    async def close(self, keep: "Parts | None" = None) -> None:
+        """Let everything go, except hypervisors and agents that go on in the parts `keep`."""
         self._alarms.close()
         self.host.close()
+        if keep is None or keep.agents is not self.agents:
+            await self.agents.close()
         for hypervisor in self.hypervisors:
-            if hypervisor not in keep:
+            if keep is None or hypervisor not in keep.hypervisors:
                 await hypervisor.close()
 
 
@@ -75,11 +86,13 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
         policy_named(config.policy),
     )
     refuse_others_sockets(config.qmp)
+    refuse_others_sockets(config.agent, "agent")
     processes = ProcessReader() if old is None else old.processes
     hypervisors = _hypervisors(config, processes, old)
     host = HostReader(config.capacity)
     alarms = alarms_of(host, wake)
-    return Parts(config, engine, host, processes, hypervisors, alarms)
+    agents = old.agents if old is not None and old.agents.globs == config.agent else Agents(config.agent)
+    return Parts(config, engine, host, processes, hypervisors, alarms, agents)
 
 
 def _hypervisors(config: Config, processes: ProcessSense, old: Parts | None) -> tuple[Hypervisor, ...]:
@@ -100,10 +113,10 @@ def _hypervisors(config: Config, processes: ProcessSense, old: Parts | None) -> 
     return tuple(found)
 
 
-def refuse_others_sockets(globs: Sequence[str]) -> None:
+def refuse_others_sockets(globs: Sequence[str], key: str = "qmp") -> None:
     """BadInput when a glob, or a socket that it matches now, belongs to Proxmox or libvirt."""
     for pattern in globs:
         for path in (pattern, *glob.glob(pattern)):  # noqa: PTH207 - an absolute pattern, which Path.glob refuses
             owned = other_managers_socket(path)
             if owned is not None:
-                raise BadInput(f"[connect] qmp: {owned}")
+                raise BadInput(f"[connect] {key}: {owned}")

@@ -12,6 +12,7 @@ import msgspec
 from autoballoon.core.model import Guest, Host, Snapshot, told_apart
 from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
+from autoballoon.guests.agent import Agents
 from autoballoon.guests.hypervisor import Hypervisor, Problem
 
 BUSY = 1 / 6
@@ -62,8 +63,10 @@ class Senses:
         processes: ProcessSense,
         hypervisors: Sequence[Hypervisor],
         bounds: Callable[[str], Bounds],
+        agents: Agents | None = None,
     ) -> None:
         self.host = host
+        self.agents = agents or Agents()
         self.hypervisors = tuple(hypervisors)
         self._processes = processes
         self._bounds = bounds
@@ -108,7 +111,7 @@ class Senses:
             )
             problems.append(Problem(where=guest.key, says=says))
         held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
-        return msgspec.structs.replace(
+        complete = msgspec.structs.replace(
             guest,
             floor=floor,
             ceiling=ceiling,
@@ -120,6 +123,7 @@ class Senses:
             swapped=None if held is None else held.swapped,
             overhead=None if held is None else held.overhead,
         )
+        return self.agents.fill(complete)
 
     async def as_told(self, key: str) -> Guest | None:
         """One guest as its hypervisor tells of it now, without the host's view and the operator's bounds."""
@@ -165,4 +169,5 @@ class Senses:
 
     def problems(self) -> list[Problem]:
         """What keeps guests from being seen or balanced, as of the last snapshot."""
-        return [*self._problems, *(one for hypervisor in self.hypervisors for one in hypervisor.problems())]
+        theirs = (one for hypervisor in self.hypervisors for one in hypervisor.problems())
+        return [*self._problems, *theirs, *self.agents.problems()]

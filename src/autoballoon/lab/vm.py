@@ -67,6 +67,8 @@ class VmSpec(msgspec.Struct, frozen=True):
     """Ext4 images by the folder in which the guest sees them, opened read-only by every guest that has them."""
     boot: tuple[str, ...] = ()
     """More words for the kernel's command line."""
+    port: bool = False
+    """A virtio-serial port for the agent; its socket is run/ctl/NAME.agent."""
     may_reset: bool = False
     """True: a reset boots the guest again; False: it ends QEMU."""
 
@@ -91,8 +93,21 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
         *(word for disk in shared.values() for word in ("-drive", f"file={disk},{read_only}")),
         *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
         *(("-device", spec.balloon) if spec.balloon else ()),
+        *(_port(agent_socket(ctl)) if spec.port else ()),
         *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
     ]  # fmt: skip
+
+
+def agent_socket(ctl: Path) -> Path:
+    """The socket of the agent's port, beside the controller's."""
+    return ctl.with_suffix(".agent")
+
+
+def _port(socket: Path) -> tuple[str, ...]:
+    return (
+        *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={socket},server=on,wait=off"),
+        *("-device", "virtserialport,chardev=agent,name=org.autoballoon.0"),
+    )
 
 
 def _new_disk(folder: Path, spec: VmSpec) -> Path:
@@ -136,7 +151,7 @@ class Vm:
         """
         swap = _new_disk(scratch, spec) if scratch is not None and spec.swap_mib else None
         ctl, eye = run / "ctl" / f"{spec.name}.qmp", run / "eye" / f"{spec.name}.qmp"
-        for socket in (ctl, eye):
+        for socket in (ctl, eye, agent_socket(ctl)):
             socket.parent.mkdir(parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
         words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye, swap)]
@@ -202,7 +217,7 @@ class Vm:
             self._process.kill()
         await self._process.wait()
         await self._reader
-        for socket in (self.ctl, self.eye):
+        for socket in (self.ctl, self.eye, agent_socket(self.ctl)):
             socket.unlink(missing_ok=True)
 
     async def wait(self) -> None:

@@ -83,6 +83,16 @@ def _stalls(scene: Scene) -> Samples:
     return [(("some",), host.psi_some_s), (("full",), host.psi_full_s)]
 
 
+def _agent_ages(scene: Scene) -> Samples:
+    return (((name,), one.age_s) for name, one in scene.daemon.agents.items())
+
+
+def _agent_lines(scene: Scene) -> Samples:
+    for name, one in scene.daemon.agents.items():
+        yield (name, "taken"), one.lines
+        yield (name, "dropped"), one.dropped
+
+
 METRICS: tuple[Metric, ...] = (
     Metric(
         "autoballoon_info",
@@ -194,6 +204,28 @@ METRICS: tuple[Metric, ...] = (
         "1 for the health that it has now; only a guest that is ok is moved.",
         _healths,
         ("guest", "health"),
+    ),
+    _of_guests(
+        "own_swap_used_bytes", "Used of the guest's own swap (agent).", lambda guest, track: guest.swap_used
+    ),
+    _of_guests(
+        "own_stall_seconds",
+        "Time in which something in the guest waited for memory, since its boot (agent).",
+        lambda guest, track: guest.psi_some_s,
+    ),
+    Metric(
+        "autoballoon_guest_agent_age_seconds",
+        "gauge",
+        "Since the last line of the agent in the guest.",
+        _agent_ages,
+        ("guest",),
+    ),
+    Metric(
+        "autoballoon_guest_agent_lines_total",
+        "counter",
+        "Lines of the agent in the guest that were taken, and dropped.",
+        _agent_lines,
+        ("guest", "fate"),
     ),
 )
 

@@ -8,6 +8,7 @@ from autoballoon.core.model import Decision, Guest, Reason, SetTarget, Snapshot,
 from autoballoon.core.pool import Account
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import size_text
+from autoballoon.views.agents import AgentStatus, agents_line
 from autoballoon.views.columns import aligned
 from autoballoon.views.paint import Paint, cut, plain
 from autoballoon.views.sentences import sentence
@@ -77,6 +78,8 @@ class DaemonStatus(msgspec.Struct, frozen=True):
     overload: str = "host-swap"
     """What is done when needs exceed the pool."""
     lateness: Lateness | None = None
+    agents: Mapping[str, AgentStatus] = {}
+    """The agents in guests, by the guest's name."""
 
 
 class Told(msgspec.Struct, frozen=True):
@@ -170,6 +173,8 @@ def table(status: Status, paint: Paint = plain, width: int | None = None) -> str
             paint(line, mood) if (mood := _mood(told.get(guest.name))) else line
             for guest, line in zip(guests, rest, strict=True)
         )
+    if daemon.agents:
+        lines += ["", agents_line(daemon.agents)]
     if daemon.problems:
         lines += ["", *(paint(f"{trouble.where}: {trouble.says}", "bad") for trouble in daemon.problems)]
     return "\n".join(lines) + "\n"

@@ -1,0 +1,234 @@
+"""The guests' own agents, behind unix sockets named by globs: they say how badly a guest wants memory, and at once.
+
+Nothing here is waited for, and nothing that an agent says or leaves unsaid delays or hurts another guest: lines are
+bounded in length and number, and a line that says "pressure" only has the guest looked at early.
+"""
+
+import asyncio
+import contextlib
+import errno
+import socket
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Protocol
+
+from autoballoon.core.model import Guest
+from autoballoon.guests.agent_line import Allowance, Heard, Lines, read
+from autoballoon.guests.hypervisor import Problem
+from autoballoon.guests.qmp import sockets
+from autoballoon.views.agents import SILENT_S, AgentStatus
+
+CHUNK = 64 << 10
+"""Bytes that are read at once."""
+PAUSE_S = 0.1
+"""An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
+RESCAN_S = 1.0
+BACKOFF_S = (0.2, 5.0)
+
+
+class Pressed(Protocol):
+    """Called when an agent says that its guest runs short: as often as lines are taken, and no more."""
+
+    def __call__(self, key: str, *, waits: bool) -> None:
+        """`key`: the guest's; `waits`: something in it has waited for memory since the line before, as it says."""
+
+
+class Session:
+    """The agent behind one socket, as long as the socket exists. `run` is its task."""
+
+    def __init__(self, path: str, stem: str, clock: Callable[[], float], pressed: Pressed) -> None:
+        self.path = path
+        self.stem = stem
+        self.heard = Heard()
+        self.taken = self.dropped = 0
+        """Lines."""
+        self.trouble: str | None = None
+        self.guest: Guest | None = None
+        """Whose agent it is, as last seen; None as long as there is no such guest."""
+        self._clock = clock
+        self._pressed = pressed
+        self._peer: socket.socket | None = None
+        self._told: tuple[int, int] | None = None
+        self._unsent = b""
+
+    async def run(self) -> None:
+        """Connect, listen, connect again; until cancelled."""
+        delay_s = BACKOFF_S[0]
+        while True:
+            self.trouble = self._connect()
+            if self._peer is not None:
+                began = self._clock()
+                try:
+                    await self._listen(self._peer)
+                except OSError as error:
+                    self.trouble = f"was lost ({error.strerror}); look whether its QEMU ended"
+                finally:
+                    self._peer.close()
+                    self._peer = None
+                if self._clock() - began > BACKOFF_S[1]:
+                    delay_s = BACKOFF_S[0]
+            await asyncio.sleep(delay_s)
+            delay_s = min(2 * delay_s, BACKOFF_S[1])
+
+    def tell(self, target: int, most: int) -> None:
+        """Tell the guest what it is asked to be, where that is news. Nothing is waited for: a guest that does not
+        read hears the newest of it when it does."""
+        if self._peer is None:
+            return
+        if not self._unsent and self._told != (target, most):
+            self._told = target, most
+            self._unsent = b'{"v":1,"target":%d,"max":%d}\n' % (target, most)
+        if self._unsent:
+            with contextlib.suppress(OSError):
+                self._unsent = self._unsent[self._peer.send(self._unsent) :]
+
+    @property
+    def is_fresh(self) -> bool:
+        """Whether its last word is young enough to be believed."""
+        return self.heard.word is not None and self._clock() - self.heard.at < SILENT_S
+
+    def status(self) -> AgentStatus:
+        """How it is, for people."""
+        age_s = None if self.heard.word is None else round(self._clock() - self.heard.at, 3)
+        return AgentStatus(age_s=age_s, lines=self.taken, dropped=self.dropped)
+
+    def _connect(self) -> str | None:
+        """Open the connection; says in a sentence why it could not be."""
+        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        peer.setblocking(False)
+        try:
+            peer.connect(self.path)
+        except OSError as error:
+            peer.close()
+            if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
+                return None  # its QEMU has ended
+            if error.errno == errno.EAGAIN:
+                return "has clients waiting already; let autoballoon be the only one"
+            return (
+                f"cannot be connected to ({error.strerror}); run autoballoon as root or as the socket's group"
+            )
+        self._peer, self._told, self._unsent = peer, None, b""
+        return None
+
+    async def _listen(self, peer: socket.socket) -> None:
+        loop = asyncio.get_running_loop()
+        lines, allowance = Lines(), Allowance(self._clock())
+        self.heard = Heard()
+        while received := await loop.sock_recv(peer, CHUNK):
+            dropped, lines.dropped = self.dropped, 0
+            for line in lines.feed(received):
+                if not allowance.take(self._clock()) or not self._hear(line):
+                    self.dropped += 1
+            self.dropped += lines.dropped
+            if self.dropped > dropped or len(received) == CHUNK:
+                await asyncio.sleep(PAUSE_S)
+
+    def _hear(self, line: bytes) -> bool:
+        word, before = read(line), self.heard.word
+        if word is None or (self.guest is not None and not word.suits(self.guest.max)):
+            return False
+        if not self.heard.take(word, self._clock()):
+            return False
+        self.taken += 1
+        if word.seq == 1:
+            self._told = None  # an agent that has just started knows nothing
+        if word.why == "pressure" and self.guest is not None:
+            self._pressed(self.guest.key, waits=word.waits_more_than(before))
+        return True
+
+
+class Agents:
+    """All agents whose sockets match `globs`."""
+
+    def __init__(self, globs: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
+        self.globs = tuple(globs)
+        self._clock = clock
+        self._sessions: dict[str, Session] = {}
+        self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._stems: dict[str, list[Session]] = {}
+        self._rescan: asyncio.Task[None] | None = None
+        self._listener: Pressed | None = None
+
+    def start(self) -> None:
+        """Look for sockets, now and every second; nobody is waited for."""
+        if self.globs and self._rescan is None:
+            self._scan()
+            self._rescan = asyncio.create_task(self._rescan_forever())
+
+    def listen(self, pressed: Pressed) -> None:
+        """Have `pressed` called from now on."""
+        self._listener = pressed
+
+    def fill(self, guest: Guest) -> Guest:
+        """The guest with what its agent says; as it was where it has none, or one that has been silent."""
+        session = self._of(guest)
+        if session is None:
+            return guest
+        session.guest = guest
+        word = session.heard.word
+        if word is None or not session.is_fresh or not word.suits(guest.max):
+            return guest
+        return session.heard.fill(guest, self._clock())
+
+    def tell(self, guest: Guest, target: int) -> None:
+        """Have the guest know that it is asked to be `target` bytes large."""
+        session = self._of(guest)
+        if session is not None:
+            session.tell(target, guest.max)
+
+    def status(self, guests: Sequence[Guest]) -> dict[str, AgentStatus]:
+        """How the agents of these guests are, by the guest's name; guests without one are left out."""
+        found = {guest.name: self._of(guest) for guest in guests} if self._sessions else {}
+        return {name: session.status() for name, session in found.items() if session is not None}
+
+    def problems(self) -> list[Problem]:
+        """Sockets that cannot be used, now."""
+        return [Problem(one.path, one.trouble) for one in self._sessions.values() if one.trouble is not None]
+
+    async def close(self) -> None:
+        """Let every socket go."""
+        tasks = [*self._tasks.values(), *([] if self._rescan is None else [self._rescan])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._sessions.clear()
+        self._tasks.clear()
+        self._stems.clear()
+        self._rescan = None
+
+    def _of(self, guest: Guest) -> Session | None:
+        """The guest's agent: its socket has the stem of the guest's QMP socket, or the guest's name.
+
+        Of several sockets with one stem the one in the same folder counts.
+        """
+        if not self._stems:
+            return None
+        key = Path(guest.key)
+        found = self._stems.get(key.stem) if guest.key.startswith("/") else self._stems.get(guest.name)
+        if not found:
+            return None
+        if len(found) > 1:
+            found = [one for one in found if Path(one.path).parent == key.parent]
+        return found[0] if len(found) == 1 else None
+
+    def _press(self, key: str, *, waits: bool) -> None:
+        if self._listener is not None:
+            self._listener(key, waits=waits)
+
+    async def _rescan_forever(self) -> None:
+        while True:
+            await asyncio.sleep(RESCAN_S)
+            self._scan()
+
+    def _scan(self) -> None:
+        found = sockets(self.globs)
+        for path in self._sessions.keys() - found.keys():
+            del self._sessions[path]
+            self._tasks.pop(path).cancel()
+        for path in found.keys() - self._sessions.keys():
+            session = self._sessions[path] = Session(path, found[path], self._clock, self._press)
+            self._tasks[path] = asyncio.create_task(session.run())
+        self._stems = {}
+        for session in self._sessions.values():
+            self._stems.setdefault(session.stem, []).append(session)

@@ -1,0 +1,33 @@
+"""How the guests' own agents are."""
+
+from collections.abc import Mapping
+
+import msgspec
+
+MOST_NAMED = 8
+"""Agents that are named in the line for people."""
+SILENT_S = 5.0
+"""What an agent said longer ago is unknown: five lines that did not come."""
+
+
+class AgentStatus(msgspec.Struct, frozen=True):
+    """One guest's agent."""
+
+    age_s: float | None
+    """Since its last line; None: nothing has come yet."""
+    lines: int
+    """Taken."""
+    dropped: int
+    """Too long, too many, out of turn, or no lines of an agent."""
+
+
+def agents_line(agents: Mapping[str, AgentStatus]) -> str:
+    """The agents in one line: how many speak, who does not, and who says what nobody can use."""
+    silent = [name for name, one in sorted(agents.items()) if one.age_s is None or one.age_s >= SILENT_S]
+    dropped = [f"{name} {one.dropped}" for name, one in sorted(agents.items()) if one.dropped]
+    says = f"agents: {len(agents) - len(silent)} of {len(agents)} speak"
+    for what, names in (("silent", silent), ("lines dropped", dropped)):
+        if names:
+            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
+            says += f"; {what}: {', '.join(names[:MOST_NAMED])}{more}"
+    return says

@@ -1,0 +1,312 @@
+"""Agents behind real sockets: honest, slow, jammed, half-closed, lying and flooding ones, on virtual time."""
+
+import asyncio
+import contextlib
+import json
+import socket
+from collections.abc import AsyncIterator, Callable, Coroutine
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from autoballoon.core.model import Guest
+from autoballoon.core.units import GIB, MIB
+from autoballoon.guests.agent import Agents
+
+Run = Callable[[Coroutine[Any, Any, None]], None]
+
+
+class Peer:
+    """What QEMU shows of a guest's port: one socket, one client at a time."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.listener = socket.socket(socket.AF_UNIX)
+        self.listener.bind(str(path))
+        self.listener.listen(1)
+        self.listener.setblocking(False)
+        self.client: socket.socket | None = None
+        self.seq = 0
+
+    async def accept(self) -> None:
+        self.client, _ = await asyncio.get_running_loop().sock_accept(self.listener)
+
+    async def say(self, why: str = "tick", **fields: object) -> None:
+        self.seq += 1
+        await self.raw(json.dumps({"v": 1, "seq": self.seq, "why": why, **fields}).encode() + b"\n")
+
+    async def raw(self, sent: bytes) -> None:
+        assert self.client is not None
+        await asyncio.get_running_loop().sock_sendall(self.client, sent)
+        for _ in range(5):
+            await asyncio.sleep(0)
+
+    def heard(self) -> list[dict[str, int]]:
+        assert self.client is not None
+        try:
+            return [json.loads(line) for line in self.client.recv(1 << 20).splitlines()]
+        except BlockingIOError:
+            return []
+
+    def hang_up(self) -> None:
+        assert self.client is not None
+        self.client.close()
+
+    def close(self) -> None:
+        self.listener.close()
+        if self.client is not None:
+            self.client.close()
+        self.path.unlink(missing_ok=True)
+
+
+def guest(folder: Path, name: str = "web") -> Guest:
+    return Guest(key=f"{folder}/{name}.qmp", name=f"the {name}", max=512 * MIB, actual=300 * MIB)
+
+
+class Scene:
+    """One guest, its agent's socket, and the host's side of it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.guest = guest(folder)
+        self.pressed: list[tuple[str, bool]] = []
+        self.peer = Peer(folder / "web.agent")
+        self.agents = Agents([f"{folder}/*.agent"], clock=asyncio.get_running_loop().time)
+
+    def press(self, key: str, *, waits: bool) -> None:
+        self.pressed.append((key, waits))
+
+    def seen(self) -> Guest:
+        return self.agents.fill(self.guest)
+
+    @property
+    def status(self) -> Any:
+        return self.agents.status([self.guest])["the web"]
+
+
+@contextlib.asynccontextmanager
+async def scene(folder: Path) -> AsyncIterator[Scene]:
+    made = Scene(folder)
+    made.agents.listen(made.press)
+    made.agents.start()
+    try:
+        await made.peer.accept()
+        made.seen()
+        yield made
+    finally:
+        await made.agents.close()
+        made.peer.close()
+
+
+def test_what_an_agent_says_is_in_the_guest_until_it_is_old(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            assert one.seen() == one.guest
+            await one.peer.say(total=512 * MIB, available=40 * MIB, swap_total=0, swap_used=0, oom_kills=2)
+            assert (one.seen().oom_kills, one.seen().swap_total) == (2, 0)
+            await asyncio.sleep(4.5)
+            assert one.seen().oom_kills == 2
+            await asyncio.sleep(1.0)
+            assert one.seen() == one.guest, "what is old is unknown"
+            assert one.status.age_s == pytest.approx(5.5)
+
+    virtually(main())
+
+
+def test_pressure_has_the_guest_looked_at_but_not_without_end(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.say(psi_some_s=1.0)
+            assert one.pressed == []
+            await one.peer.say("pressure", psi_some_s=1.0)
+            await one.peer.say("pressure", psi_some_s=1.2)
+            assert one.pressed == [(one.guest.key, False), (one.guest.key, True)]
+            for _ in range(200):
+                await asyncio.sleep(0.02)
+                await one.peer.say("pressure")
+            assert 30 <= len(one.pressed) <= 50, "four seconds"
+
+    virtually(main())
+
+
+def test_the_guest_is_told_its_target_when_it_changes(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            one.agents.tell(one.guest, 300 * MIB)
+            assert one.peer.heard() == [{"v": 1, "target": 300 * MIB, "max": 512 * MIB}]
+            one.agents.tell(one.guest, 300 * MIB)
+            assert one.peer.heard() == []
+            one.agents.tell(one.guest, 301 * MIB)
+            assert [said["target"] for said in one.peer.heard()] == [301 * MIB]
+            await one.peer.say()  # an agent that has just started: it counts from 1
+            one.agents.tell(one.guest, 301 * MIB)
+            assert [said["target"] for said in one.peer.heard()] == [301 * MIB]
+
+    virtually(main())
+
+
+def test_a_guest_that_does_not_read_costs_no_memory_and_hears_the_newest(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            (session,) = one.agents._sessions.values()
+            for size in range(20_000):
+                one.agents.tell(one.guest, (1 + size) * 4096)
+                assert len(session._unsent) < 100
+            heard = one.peer.heard()
+            one.agents.tell(one.guest, 77 * MIB)
+            one.agents.tell(one.guest, 77 * MIB)
+            heard += one.peer.heard()
+            assert heard[-1]["target"] == 77 * MIB and len(heard) < 20_000
+
+    virtually(main())
+
+
+def test_a_flood_is_bounded_counted_and_leaves_others_alone(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            other = Peer(tmp_path / "db.agent")
+            await asyncio.sleep(1.1)
+            await other.accept()
+            line = b'{"v":1,"seq":1,"why":"pressure"}\n'
+            flood = asyncio.create_task(one.peer.raw(line * 300_000))
+            await asyncio.sleep(3.0)
+            assert one.status.lines <= 10 + 10 * 4.5
+            assert one.status.dropped > 1000
+            assert len(one.pressed) <= 55
+            assert not flood.done(), "it waits for the host, not the host for it"
+            await other.say(oom_kills=4)
+            assert one.agents.fill(guest(tmp_path, "db")).oom_kills == 4
+            flood.cancel()
+            other.close()
+
+    virtually(main())
+
+
+def test_a_line_of_ten_mebibytes_is_one_dropped_line(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.raw(b"x" * (10 << 20) + b"\n")
+            await one.peer.say(oom_kills=1)
+            await asyncio.sleep(0.5)
+            assert (one.seen().oom_kills, one.status.lines, one.status.dropped) == (1, 1, 1)
+
+    virtually(main())
+
+
+@pytest.mark.parametrize(
+    "lie", [{"total": GIB}, {"total": 512 * MIB, "available": 513 * MIB}, {"refaults": -1}]
+)
+def test_lies_are_dropped_and_counted(tmp_path: Path, virtually: Run, lie: dict[str, int]) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.say(oom_kills=1)
+            await one.peer.say("pressure", oom_kills=2, **lie)
+            assert one.seen().oom_kills == 1
+            assert one.status.dropped == 1 and one.pressed == []
+
+    virtually(main())
+
+
+def test_who_hangs_up_is_connected_to_again(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.say(oom_kills=1)
+            one.peer.hang_up()
+            one.peer.seq = 0
+            await one.peer.accept()
+            assert one.seen() == one.guest, "what was said on another connection is not known any more"
+            await one.peer.say(oom_kills=3)
+            assert one.seen().oom_kills == 3
+            assert one.agents.problems() == []
+
+    virtually(main())
+
+
+def test_who_closes_one_half_is_connected_to_again(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            assert one.peer.client is not None
+            half = one.peer.client
+            half.shutdown(socket.SHUT_WR)
+            await one.peer.accept()
+            await one.peer.say(oom_kills=3)
+            assert one.seen().oom_kills == 3
+            half.close()
+
+    virtually(main())
+
+
+def test_a_socket_that_goes_and_comes_again_is_found(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            one.peer.close()
+            await asyncio.sleep(2.5)
+            assert one.agents.status([one.guest]) == {} and one.seen() == one.guest
+            one.peer = Peer(tmp_path / "web.agent")
+            await one.peer.accept()
+            one.seen()
+            await one.peer.say(oom_kills=1)
+            assert one.seen().oom_kills == 1
+
+    virtually(main())
+
+
+def test_a_line_in_two_parts_is_one_line(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.raw(b'{"v":1,"seq":1,"why":"ti')
+            await asyncio.sleep(3)
+            await one.peer.raw(b'ck","oom_kills":8}\n')
+            assert one.seen().oom_kills == 8
+
+    virtually(main())
+
+
+def test_an_agent_that_another_has_is_told(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        peer = Peer(tmp_path / "web.agent")
+        peer.listener.listen(0)
+        others = [socket.socket(socket.AF_UNIX) for _ in range(3)]
+        for other in others:
+            other.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                other.connect(str(peer.path))
+        agents = Agents([f"{tmp_path}/*.agent"], clock=asyncio.get_running_loop().time)
+        agents.start()
+        await asyncio.sleep(0.1)
+        assert [one.says for one in agents.problems()] == [
+            "has clients waiting already; let autoballoon be the only one"
+        ]
+        await agents.close()
+        peer.close()
+        for other in others:
+            other.close()
+
+    virtually(main())
+
+
+def test_agents_are_joined_by_their_sockets_stem_and_folder(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        folders = tmp_path / "a", tmp_path / "b"
+        for folder in folders:
+            folder.mkdir()
+        peers = [Peer(folder / "web.agent") for folder in folders] + [Peer(folders[0] / "db.agent")]
+        agents = Agents([f"{tmp_path}/*/*.agent"], clock=asyncio.get_running_loop().time)
+        agents.start()
+        for number, peer in enumerate(peers):
+            await peer.accept()
+            await peer.say(oom_kills=number)
+        assert [agents.fill(guest(folder)).oom_kills for folder in folders] == [0, 1]
+        assert agents.fill(guest(tmp_path)).oom_kills is None, "one of two in other folders: which?"
+        assert agents.fill(guest(tmp_path, "db")).oom_kills == 2
+        domain = msgspec.structs.replace(guest(tmp_path), key="qemu:///system#1", name="db")
+        assert agents.fill(domain).oom_kills == 2
+        await agents.close()
+        for peer in peers:
+            peer.close()
+
+    virtually(main())

@@ -1,0 +1,92 @@
+"""The agent in a real guest: it says that its guest runs short, and memory is given in a fraction of a second."""
+
+import asyncio
+import shutil
+import statistics
+import time
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.lab import ext4, packages
+from autoballoon.lab.host import LabHost
+from autoballoon.lab.userland import PYTHON, build_userland
+from autoballoon.lab.vm import Event, Vm
+from autoballoon.views.status import Status
+
+from .conftest import StartGuest
+from .test_daemon_real import Daemon, daemon_on, is_below, named
+
+pytestmark = pytest.mark.lab
+
+HERE = Path(__file__).parent
+AGENT = HERE.parents[1] / "guest/agent/autoballoon_agent.py"
+SPIKES = 4
+SMALL, SPIKE = 280 * MIB, 220 * MIB
+
+
+def project_image(folder: Path) -> Path:
+    """What the guest carries: the agent, its port's driver, and what takes memory."""
+    content = folder / "project"
+    shutil.copytree(HERE / "agent", content, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(AGENT, content)
+    version, tree = packages.kernel_tree(print)
+    (module,) = (tree / "lib/modules" / version).rglob("virtio_console.ko")
+    shutil.copy(module, content)
+    image = folder / "project.img"
+    ext4.pack(content, image)
+    return image
+
+
+async def spike(daemon: Daemon, guest: Vm, start_guest: StartGuest) -> float | None:
+    """Seconds from when the guest began to take memory until it was first given some; None: it had enough.
+
+    Before, a rival has needed what it had to spare, and is gone: there is room, and nobody has been given it yet.
+    """
+    async with await start_guest("rival", workload="eat", memory_mib=256) as rival:
+        await told(rival, "take 150")
+        await daemon.until("the guest small", is_below("asks", SMALL), 60)
+    settled = await daemon.until("the rival gone", lambda status: len(status.decisions) == 1)
+    looked, target = len(daemon.seen), target_of(settled)
+    guest.send(f"take {SPIKE // MIB}")
+    began = (await guest.expect("taking", timeout=30)).at
+    while not (given := any(target_of(one) > target for one in daemon.seen[looked:])):
+        if guest.heard[-1].name == "answer":
+            break
+        await asyncio.sleep(0.002)
+    waited = time.monotonic() - began
+    await guest.expect("answer", timeout=60)
+    await told(guest, "drop")
+    return waited if given else None
+
+
+async def told(guest: Vm, line: str) -> Event:
+    guest.send(line)
+    return await guest.expect("answer", timeout=60)
+
+
+def target_of(status: Status) -> int:
+    return next(told.target or 0 for told in status.decisions if told.guest == "asks")
+
+
+async def test_a_guest_that_runs_short_is_heard_at_once(
+    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+) -> None:
+    lab_host.group.limit(640 * MIB)
+    guest = await start_guest(
+        "asks", workload="inside", memory_mib=512, port=True,
+        disks={"/userland": build_userland(PYTHON, print), "/userland/project": project_image(tmp_path)},
+    )  # fmt: skip
+    await guest.expect("up", timeout=60)
+    async with daemon_on(lab_host, tmp_path, agents=True) as daemon:
+        await daemon.until("the agent heard", lambda status: status.daemon.agents["asks"].lines > 2, 40)
+        waits = [await spike(daemon, guest, start_guest) for _ in range(SPIKES)]
+        print("spike to first granted page:", waits)
+        assert statistics.median(wait for wait in waits if wait is not None) < 1.0
+        assert any(status.daemon.tick.why == "asks says that it runs short" for status in daemon.seen)
+        answer = await told(guest, "status")
+        assert answer.data["code"] == 0 and answer.data["says"].startswith("squeezed: ")
+        last = named(daemon.seen[-1], "asks")
+        assert last is not None and last.psi_some_s is not None and last.swap_total == 0
+        assert daemon.seen[-1].daemon.agents["asks"].dropped <= 1
