@@ -156,3 +156,23 @@ def test_every_verb_is_in_the_reference() -> None:
     headings = "\n".join(re.findall(r"^## (.+)$", read("docs/reference/cli.md"), re.MULTILINE))
     for verb in main.list_commands(click.Context(main)):
         assert re.search(rf"\b{verb}\b", headings), verb
+
+
+RULE = re.compile(r"^\*\*(\d+\.\d+)\*\* .+\n\n- (.+)$", re.MULTILINE)
+PLACE = r"\[[^]]+\]\(([^)]+)\) `(\w+)`"
+FOLLOWED = re.compile(rf"Code: (?:none yet|{PLACE}\. Test: (?:none yet|{PLACE}))\.")
+
+
+def test_every_proposed_rule_names_code_and_test_that_there_are_or_says_that_there_are_none() -> None:
+    page = ROOT / "docs/reference/automatic-ballooning.md"
+    text = page.read_text(encoding="utf-8")
+    rules = dict(RULE.findall(text))
+    assert list(rules) == re.findall(r"^\*\*(\d+\.\d+)\*\*", text, re.MULTILINE), "one tells nothing of code"
+    for number, told in rules.items():
+        found = FOLLOWED.fullmatch(told)
+        assert found, f"{number}: {told}"
+        code, name, test, function = found.groups()
+        if code:
+            assert re.search(rf"\b{name}\b", (page.parent / code).read_text(encoding="utf-8")), number
+        if test:
+            assert f"def {function}(" in (page.parent / test).read_text(encoding="utf-8"), number
