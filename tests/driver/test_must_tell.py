@@ -1,0 +1,113 @@
+"""The driver's own code against a host that looks closely: who is told what, and before what.
+
+The driver's files are compiled into a program beside a host (host/device.c) that offers any bits, also MUST_TELL_HOST,
+which QEMU never does, and that takes its time. A host that finds nothing wrong proves little, so it is shown drivers
+with one slip each, too.
+"""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+DRIVER = Path(__file__).parents[2] / "guest" / "driver"
+HOST = Path(__file__).parent / "host"
+FILES = ("main", "resize", "pages", "shrink", "pressure")
+MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
+BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
+STORIES = ("resized", "reclaimed", "lacking", "crossed", "moved", "slept")
+OF_RECLAIM = {"reclaimed", "lacking", "crossed"}
+SLIPS = (
+    ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
+    (
+        "pages.c",
+        "\tif (n)\n\t\texchange(b, b->deflate_vq",
+        "\trelease_pages_of(b, &got);\n\tif (n)\n\t\texchange(b, b->deflate_vq",
+        1,
+        "resized",
+        "a page is used before the host was told",
+    ),
+    (
+        "pages.c",
+        "\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);\n"
+        "\tballoon_page_finalize(from);\n\tput_page(from);",
+        "\tput_page(from);\n\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);",
+        1,
+        "moved",
+        "a page is used before the host was told",
+    ),
+    (
+        "pages.c",
+        "\tmutex_lock(&b->wire);\n\ttell_untold(b);\n\tn = 0;",
+        "\tmutex_lock(&b->wire);\n\tn = 0;",
+        4,
+        "crossed",
+        "a page is given that the host believes to have",
+    ),
+    (
+        "shrink.c",
+        "\tif (b->must_tell) {",
+        "\tballoon_tell(b);\n\tif (b->must_tell) {",
+        4,
+        "reclaimed",
+        "waits for a mutex where it may not",
+    ),
+    ("shrink.c", "b->cap = min(b->cap, b->held);", ";", 4, "lacking", "could have tried again"),
+    ("resize.c", "b->cap = b->held - owed;", ";", 5, "reclaimed", "pages after reclaim"),
+    ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
+    ("pages.c", "min(pages - freed, (NOTICE", "min(b->held - pages, (NOTICE", 4, "reclaimed", "freed in reclaim"),
+)  # fmt: skip
+"""File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
+
+
+def build(driver: Path, folder: Path) -> Path:
+    """The driver and the host as one program; every kernel header is an empty file, and HOST/kernel.h in its stead."""
+    headers = folder / "headers"
+    for file in driver.glob("*.[ch]"):
+        for name in re.findall(r"#include <(linux/[^>]+)>", file.read_text()):
+            (headers / name).parent.mkdir(parents=True, exist_ok=True)
+            (headers / name).touch()
+    sources = [*(driver / f"{name}.c" for name in FILES), HOST / "device.c"]
+    flags = ["-std=gnu11", "-O1", "-Wall", "-Wno-unused", "-Werror", "-fsanitize=address,undefined"]
+    subprocess.run(
+        ["gcc", *flags, "-include", HOST / "kernel.h", "-I", headers, "-I", driver, "-o", folder / "device", *sources],
+        check=True,
+    )  # fmt: skip
+    return folder / "device"
+
+
+def told(program: Path, words: Sequence[str]) -> tuple[int, str]:
+    """(exit status, what the host found wrong)."""
+    done = subprocess.run([program, *words], capture_output=True, text=True, timeout=60, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+@pytest.fixture(scope="module")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(DRIVER, tmp_path_factory.mktemp("device"))
+
+
+@pytest.mark.parametrize("story", STORIES)
+@pytest.mark.parametrize("bits", BITS)
+def test_the_host_is_told_in_order_whatever_it_offers(program: Path, bits: int, story: str) -> None:
+    if story in OF_RECLAIM and not bits & MAY_DEFLATE:
+        return  # without the bit nothing is registered with reclaim
+    assert told(program, [str(bits), story]) == (0, "")
+
+
+@pytest.mark.parametrize("slip", range(len(SLIPS)))
+def test_a_driver_with_a_slip_is_found_out(tmp_path: Path, slip: int) -> None:
+    name, stands, becomes, bits, story, finding = SLIPS[slip]
+    driver = tmp_path / "driver"
+    driver.mkdir()
+    for file in DRIVER.glob("*.[ch]"):
+        text = file.read_text()
+        if file.name == name:
+            assert text.count(stands) == 1, "the driver has changed: change the slip too"
+            text = text.replace(stands, becomes)
+        (driver / file.name).write_text(text)
+    code, says = told(build(driver, tmp_path), [str(bits), story])
+    assert code != 0
+    assert finding in says, says
