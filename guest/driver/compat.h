@@ -75,7 +75,7 @@ static inline void compat_shrinker_stop(struct shrinker *shrinker)
 
 #endif
 
-/* Queues by number; one without a name is not there. */
+/* The device's queues, one after the other. */
 static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[],
 				  vq_callback_t *callbacks[], const char *const names[])
 {

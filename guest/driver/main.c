@@ -33,6 +33,8 @@ static const struct kernel_param_ops when_ops = { .set = when_set, .get = when_g
 module_param_cb(deflate, &when_ops, NULL, 0444);
 MODULE_PARM_DESC(deflate, "when the guest takes memory back, if the host offers it: pressure (default), shrinker, off");
 
+#define MOST_QUEUES 4
+
 static void acked(struct virtqueue *vq)
 {
 	struct balloon *b = vq->vdev->priv;
@@ -40,31 +42,39 @@ static void acked(struct virtqueue *vq)
 	wake_up(&b->acked);
 }
 
-/* In the order that the specification gives the queues. */
-enum { INFLATE, DEFLATE, STATS, FREE_PAGE_HINT, REPORTING, QUEUES };
-
+/*
+ * In the order that the specification gives the queues. One that is not there is left out and not passed as a hole:
+ * both have the same meaning, and Linux 6.12 crashes where queues with a hole before them are let go.
+ */
 static int find_queues(struct balloon *b)
 {
-	const char *names[QUEUES] = { [INFLATE] = "inflate", [DEFLATE] = "deflate" };
-	vq_callback_t *callbacks[QUEUES] = { [INFLATE] = acked, [DEFLATE] = acked };
-	struct virtqueue *vqs[QUEUES] = {};
+	struct virtqueue *vqs[MOST_QUEUES], **where[MOST_QUEUES];
+	vq_callback_t *callbacks[MOST_QUEUES];
+	const char *names[MOST_QUEUES];
+	unsigned int n = 0;
 	int err;
 
+	names[n] = "inflate";
+	callbacks[n] = acked;
+	where[n++] = &b->inflate_vq;
+	names[n] = "deflate";
+	callbacks[n] = acked;
+	where[n++] = &b->deflate_vq;
 	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_STATS_VQ)) {
-		names[STATS] = "stats";
-		callbacks[STATS] = balloon_stats_answered;
+		names[n] = "stats";
+		callbacks[n] = balloon_stats_answered;
+		where[n++] = &b->stats_vq;
 	}
 	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_REPORTING)) {
-		names[REPORTING] = "reporting";
-		callbacks[REPORTING] = acked;
+		names[n] = "reporting";
+		callbacks[n] = acked;
+		where[n++] = &b->report_vq;
 	}
-	err = compat_find_vqs(b->vdev, QUEUES, vqs, callbacks, names);
+	err = compat_find_vqs(b->vdev, n, vqs, callbacks, names);
 	if (err)
 		return err;
-	b->inflate_vq = vqs[INFLATE];
-	b->deflate_vq = vqs[DEFLATE];
-	b->stats_vq = vqs[STATS];
-	b->report_vq = vqs[REPORTING];
+	while (n--)
+		*where[n] = vqs[n];
 	return 0;
 }
 

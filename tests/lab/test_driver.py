@@ -242,6 +242,48 @@ async def test_cycles_under_stress_leave_nothing_behind(guest: Driven, soak_minu
     assert await guest.complaints() == ""
 
 
+@pytest.mark.parametrize("sleep", ["freeze", "mem"])
+async def test_over_a_sleep_pages_are_the_guests_and_the_target_is_followed_after_it(
+    guest: Driven, sleep: str
+) -> None:
+    """Suspend to idle, which a key ends, and to RAM, where QEMU resets every device."""
+    await guest.load("deflate=shrinker")
+    await guest.become(200)
+    await guest.sh("echo 1000 > $D/scan")
+    await guest.settle(200 * MIB + 1000 * 4096)
+    await guest.sh("echo enabled > /sys/class/tty/ttyS0/power/wakeup")
+    guest.vm.send(f"echo {sleep} > /sys/power/state")
+    await guest.settle(512 * MIB)
+    if sleep == "freeze":
+        await asyncio.sleep(2.0)
+        guest.vm.send("true")
+    else:
+        begun = time.monotonic()
+        while (await status(guest)) != "suspended":
+            assert time.monotonic() - begun < 10.0
+            await asyncio.sleep(0.05)
+        await guest.session.execute("system_wakeup")
+    answer = await guest.vm.expect("answer", timeout=30.0)
+    assert answer.data["code"] == 0, answer.data
+    guest.vm.send("echo awake")
+    while "awake" not in answer.data["says"]:  # the key that woke it may be an answer too
+        answer = await guest.vm.expect("answer", timeout=30.0)
+    await guest.settle(200 * MIB)
+    assert (await guest.counters())["held"] == 312 * MIB // 4096
+    await guest.sh("echo 128 > $D/scan")
+    await guest.settle(200 * MIB + 128 * 4096)
+    await guest.sh("rmmod autoballoon")
+    await guest.settle(512 * MIB)
+    assert await guest.complaints() == ""
+
+
+async def status(guest: Driven) -> str:
+    """QEMU's word for the state of the machine."""
+    answer = await guest.session.execute("query-status")
+    assert isinstance(answer, dict)
+    return str(answer["status"])
+
+
 async def test_statistics_come_as_from_linux_own_driver(guest: Driven) -> None:
     await guest.load()
     path = "/machine/peripheral/balloon0"

@@ -408,6 +408,7 @@ int main(int words, char **word)
 	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking },
 			{ "crossed", crossed }, { "moved", moved }, { "slept", slept } };
 
+	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
 	for (unsigned long i = 0; i < PAGES; i++)
 		list_add(&memory[i].lru, &unused);
 	vdev.features = strtoul(word[1], NULL, 0);
