@@ -16,7 +16,7 @@ from autoballoon.lab.experiments import (
     experiment_named,
     with_guests,
 )
-from autoballoon.lab.run import guests_size, swap_size, wave_of
+from autoballoon.lab.run import balloon_of, guests_size, swap_size, wave_of
 from autoballoon.lab.runner import Wish, with_room
 from autoballoon.policies import BASELINES
 
@@ -166,3 +166,19 @@ def test_a_variant_has_its_own_waves_and_the_call_the_last_word() -> None:
     called = msgspec.structs.replace(peers, wave={"rate_mib": 60, "phases": 1})
     assert wave_of(called, slow, 0)["rate_mib"] == 60
     assert wave_of(called, slow, 0)["phases"] == 1
+
+
+def test_driver_runs_each_driver_without_and_with_the_daemon_in_each_workload() -> None:
+    driver = experiment_named("driver")
+    everyone = ["fixed", "stock", "shrinker", "pressure", "never"]
+    for variant, workload in (("wave", "wave"), ("build", "build"), ("cache", "cache")):
+        arms = [arm for arm in driver.arms if arm.variant.name == variant]
+        assert [arm.short for arm in arms] == [*everyone, *(f"{name}+on" for name in everyone)]
+        assert [arm.controller for arm in arms] == [False] * 5 + [True] * 5
+        assert [arm.driver for arm in arms] == [None, None, "shrinker", "pressure", "off"] * 2
+        assert {driver.workload_of(arm) for arm in arms} == {workload}
+    assert [arm.short for arm in driver.arms if not arm.may_deflate] == ["fixed", "fixed+on"] * 3
+    fixed, stock = named("driver", "fixed@cache"), named("driver", "stock@cache")
+    assert "deflate-on-oom=off" in balloon_of(fixed) and "deflate-on-oom=on" in balloon_of(stock)
+    assert driver.limit_of(fixed) == driver.limit_of(named("driver", "never+on@cache")) == 2090 * MIB
+    assert arms_named(driver, None, 1) == tuple(arm for arm in driver.arms if arm.variant.name == "cache")

@@ -42,6 +42,15 @@ def test_a_swap_disk_comes_after_the_data_and_the_kernel_is_told() -> None:
     assert plain.count("-drive") == 1 and "ab.swap" not in plain[plain.index("-append") + 1]
 
 
+def test_a_driver_of_ours_is_named_to_the_guest_with_its_mode() -> None:
+    ours, stock = (
+        words(VmSpec(name="g", image=IMAGE, accel=TCG, driver="pressure")),
+        words(VmSpec("g", IMAGE, TCG)),
+    )
+    assert "ab.driver=pressure" in ours[ours.index("-append") + 1].split()
+    assert "ab.driver" not in stock[stock.index("-append") + 1]
+
+
 def test_shared_disks_come_before_the_swap_and_the_guest_is_told_where_they_belong() -> None:
     disks = {"/userland": Path("/cache/u"), "/userland/project": Path("/tmp/p")}
     spec = VmSpec(name="g", image=IMAGE, accel=TCG, swap_mib=64, disks=disks, boot=("cgroup_no_v1=all",))

@@ -23,6 +23,10 @@ class Variant(msgspec.Struct, frozen=True):
     """Parameters of the guests' workload; what the experiment or the call says of one goes before."""
     guest_swap_mib: int | None = None
     """Swap that each guest has of its own; None: as the experiment says."""
+    workload: str | None = None
+    """What guests do; None: as the experiment says."""
+    squeeze_mib: int | None = None
+    """Where no controller runs, the lab asks each guest to become so small as soon as it has begun."""
 
     def size_mib(self, number: int) -> int:
         """The size of the guest of that number."""
@@ -41,6 +45,10 @@ class Arm(msgspec.Struct, frozen=True):
     """The controller's choice for needs that exceed the host; with "suspend" every guest opts in."""
     reporting: bool = False
     """free-page-reporting=on in the balloon's device line."""
+    may_deflate: bool = True
+    """deflate-on-oom=on in the balloon's device line."""
+    driver: str | None = None
+    """The guests' balloon driver is ours, with deflate= so; None: Linux's."""
     limited: bool = True
     """False: the guests may hold as much as they like."""
     variant: Variant = Variant()
@@ -79,6 +87,31 @@ TIGHT = Variant("2000", "a host of 2000 MiB", limit=2000 * MIB)
 PLAIN = Variant("plain", "guests without swap of their own")
 SWAPS = Variant("swap", "guests with 512 MiB of swap of their own, on a disk", guest_swap_mib=512)
 TIGHTER = Variant("1600", "a host of 1600 MiB, where needs no longer fit", limit=1600 * MIB)
+DRIVERS = (
+    Arm("fixed", "Linux's driver, which may not deflate by itself", may_deflate=False),
+    Arm("stock", "Linux's driver, which deflates before a process is killed"),
+    Arm("shrinker", "our driver, which deflates when reclaim asks", driver="shrinker"),
+    Arm("pressure", "our driver, which deflates when reclaim is in trouble", driver="pressure"),
+    Arm("never", "our driver, which does not deflate by itself", driver="off"),
+)
+DRIVEN = (
+    *DRIVERS,
+    *(
+        msgspec.structs.replace(
+            arm, name=f"{arm.name}+on", says=f"{arm.says}; and autoballoon", controller=True
+        )
+        for arm in DRIVERS
+    ),
+)
+"""Each driver of a guest, without and with the daemon."""
+WAVE = Variant("wave", "guests take and free 250 MiB in turn")
+BUILD = Variant("build", "guests compile and link Lua in turn", workload="build")
+CACHE = Variant(
+    "cache",
+    "guests full of page cache read a file over and over while much is taken from them",
+    workload="cache",
+    squeeze_mib=200,
+)
 
 
 class HostLoad(msgspec.Struct, frozen=True):
@@ -129,6 +162,10 @@ class Experiment(msgspec.Struct, frozen=True):
         """Bytes that all guests of this arm together may hold; None where no limit matters."""
         return (arm.variant.limit or self.limit) if arm.limited else None
 
+    def workload_of(self, arm: Arm) -> str:
+        """What guests of this arm do."""
+        return arm.variant.workload or self.workload
+
     def guest_swap_of(self, arm: Arm) -> int:
         """MiB of swap that each guest of this arm has of its own."""
         own = arm.variant.guest_swap_mib
@@ -178,6 +215,17 @@ EXPERIMENTS = (
         guests=6,
         wave={"phases": 1},
         period_ms=90_000,
+    ),
+    Experiment(
+        name="driver",
+        says="guests with Linux's balloon driver and with ours, without the daemon and with it",
+        arms=tuple(arm for variant in (WAVE, BUILD, CACHE) for arm in within(variant, *DRIVEN)),
+        example=within(CACHE, *DRIVEN),
+        limit=2090 * MIB,
+        translated_mib=32,
+        guests=6,
+        wave={"phases": 1},
+        period_ms=60_000,
     ),
 )
 

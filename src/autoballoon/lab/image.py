@@ -42,21 +42,26 @@ class GuestImage(msgspec.Struct, frozen=True):
     kernel_version: str
 
 
-def build_image(say: Say) -> GuestImage:
-    """The image, from the cache or made now (a minute, once). CouldNot when a package or tool is missing."""
+def build_image(say: Say, driver: Path | None = None) -> GuestImage:
+    """The image, from the cache or made now (a minute, once). CouldNot when a package or tool is missing.
+
+    `driver`: a balloon driver of our own to lie beside Linux's; VmSpec.driver says which is loaded.
+    """
     version, tree = packages.kernel_tree(say)
     kernel = tree / "boot" / f"vmlinuz-{version}"
     if not kernel.is_file():
         raise CouldNot(f"{kernel} is missing; remove {tree} and start again")
     return GuestImage(
-        kernel=kernel, initrd=_initrd(version, tree, say), disk=_disk(say), kernel_version=version
+        kernel=kernel, initrd=_initrd(version, tree, say, driver), disk=_disk(say), kernel_version=version
     )
 
 
-def _initrd(version: str, tree: Path, say: Say) -> Path:
+def _initrd(version: str, tree: Path, say: Say, driver: Path | None) -> Path:
     busybox = packages.unpacked("busybox-static", say) / "bin" / "busybox"
     init = _source("init")
     modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
+    if driver is not None:
+        modules["autoballoon"] = driver.read_bytes()
     files = {
         **{folder: newc.folder() for folder in _FOLDERS},
         "init": newc.program(init),

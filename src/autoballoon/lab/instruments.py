@@ -73,6 +73,11 @@ class Instruments:
         """Seconds since then."""
         return time.monotonic() - self.began
 
+    async def squeeze(self, size: int) -> None:
+        """Ask every guest to become `size` bytes large, as an operator would by hand."""
+        for guest in await self._eye.read():
+            await self._eye.set_target(guest.key, size)
+
     @contextlib.asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:
         """Look as long as the block runs; what keeps them from it (CouldNot: a full disk) ends the block."""

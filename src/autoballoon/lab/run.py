@@ -17,6 +17,7 @@ from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
 from autoballoon.lab.controller import Controller, config_text, cost_of
 from autoballoon.lab.experiments import Arm, Experiment
+from autoballoon.lab.followed import Followed, balloons_of
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.hostload import host_load
 from autoballoon.lab.image import GuestImage
@@ -82,6 +83,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         )
         lab_cpu, busy = time.process_time(), busy_s()
         controller: Controller | None = None
+        followed = Followed()
         async with eye.looking(), contextlib.AsyncExitStack() as stack:
             if arm.controller:
                 text = config_text(
@@ -92,8 +94,10 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
                     text=text, run=host.run, keep=setting.folder, label=f"{arm.name}-{round_}"
                 )
                 await stack.enter_async_context(controller)
-                await stack.enter_async_context(beside(_listen(controller, eye, told, arm.name, round_)))
-            work = _Work(setting, arm, host, eye)
+                await stack.enter_async_context(
+                    beside(_listen(controller, eye, told, arm.name, round_, followed))
+                )
+            work = _Work(setting, arm, host, eye, followed)
             await work.through()
             wall_s, swapped = eye.at_s, eye.swapped
             busy, guests_cpu = busy_s() - busy, work.cpu_s()
@@ -123,6 +127,8 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "lab_cpu_s": round(lab_cpu, 2),
             "guests_cpu_s": round(guests_cpu, 2),
             "others_cpu_s": round(others, 2),
+            **balloons_of([vm.heard for vm in work.vms]),
+            **followed.extra(),
             "notes": work.notes,
         },
     )
@@ -139,9 +145,18 @@ def wave_of(experiment: Experiment, arm: Arm, number: int) -> dict[str, int]:
     }
 
 
-async def _listen(controller: Controller, eye: Instruments, told: Lines, arm: str, round_: int) -> None:
+def balloon_of(arm: Arm) -> str:
+    """The balloon's device line."""
+    line = BALLOON if arm.may_deflate else BALLOON.replace("deflate-on-oom=on", "deflate-on-oom=off")
+    return line + (",free-page-reporting=on" if arm.reporting else "")
+
+
+async def _listen(
+    controller: Controller, eye: Instruments, told: Lines, arm: str, round_: int, followed: Followed
+) -> None:
     async for data in controller.ticks():
         told.add(Told(arm=arm, round=round_, at_s=round(eye.at_s, 3), data=data))
+        followed.told(data, eye.at_s)
 
 
 def phases_of(heard: Sequence[Event], until: float) -> list[float]:
@@ -155,8 +170,11 @@ def phases_of(heard: Sequence[Event], until: float) -> list[float]:
 class _Work:
     """The guests of one run, from the first boot to the last one's end."""
 
-    def __init__(self, setting: Setting, arm: Arm, host: LabHost, eye: Instruments) -> None:
+    def __init__(
+        self, setting: Setting, arm: Arm, host: LabHost, eye: Instruments, followed: Followed
+    ) -> None:
         self._setting, self._arm, self._host, self._eye = setting, arm, host, eye
+        self._followed = followed
         self._experiment = setting.experiment
         self._vms: list[Vm] = []
         self.notes: list[str] = []
@@ -165,7 +183,7 @@ class _Work:
 
     async def through(self) -> None:
         """Boot, fill, go, work: until every guest is done or the time is up."""
-        async with beside(self._report()):
+        async with beside(self._report()), beside(self._watch_sizes()):
             await self._boot()
             await self._each(
                 self._experiment.fill_limit_s - self._eye.at_s,
@@ -175,6 +193,10 @@ class _Work:
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
+            squeeze = None if self._arm.controller else self._arm.variant.squeeze_mib
+            if squeeze is not None:
+                self._followed.asked({vm.name: squeeze * MIB for vm in self._vms}, self._eye.at_s)
+                await self._eye.squeeze(squeeze * MIB)
             async with host_load(self._experiment.hostload, self._host.group.procs, self.notes.append):
                 await self._each(
                     self._experiment.work_limit_s,
@@ -203,9 +225,10 @@ class _Work:
             memory_mib=self._arm.variant.size_mib(number),
             swap_mib=self._experiment.guest_swap_of(self._arm),
             disks=self._setting.disks,
-            workload=self._experiment.workload,
+            workload=self._experiment.workload_of(self._arm),
+            driver=self._arm.driver,
             params=wave_of(self._experiment, self._arm, number),
-            balloon=BALLOON + (",free-page-reporting=on" if self._arm.reporting else ""),
+            balloon=balloon_of(self._arm),
         )
 
     async def _each(self, within_s: float, event: str, otherwise: str) -> None:
@@ -225,6 +248,18 @@ class _Work:
         while True:
             self._setting.watch(self._arm.name, self._vms, self._eye.last)
             await asyncio.sleep(0.5)
+
+    async def _watch_sizes(self) -> None:
+        while True:
+            if self._eye.last is not None:
+                guests = self._eye.last.snapshot.guests
+                self._followed.seen({guest.name: guest.actual for guest in guests}, self._eye.last.at_s)
+            await asyncio.sleep(0.5)
+
+    @property
+    def vms(self) -> list[Vm]:
+        """Every guest that was booted."""
+        return self._vms
 
     def done(self) -> list[Vm]:
         """The guests that finished their work."""

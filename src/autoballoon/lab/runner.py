@@ -13,6 +13,7 @@ from autoballoon.lab import results as kept
 from autoballoon.lab import tidy
 from autoballoon.lab.accel import Wanted, choose_accel, translating
 from autoballoon.lab.commands import run as run_tool
+from autoballoon.lab.driver import build_driver
 from autoballoon.lab.experiments import Arm, Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
@@ -61,8 +62,11 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
     progress.guests = experiment.guests
-    image = build_image(progress.say)
-    disks = {"/userland": build_userland(COMPILER, progress.say)} if experiment.workload == "build" else {}
+    image = build_image(
+        progress.say, build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None
+    )
+    builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
+    disks = {"/userland": build_userland(COMPILER, progress.say)} if builds else {}
     accel = await choose_accel(wish.accel, image, progress.say)
     progress.say(accel.why)
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())

@@ -56,11 +56,13 @@ class VmSpec(msgspec.Struct, frozen=True):
     accel: Accel
     memory_mib: int = 512
     workload: str = "idle"
-    """idle, eat or wave; or inside, which needs a userland and a project among its disks."""
+    """idle, eat, wave or cache; or inside, which needs a userland and a project among its disks."""
     params: Mapping[str, int] = {}
     """The workload's own parameters (`ab.NAME=VALUE` on the kernel command line)."""
     balloon: str | None = BALLOON
     """The balloon's device line; None: a guest without a balloon."""
+    driver: str | None = None
+    """The balloon's driver is ours, with deflate= so; None: Linux's. The image must have ours."""
     swap_mib: int = 0
     """Swap of its own, on a disk of its own that is as new at each start; 0: none."""
     disks: Mapping[str, Path] = {}
@@ -80,6 +82,7 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
     words = [
         *("console=ttyS0", "quiet", "panic=-1", *spec.boot, f"ab.workload={spec.workload}"),
         *(f"ab.disk={name}:{folder}" for name, folder in zip(names, shared, strict=False)),
+        *([f"ab.driver={spec.driver}"] if spec.driver else []),
         *([f"ab.swap={names[len(shared)]}"] if swap else []),
         *(f"ab.{name}={value}" for name, value in spec.params.items()),
     ]

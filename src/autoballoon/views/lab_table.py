@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from statistics import fmean
 
 from autoballoon.core.units import MIB, size_text
+from autoballoon.views.lab_driver import balloon_rows
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
@@ -78,7 +79,7 @@ def _cost_rows(results: Results) -> Iterable[str]:
 def headline(results: Results) -> str:
     """One sentence: what the controller changed, as means over the rounds in which both arms ran."""
     pairs = list(results.pairs("on", "off"))
-    if not pairs and results.variants != [""]:
+    if not pairs and results.variants != [""] and any(arm.limit is None for arm in results.arms):
         return _best_in_each(results)
     if not pairs:
         return f"{results.experiment}: {', '.join(arm.name for arm in results.arms)} measured."
@@ -154,7 +155,7 @@ def table(results: Results) -> str:
     """Everything as text, ready to print."""
     lines = [f"{results.experiment}: {conditions(results)}", "", _HEAD]
     lines += [_row(arm, run) for arm in results.arms for run in arm.runs]
-    lines += ["", *side_by_side(results), "", *_ratio_rows(results), ""]
+    lines += ["", *side_by_side(results), "", *balloon_rows(results), "", *_ratio_rows(results), ""]
     if results.experiment == "wave":
         lines += [*_seed_rows(), ""]
     lines += [*_cost_rows(results), ""]

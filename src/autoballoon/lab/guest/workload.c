@@ -1,5 +1,5 @@
 /*
- * What a lab guest does: `idle`, `eat` (steered from the console), `wave`, or a script of that name; chosen by
+ * What a lab guest does: `idle`, `eat` (steered from the console), `wave`, `cache`, or a script of that name; chosen by
  * ab.workload= on the kernel's command line, as are its parameters (ab.NAME=INTEGER).
  *
  * Every event is one console line, `@ab {"event": NAME, ...}`. Sizes are bytes unless the name says _mib, times are
@@ -117,6 +117,15 @@ static const char *memory(void)
 	return text;
 }
 
+/* What the kernel's own memory management counted of the balloon, pages: whichever driver it is. */
+static const char *balloon(void)
+{
+	static char text[80];
+	snprintf(text, sizeof text, "\"inflated\": %ld, \"deflated\": %ld",
+		 kernel_says("/proc/vmstat", "balloon_inflate "), kernel_says("/proc/vmstat", "balloon_deflate "));
+	return text;
+}
+
 /* Read `mib` MiB of the file from `from` on, through the page cache; returns the seconds it took. */
 static double read_file(int fd, long from, long mib)
 {
@@ -199,6 +208,12 @@ static double phase(long n, const struct shape *s)
 	return ended - began - slept;
 }
 
+static void done(double busy, long phases)
+{
+	tell("{\"event\": \"done\", \"busy_s\": %.3f, \"phases\": %ld, \"oom_kills\": %ld, %s, %s}", busy, phases,
+	     kernel_says("/proc/vmstat", "oom_kill "), balloon(), memory());
+}
+
 static void wave(FILE *console)
 {
 	long mib, phases = number("phases", 3);
@@ -222,8 +237,27 @@ static void wave(FILE *console)
 		if (slot < now())
 			slot = now() + 0.5;
 	}
-	tell("{\"event\": \"done\", \"busy_s\": %.3f, \"phases\": %ld, \"oom_kills\": %ld, %s}", busy, phases,
-	     kernel_says("/proc/vmstat", "oom_kill "), memory());
+	done(busy, phases);
+}
+
+/* Memory is full of page cache; after the go the whole file is read, over and over. */
+static void cache(FILE *console)
+{
+	long mib, phases = number("phases", 3) * number("passes", 2);
+	int fd = open_data(&mib);
+	double busy = 0;
+	char line[64];
+	tell("{\"event\": \"filled\", \"s\": %.3f, %s}", read_file(fd, 0, mib), memory());
+	while (fgets(line, sizeof line, console) && strncmp(line, "go", 2))
+		;
+	for (long n = 0; n < phases; n++) {
+		tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": 0}", n);
+		double took = read_file(fd, 0, mib);
+		tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f}", n, took, took);
+		busy += took;
+		rest(1.0);
+	}
+	done(busy, phases);
 }
 
 static void eat(FILE *console)
@@ -283,6 +317,8 @@ int main(void)
 		const char *which = word("workload");
 		if (which && !strcmp(which, "wave"))
 			wave(console);
+		else if (which && !strcmp(which, "cache"))
+			cache(console);
 		else if (which && !strcmp(which, "eat"))
 			eat(console);
 		else if (which && strcmp(which, "idle"))
@@ -294,8 +330,8 @@ int main(void)
 	while (waitpid(worker, &status, 0) < 0 && errno == EINTR)
 		;
 	if (worker > 0 && WIFSIGNALED(status))
-		tell("{\"event\": \"oom\", \"signal\": %d, \"oom_kills\": %ld}", WTERMSIG(status),
-		     kernel_says("/proc/vmstat", "oom_kill "));
+		tell("{\"event\": \"oom\", \"signal\": %d, \"oom_kills\": %ld, %s}", WTERMSIG(status),
+		     kernel_says("/proc/vmstat", "oom_kill "), balloon());
 	else if (worker > 0)
 		tell("{\"event\": \"failed\", \"what\": \"the workload ended with %d\"}", WEXITSTATUS(status));
 	for (;;)

@@ -1,0 +1,65 @@
+"""What became of the balloon in one run: targets that were reached or not, pages inflated for nothing."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from autoballoon.core.units import MIB
+from autoballoon.lab.vm import Event
+
+NEAR = MIB
+"""A guest this close to its target has reached it: drivers move whole chunks of 1 MiB at most."""
+
+
+class Followed:
+    """Targets, whoever set them, and whether guests came to them."""
+
+    def __init__(self) -> None:
+        self._targets: dict[str, tuple[int, float]] = {}
+        """By guest: the size asked for last, and when."""
+        self._reached: dict[str, float] = {}
+        """By guest: how long it took to be there; a new target is not reached."""
+
+    def asked(self, sizes: Mapping[str, int], at_s: float) -> None:
+        """These guests are to have these sizes, bytes, from now on."""
+        for name, size in sizes.items():
+            self._targets[name] = (size, at_s)
+            self._reached.pop(name, None)
+
+    def told(self, data: Mapping[str, Any], at_s: float) -> None:
+        """What the controller decided in a tick, as `status --json` prints it."""
+        for decision in data.get("decisions", []):
+            if decision.get("kind") == "set-target":
+                self.asked({decision["guest"]: int(decision["to"])}, at_s)
+
+    def seen(self, sizes: Mapping[str, int], at_s: float) -> None:
+        """The sizes that guests have at that moment; one older than its target says nothing about it."""
+        for name, size in sizes.items():
+            target, since = self._targets.get(name, (-1, 0.0))
+            if target < 0 or at_s <= since:
+                continue
+            if abs(size - target) <= NEAR:
+                self._reached.setdefault(name, at_s - since)
+            else:
+                self._reached.pop(name, None)
+
+    def extra(self) -> dict[str, Any]:
+        """For Run.extra: how many guests had a target and were at it in the end, and how long the last one took."""
+        return {
+            "targets": len(self._targets),
+            "targets_reached": len(self._reached),
+            "target_s": round(max(self._reached.values()), 1) if self._reached else None,
+        }
+
+
+def balloons_of(guests: Iterable[Sequence[Event]]) -> dict[str, int | None]:
+    """For Run.extra: pages that the guests' kernels put into balloons in all, and those that were there in the end.
+
+    None where no guest lived to tell of it.
+    """
+    last = [found[-1] for heard in guests if (found := [e.data for e in heard if "inflated" in e.data])]
+    inflated = sum(int(data["inflated"]) for data in last)
+    deflated = sum(int(data["deflated"]) for data in last)
+    return {
+        "inflated_pages": inflated if last else None,
+        "kept_pages": inflated - deflated if last else None,
+    }

@@ -1,0 +1,43 @@
+from autoballoon.core.units import MIB
+from autoballoon.lab.followed import Followed, balloons_of
+from autoballoon.lab.vm import Event
+
+
+def test_a_target_is_reached_by_who_is_there_in_the_end() -> None:
+    followed = Followed()
+    followed.asked({"a": 200 * MIB, "b": 200 * MIB}, 10.0)
+    followed.seen({"a": 512 * MIB, "b": 512 * MIB}, 11.0)
+    followed.seen({"a": 200 * MIB, "b": 210 * MIB}, 12.5)
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 2.5}
+    followed.seen({"a": 260 * MIB, "b": 200 * MIB}, 14.0)
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 4.0}, "a took it back"
+
+
+def test_what_was_seen_before_a_target_says_nothing_about_it() -> None:
+    followed = Followed()
+    followed.asked({"a": 512 * MIB}, 10.0)
+    followed.seen({"a": 512 * MIB, "never asked": 512 * MIB}, 9.5)
+    assert followed.extra() == {"targets": 1, "targets_reached": 0, "target_s": None}
+
+
+def test_a_decision_of_the_controller_is_a_target_and_a_stay_is_none() -> None:
+    followed = Followed()
+    stays = {"guest": "b", "kind": "stay", "from": None, "to": None}
+    followed.told(
+        {"decisions": [{"guest": "a", "kind": "set-target", "from": 0, "to": 300 * MIB}, stays]}, 1.0
+    )
+    followed.seen({"a": 300 * MIB, "b": 1}, 2.0)
+    assert followed.extra() == {"targets": 1, "targets_reached": 1, "target_s": 1.0}
+    assert Followed().extra()["targets"] == 0
+
+
+def test_pages_are_those_that_guests_told_of_last_and_unknown_where_none_did() -> None:
+    def done(inflated: int, deflated: int) -> Event:
+        return Event(name="done", at=1.0, data={"inflated": inflated, "deflated": deflated})
+
+    begin = Event(name="begin", at=0.0, data={"n": 0})
+    assert balloons_of([[begin, done(100, 40)], [done(50, 50), done(70, 50)], [begin]]) == {
+        "inflated_pages": 170,
+        "kept_pages": 80,
+    }
+    assert balloons_of([[begin]]) == {"inflated_pages": None, "kept_pages": None}
