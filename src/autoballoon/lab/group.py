@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.core.units import size_text
+from autoballoon.core.units import PAGE, size_text
 from autoballoon.lab.processes import Identity, identify
 
 _TREE = Path("/sys/fs/cgroup")
@@ -31,6 +31,10 @@ class Group:
         unified = tree / "unified" / name
         self._folders = [self.path, *([unified] if self.version == 1 and unified.parent.is_dir() else [])]
         self._limit = self.path / ("memory.limit_in_bytes" if self.version == 1 else "memory.max")
+        self._size: int | None = None
+        """The limit ..."""
+        self._beyond = 0
+        """... and bytes that have been added to it to wake who waits."""
         self._oom = self.path / "memory.oom_control"
         """Where groups can be told to kill nobody (version 1)."""
         self._usage = self.path / ("memory.usage_in_bytes" if self.version == 1 else "memory.current")
@@ -65,6 +69,7 @@ class Group:
     def limit(self, size: int | None) -> None:
         """Limit it to `size` bytes; None lifts the limit. CouldNot when it already holds more and cannot swap."""
         none = "-1" if self.version == 1 else "max"
+        self._size, self._beyond = size, 0
         try:
             with contextlib.nullcontext() if self.version == 1 or size is None else self._squeezed(size):
                 self._limit.write_text(none if size is None else str(size))
@@ -143,12 +148,20 @@ class Group:
 
     def wake(self) -> None:
         """Have those try again that found no memory: the kernel wakes them only when something in the group is freed,
-        and nothing is when all of them wait (seen for 100 s, with most of the swap free)."""
+        and nothing is when all of them wait (seen for 100 s, with most of the swap free).
+
+        A larger limit wakes them too, be it by a page; it is led back as soon as what is held fits.
+        """
+        if self.version == 2 or self._size is None:
+            return
         with contextlib.suppress(FileNotFoundError):
             if "under_oom 1" in self._oom.read_text():
-                # Allowing the OOM killer wakes them, and it is forbidden again before they come so far as to call it.
-                self._oom.write_text("0")
-                self._oom.write_text("1")
+                self._beyond += PAGE
+            elif self._beyond and self.usage() < self._size:
+                self._beyond = 0
+            else:
+                return
+            self._limit.write_text(str(self._size + self._beyond))
 
     def _enable_memory(self) -> None:
         """Have the root hand the controller down; only a root may hold processes beside groups (cgroup-v2.rst)."""

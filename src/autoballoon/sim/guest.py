@@ -91,13 +91,12 @@ class Guest(Body):
         if self.actual < goal:
             self.actual = min(goal, self.actual + group.deflate * dt)
         elif self.actual > goal and not self.rests:
-            least = self.kernel + self.anon + self.kept
-            if group.swap:
-                out = min(self.anon, group.disk * dt, group.swap - self.own_swap)
-                least -= out
-            new = max(goal, self.actual - group.inflate * dt, min(least, self.actual))
-            push = self.kernel + self.anon + self.kept - new
-            if push > 0 and group.swap:
+            holds = self.kernel + self.anon + self.kept
+            out = min(self.anon, group.disk * dt, group.swap - self.own_swap) if group.swap else 0.0
+            new = max(goal, self.actual - group.inflate * dt, min(holds - out, self.actual))
+            # It may hold more than its size already, having lost memory faster than it could swap: no more goes then.
+            push = min(holds - new, out)
+            if push > 0:
                 self._swap_out(push)
             self.actual = new
         moved = self.actual - before
