@@ -12,7 +12,14 @@ def test_list_names_every_experiment_with_its_arms() -> None:
     assert said.exit_code == 0
     assert "wave" in said.output and "arms yardstick, off, reporting, on, on+reporting" in said.output
     listed = msgspec.json.decode(CliRunner().invoke(main, ["lab", "list", "--json"]).output)
-    assert [experiment["name"] for experiment in listed] == ["wave", "hostload", "peers", "over", "build"]
+    assert [experiment["name"] for experiment in listed] == [
+        "wave",
+        "hostload",
+        "peers",
+        "over",
+        "build",
+        "driver",
+    ]
 
 
 def test_list_says_what_the_variants_are() -> None:
