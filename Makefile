@@ -25,7 +25,7 @@ fast: setup ## tests without QEMU (under a minute)
 	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2
 
 lab: setup ## tests on real guests (root)
-	@$(timed) "real guests" $(python) -m pytest -v -m lab
+	@$(timed) "real guests" $(python) -m pytest -v -m lab --durations=12
 
 soak: setup ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests
 	@$(timed) floors tools/floors

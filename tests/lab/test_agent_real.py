@@ -22,7 +22,9 @@ pytestmark = pytest.mark.lab
 
 HERE = Path(__file__).parent
 AGENT = HERE.parents[1] / "guest/agent/autoballoon_agent.py"
-SPIKES = 4
+HOST = 600 * MIB
+"""Too small for the guest at its full size: otherwise it would be given that as soon as its rival is gone."""
+SPIKES = 3
 SMALL, SPIKE = 280 * MIB, 220 * MIB
 
 
@@ -73,7 +75,7 @@ def target_of(status: Status) -> int:
 async def test_a_guest_that_runs_short_is_heard_at_once(
     start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
 ) -> None:
-    lab_host.group.limit(640 * MIB)
+    lab_host.group.limit(HOST)
     guest = await start_guest(
         "asks", workload="inside", memory_mib=512, port=True,
         disks={"/userland": build_userland(PYTHON, print), "/userland/project": project_image(tmp_path)},
@@ -83,7 +85,8 @@ async def test_a_guest_that_runs_short_is_heard_at_once(
         await daemon.until("the agent heard", lambda status: status.daemon.agents["asks"].lines > 2, 40)
         waits = [await spike(daemon, guest, start_guest) for _ in range(SPIKES)]
         print("spike to first granted page:", waits)
-        assert statistics.median(wait for wait in waits if wait is not None) < 1.0
+        needy = [wait for wait in waits if wait is not None]
+        assert needy and statistics.median(needy) < 1.0
         assert any(status.daemon.tick.why == "asks says that it runs short" for status in daemon.seen)
         answer = await told(guest, "status")
         assert answer.data["code"] == 0 and answer.data["says"].startswith("squeezed: ")
