@@ -112,5 +112,7 @@ def test_who_waits_is_woken_to_swap(full: tuple[Group, "subprocess.Popen[str]"])
         assert waits(group)
         group.wake()
         assert process.communicate(timeout=20)[0] == f"{64 * MIB}\n"
+        group.wake()
+        assert (group.path / "memory.limit_in_bytes").read_text() == f"{24 * MIB}\n"
     finally:
         swap.remove()

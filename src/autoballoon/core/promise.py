@@ -29,6 +29,10 @@ class Promise(msgspec.Struct, frozen=True):
     """So long it is kept once it is made."""
     is_made: bool = False
 
+    def kept_from(self, now: float) -> "Promise":
+        """It is made, and kept from now on."""
+        return msgspec.structs.replace(self, is_made=True, until=now + self.keep_s)
+
     def suits(self, guest: Guest) -> bool:
         """Whether this guest is the one, or one of those, that it is for; of two of one name each is."""
         return self.name is None or guest.name == self.name or guest.name.startswith(f"{self.name}@")

@@ -78,8 +78,7 @@ class Rooms:
         there = made([*self._promises.values()], state.account)
         for promise in [*self._promises.values()]:
             if not promise.is_made and there[promise.id] >= promise.size:
-                until = now + promise.keep_s
-                self._promises[promise.id] = msgspec.structs.replace(promise, is_made=True, until=until)
+                self._promises[promise.id] = promise.kept_from(now)
                 self._reply(promise.id, {"size": promise.size, "got": promise.size, "kept_s": promise.keep_s})
                 self._history.order("", f"room {size_text(promise.size)}: it is there", OUTCOME)
             elif now >= promise.until and promise.is_made:

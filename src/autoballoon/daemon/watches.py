@@ -4,6 +4,7 @@ they run short; all cause early ticks."""
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from autoballoon.core.engine import State
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
@@ -86,8 +87,7 @@ class Watches:
         )
         self._asked_at = {key: at for key, at in self._asked_at.items() if key in state.tracks}
         for key in free[: asks_at_once(len(state.tracks))]:
-            self._asked_at[key] = now
-            self._asked[key] = asyncio.create_task(self._ask(key))
+            self._begin(key, now, partial(self._ask, key))
 
     def pressed(self, key: str, *, waits: bool) -> None:
         """This guest's agent says that it runs short: have it looked at now.
@@ -98,10 +98,22 @@ class Watches:
         if key not in self._current()[1].tracks:
             return
         if key not in self._asked:
-            self._asked_at[key] = asyncio.get_running_loop().time()
-            self._asked[key] = asyncio.create_task(self._ask_pressed(key, waits))
+            now = asyncio.get_running_loop().time()
+            self._begin(key, now, partial(self._ask_pressed, key, waits))
         elif waits:  # an answer is under way, and may take long
             self._wake("a guest says that it runs short")
+
+    def _begin(self, key: str, now: float, ask: Callable[[], Awaitable[None]]) -> None:
+        self._asked_at[key] = now
+        self._asked[key] = asyncio.create_task(self._see_through(key, ask))
+
+    async def _see_through(self, key: str, ask: Callable[[], Awaitable[None]]) -> None:
+        try:
+            await ask()
+        except Exception:
+            log.debug("asking %s failed", key, exc_info=True)
+        finally:
+            del self._asked[key]
 
     async def _ask_pressed(self, key: str, waits: bool) -> None:
         parts, _ = self._current()
@@ -113,21 +125,13 @@ class Watches:
             if guest is not None and (waits or late or parts.engine.near_edge(state, guest)):
                 self._wake(f"{guest.name} says that it runs short")
             await asking
-        except Exception:
-            log.debug("asking %s failed", key, exc_info=True)
         finally:
             asking.cancel()
-            del self._asked[key]
 
     async def _ask(self, key: str) -> None:
         parts, _ = self._current()
-        try:
-            await parts.senses.ask(frozenset((key,)))
-            guest = await parts.senses.as_told(key)
-            parts, state = self._current()
-            if guest is not None and parts.engine.near_edge(state, guest):
-                self._wake(f"{guest.name} nears its edge")
-        except Exception:
-            log.debug("asking %s failed", key, exc_info=True)
-        finally:
-            del self._asked[key]
+        await parts.senses.ask(frozenset((key,)))
+        guest = await parts.senses.as_told(key)
+        parts, state = self._current()
+        if guest is not None and parts.engine.near_edge(state, guest):
+            self._wake(f"{guest.name} nears its edge")

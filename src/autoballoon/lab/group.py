@@ -69,7 +69,6 @@ class Group:
     def limit(self, size: int | None) -> None:
         """Limit it to `size` bytes; None lifts the limit. CouldNot when it already holds more and cannot swap."""
         none = "-1" if self.version == 1 else "max"
-        self._size, self._beyond = size, 0
         try:
             with contextlib.nullcontext() if self.version == 1 or size is None else self._squeezed(size):
                 self._limit.write_text(none if size is None else str(size))
@@ -78,6 +77,7 @@ class Group:
                 f"{self._limit} does not take {size_text(size)} ({error.strerror}); "
                 f"the group holds {size_text(self.usage())} and cannot swap enough of it"
             ) from error
+        self._size, self._beyond = size, 0
 
     @contextlib.contextmanager
     def _squeezed(self, size: int) -> Iterator[None]:

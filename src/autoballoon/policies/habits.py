@@ -100,6 +100,11 @@ def learn(memory: Memory, sight: Sight, now: float) -> Memory:
     )
 
 
+def misses_cache(faulting: float, reading: Reading) -> bool:
+    """Whether a guest that reads so many bytes a second from disk by faults misses cache that it uses."""
+    return faulting >= HUNGRY_RATE or reading.waits
+
+
 def base_headroom(guest: Guest) -> int:
     """The least headroom worth having, bytes: 24 MiB and 2 % of the guest's maximum."""
     return 24 * MIB + guest.max // 50
@@ -125,7 +130,7 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     if habit.faulting:
         faulting += (habit.faulting - faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
     is_full = reading.free is not None and reading.is_full
-    is_hungry = faulting >= HUNGRY_RATE or reading.waits
+    is_hungry = misses_cache(faulting, reading)
     # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
     aim = 0 if is_hungry else reading.caches
     cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))

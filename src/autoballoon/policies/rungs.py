@@ -5,7 +5,7 @@ import msgspec
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.track import Track
 from autoballoon.core.units import MIB
-from autoballoon.policies.habits import HUNGRY_RATE, Habit, base_headroom
+from autoballoon.policies.habits import Habit, base_headroom, misses_cache
 
 GUEST_REACT_S = 0.5
 """From a guest's first byte of growth to its grant: a statistics round (0.2 s) and the deflation."""
@@ -84,8 +84,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
     used = max(reading.caches - habit.cold, habit.proven)
-    is_hungry = habit.faulting >= HUNGRY_RATE or reading.waits
-    if is_hungry and reading.free is not None and reading.is_full:
+    if misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
         used += _appetite(guest, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)

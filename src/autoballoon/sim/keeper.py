@@ -118,8 +118,7 @@ class Daemon(Keeper):
         there = made(self._promises, self.state.account)
         for n, promise in enumerate(self._promises):
             if not promise.is_made and there[promise.id] >= promise.size:
-                until = now + promise.keep_s
-                self._promises[n] = msgspec.structs.replace(promise, is_made=True, until=until)
+                self._promises[n] = promise.kept_from(now)
         self._promises = [promise for promise in self._promises if now < promise.until]
 
     # A daemon's life.
