@@ -295,6 +295,23 @@ def test_a_guest_that_misses_cache_claims_what_it_has_as_warm_and_more(counter: 
     assert misses.used >= 1024 * MIB > idle.used + 100 * MIB
 
 
+def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() -> None:
+    """A kernel with swap of its own may rather use that than show that little is available."""
+    calm = wish_after(lambda now: {"swap_out": 0})
+    out = wish_after(lambda now: {"swap_out": min(now, 10) * 10 * MIB}, 12)
+    assert calm.need + 80 * MIB < out.need <= calm.need + 100 * MIB
+    back = wish_after(lambda now: {"swap_out": 100 * MIB * (now > 2), "swap_in": 100 * MIB * (now > 4)})
+    assert back.need == calm.need
+    left = wish_after(lambda now: {"swap_out": min(now, 10) * 10 * MIB}, 200)
+    assert left.need < calm.need + 5 * MIB
+
+
+def test_a_guest_that_swaps_as_much_in_as_out_misses_memory_since_before_it_was_first_seen() -> None:
+    calm = wish_after(lambda now: {"swap_out": 0})
+    thrashes = wish_after(lambda now: {"swap_out": 20 * MIB * now, "swap_in": 20 * MIB * now})
+    assert calm.need + 150 * MIB < thrashes.need <= calm.need + 256 * MIB
+
+
 def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
     before = wish_after(lambda now: {"psi_some_s": 0.0})
     waits = wish_after(lambda now: {"psi_some_s": 0.5 * now})

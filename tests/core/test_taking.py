@@ -36,3 +36,15 @@ def test_what_is_taken_at_once_is_not_taken_from_others_too(missing: int | None)
     assert taken["leaves"].size == 700 * MIB
     assert taken["leaves"].bar is None
     assert taken["idle"].bar is not None or taken["idle"].size >= (1024 - 52) * MIB
+
+
+@pytest.mark.parametrize(("starving", "gives"), [(0, False), (10 * MIB, True)])
+def test_many_small_gifts_are_taken_when_a_need_cannot_be_met_without_them(
+    starving: int, gives: bool
+) -> None:
+    """Each has less to give than a move is worth, and together they have what another starves for."""
+    short = Shortage(8 * MIB, 40 * MIB, 40 * MIB, 40 * MIB, starving)
+    given = list(takes([case(f"g{i}", 1018) for i in range(7)], short, NOW, 0))
+    assert all((take.bar is None) == gives for take in given)
+    large = list(takes([case("small", 1018), case("large", 900)], short, NOW, 0))
+    assert {take.case.guest.key: take.bar for take in large} == {"small": Reason.SMALL, "large": None}

@@ -15,6 +15,7 @@ from tests.core.world import Tame, World
 class Bounds(msgspec.Struct, frozen=True):
     floor: int
     need: int
+    swapped: int = 0
 
 
 def guest(swap_mib: int | None = None, used_mib: int | None = 0, shares: int = 1000) -> Guest:

@@ -50,6 +50,6 @@ def _stands_still(track: Track, now: float) -> bool:
 
 def _has_spare(track: Track, edge: int) -> bool:
     reading = track.reading
-    if reading is None or reading.swapping or abs(reading.growth) > GROWS:
+    if reading is None or reading.missed or abs(reading.growth) > GROWS:
         return False
     return reading.available - edge >= MARGIN

@@ -19,7 +19,10 @@ STEADY_S = 5.0
 """A size that has not changed for so long is not on its way anywhere (drivers retry every 200 ms)."""
 GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
-SWAP_FADE_S = 10.0
+SWAPPED_FADE_S = 30.0
+"""What a guest swapped out and does not bring in again is half forgotten after this time: it was not needed."""
+EXCHANGED_FADE_S = 10.0
+"""What it swapped in for something else is half forgotten after this time."""
 
 
 def observe(track: Track | None, guest: Guest, now: float) -> Track:
@@ -141,28 +144,29 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     if last is not None and taken_at <= last.taken_at + GROWTH_MIN_S:
         return last
     available = min(guest.available, guest.actual)
-    growth, faulting, stalled, swapping = 0.0, 0.0, 0.0, 0
+    growth, faulting, stalled, swapped, exchanged = 0.0, 0.0, 0.0, 0, 0
     if last is not None:
         elapsed = taken_at - last.taken_at
-        need = guest.actual - available
+        out, into = _risen(last.swap_out, guest.swap_out), _risen(last.swap_in, guest.swap_in)
         if track.fell_at < last.taken_at:
+            need = guest.actual - available + out - into
             growth = (need - max(0, last.actual - last.available)) / elapsed
-        swapping = round(last.swapping * 0.5 ** (elapsed / SWAP_FADE_S))
+        swapped = round(_faded(last.swapped, elapsed, SWAPPED_FADE_S) + out - into)
+        exchanged = round(_faded(last.exchanged, elapsed, EXCHANGED_FADE_S) + min(out, into))
         misses = _risen(last.major_faults, guest.major_faults)
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
         if guest.psi_some_s is not None:
             stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
-        if guest.swap_in is not None and last.swap_in is not None:
-            swapping += max(0, guest.swap_in - last.swap_in)
-        swapping = min(swapping, guest.max // 4)
+        swapped, exchanged = max(0, min(swapped, guest.max // 2)), min(exchanged, guest.max // 4)
     return Reading(
         taken_at=taken_at,
         actual=guest.actual,
         available=available,
         caches=min(guest.caches if guest.caches is not None else available, available),
         swap_in=guest.swap_in,
+        swap_out=guest.swap_out,
         growth=growth,
         settled_since=track.fell_at,
         free=guest.free if guest.free is None else min(guest.free, guest.actual),
@@ -171,8 +175,15 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         faulting=faulting,
         psi_some_s=guest.psi_some_s,
         stalled=stalled,
-        swapping=swapping,
+        swapped=swapped,
+        exchanged=exchanged,
     )
+
+
+def _faded(size: int, elapsed: float, half_s: float) -> float:
+    """What is left of it after so long, half after `half_s`."""
+    left: float = size * 0.5 ** (elapsed / half_s) if size else 0.0
+    return left
 
 
 def _risen(before: float | None, now: float | None) -> float:

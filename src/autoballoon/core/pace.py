@@ -16,7 +16,9 @@ FIRST_S = 30.0
 SHORT_DEAD_BAND = 32 * MIB
 """While the host is short, what is not more than this is not worth taking ..."""
 NEED_DEAD_BAND = 8 * MIB
-"""... nor what is not more than this while a guest lacks what it needs."""
+"""... nor what is not more than this while a guest lacks what it needs ..."""
+STARVING_DEAD_BAND = 2 * MIB
+"""... nor what is not more than this when that guest's need cannot be met without it: many small gifts are one."""
 
 
 def dead_band(guest: Guest) -> int:

@@ -53,12 +53,15 @@ class Shortage(msgspec.Struct, frozen=True, gc=False):
     """What may be taken from whatever hurts least; None while the host is not short."""
     idle: int = 0
     """What may be taken, for others' warm cache too, from what lies idle."""
+    starving: int = 0
+    """What guests need and nobody has given yet: where those who have more than the band to give have not so much,
+    the others give too."""
 
 
 def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, wishes: Wishes) -> Shortage:
     """Short is a host of whose cushion half is used, or will be when guests get what they lack, or where a guest
     lacks memory for its warm cache."""
-    lacking = cold = 0
+    lacking = starving = cold = 0
     for key, wish in wishes.wishes.items():
         track = tracks.get(key)
         if track is None:
@@ -66,15 +69,18 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
         target = track.target
         if wish.urgent > target:
             lacking += wish.urgent - target
+            starving += max(0, wish.need - target)
         lack = wish.used - max(target, wish.urgent)
         if lack > pace.SHORT_DEAD_BAND:
             cold += lack
-    refill = account.cushion - account.room - _coming(snapshot, tracks)
+    coming = _coming(snapshot, tracks)
+    refill = account.cushion - account.room - coming
     enough = account.room - lacking >= account.cushion // 2
     if not account.short and enough and cold == 0:
         return Shortage(pace.SHORT_DEAD_BAND, refill, None)
     band = pace.NEED_DEAD_BAND if lacking or account.short else pace.SHORT_DEAD_BAND
-    return Shortage(band, refill, refill + lacking, refill + lacking + cold)
+    starving -= max(0, account.room) + coming
+    return Shortage(band, refill, refill + lacking, refill + lacking + cold, starving)
 
 
 def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
@@ -100,6 +106,9 @@ def takes(cases: Iterable[Case], short: Shortage, now: float, filled: int) -> It
         yield from _refill(rest, short.refill - coming, filled, now)
         return
     missing, idle = short.missing - coming, short.idle - coming
+    band = short.band
+    if short.starving > coming + sum(case.gap for case in rest if case.gap > band):
+        band = pace.STARVING_DEAD_BAND
     for case in sorted(rest, key=lambda case: (case.hurts + GROWS_HURTS * case.grows, -case.gap)):
         is_idle = case.is_idle
         wanted = idle if is_idle else missing
@@ -107,7 +116,7 @@ def takes(cases: Iterable[Case], short: Shortage, now: float, filled: int) -> It
             yield _slowly(case, 0, now)
             continue
         taken = min(case.gap, max(wanted, _step(case) if is_idle else STEP_MIN))
-        small = wanted <= 0 or case.gap <= short.band
+        small = wanted <= 0 or case.gap <= band
         bar = Reason.SMALL if small else guard.bars_shrink(case.track, now)
         if bar in _SOON:
             missing, idle = missing - taken, idle - taken

@@ -44,6 +44,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     available: int
     caches: int
     swap_in: int | None
+    swap_out: int | None
     growth: float = 0.0
     """How fast its need has risen since the reading before, bytes a second; negative when it fell."""
     settled_since: float = -1e9
@@ -58,8 +59,18 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     psi_some_s: float | None = None
     stalled: float = 0.0
     """The part of the time since the reading before in which something in it waited for memory; 0 where untold."""
-    swapping: int = 0
-    """Bytes swapped in lately (halved every SWAP_FADE_S): memory it misses although it shows some free."""
+    swapped: int = 0
+    """Bytes that it put into swap of its own lately (halved every SWAPPED_FADE_S), less what came back since."""
+    exchanged: int = 0
+    """Bytes that came in from its own swap for as many that went out, lately (halved every EXCHANGED_FADE_S)."""
+
+    @property
+    def missed(self) -> int:
+        """Memory that it misses although it may show some free: what it has had to put into swap of its own.
+
+        What went out is known only since we look; what it exchanges for as much again tells of what went out before.
+        """
+        return max(self.swapped, self.exchanged)
 
     @property
     def need(self) -> int:
@@ -69,7 +80,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         without it `total` shrinks; either way `available` is the part of `actual` that is not in use. What the
         guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
         """
-        return self.actual - self.available + self.swapping
+        return self.actual - self.available + self.missed
 
     @property
     def waits(self) -> bool:

@@ -11,12 +11,14 @@ KEEP = 0.25
 
 
 class Bounds(Protocol):
-    """Two of a guest's rungs, bytes; kept by rungs.Rungs."""
+    """Two of a guest's rungs and a part of the second, bytes; kept by rungs.Rungs."""
 
     @property
     def floor(self) -> int: ...
     @property
     def need(self) -> int: ...
+    @property
+    def swapped(self) -> int: ...
 
 
 def spare_swap(guest: Guest) -> int:
@@ -40,7 +42,7 @@ def take(
     fair = water_fill(pool - sum(floors), claims, [guest.shares for guest in guests])
     after = []
     for guest, rung, size, more in zip(guests, rungs, sizes, fair, strict=True):
-        least = max(rung.floor + more, rung.need - spare_swap(guest))
+        least = max(rung.floor + more, rung.need - rung.swapped - spare_swap(guest))
         after.append(size if guest.held or least >= rung.need else least)
     left = sum(min(size, rung.need) for size, rung in zip(after, rungs, strict=True)) - pool
     return after, max(0, left)

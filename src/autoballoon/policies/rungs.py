@@ -45,6 +45,8 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     """The least headroom worth having, bytes."""
     held: int = 0
     """What it has and would not give up when it was asked, or is not to: that is promised to no other (I5)."""
+    swapped: int = 0
+    """What of its need it has put into swap of its own already."""
 
     def taken(self, size: int) -> Reason:
         """What a guest loses that is left with `size`."""
@@ -76,8 +78,9 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     least = base if least < base else min(least, most)
     headroom = least if headroom < least else min(headroom, most)
     if reading.available < base * NEAR_END:
-        # It is at the end of its memory: how much more it needs cannot be told, only that it needs more.
-        needed += base
+        # It is at the end of its memory: how much more it needs cannot be told, only that it needs more; but what it
+        # has just put into swap of its own is counted already.
+        needed += max(0, base - reading.missed)
     if track.learnt > needed:
         headroom = max(headroom, min(bound, _learnt(track, needed, now)))
     need, with_headroom = needed, needed + headroom
@@ -112,6 +115,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         slack=headroom // 2,
         base=base,
         held=min(held, top),
+        swapped=reading.swapped,
     )
 
 
