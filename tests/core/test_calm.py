@@ -25,7 +25,7 @@ def test_idle_guests_on_a_roomy_host_are_calm_once_they_are_known() -> None:
     assert calm_in(world) == set()
     world.run(10)
     assert calm_in(world) == {"a", "b"}
-    assert set(calm(world.state, world.now, raw=True, few=0)) == set()
+    assert set(calm(world.state, world.now, wary=False, few=0)) == set()
 
 
 def test_a_few_guests_are_never() -> None:

@@ -552,6 +552,11 @@ def test_a_published_rule_hears_of_its_guests_and_looks_as_it_would_without_us()
     assert state.wishes is not None
     assert state.wishes.edges
     assert engine.curious(state, 10.0) == {"a", "b"}
+    # Standing still above where its rule wants to hear of it, a guest is left alone, as a guest of ours is not.
+    lower = msgspec.structs.replace(state.wishes, asked_from=dict.fromkeys(("a", "b"), 390 * MIB))
+    rested = msgspec.structs.replace(state, wishes=lower)
+    assert engine.curious(rested, 1e6) == set()
+    assert Engine(Rules(), policy_named("ladder")).curious(rested, 1e6) == {"a", "b"}
     assert not engine.lacks_room(msgspec.structs.replace(state, wishes=None))
     ours, state = crowded("ladder")
     assert ours.lacks_room(msgspec.structs.replace(state, wishes=None))

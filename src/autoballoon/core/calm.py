@@ -2,8 +2,9 @@
 
 from collections.abc import Collection
 
-from autoballoon.core.engine import ASK_AHEAD_S, State
+from autoballoon.core.engine import State
 from autoballoon.core.pace import FIRST_S
+from autoballoon.core.policy import ASK_AHEAD_S
 from autoballoon.core.track import GROWS, Health, Track
 
 CALM_EVERY_S = 2.0
@@ -20,14 +21,14 @@ FEW = 16
 """With so few there is nothing to save: all can be asked in one look between ticks or two (daemon/watches.py)."""
 
 
-def calm(state: State, now: float, *, raw: bool = False, few: int = FEW) -> Collection[str]:
+def calm(state: State, now: float, *, wary: bool = True, few: int = FEW) -> Collection[str]:
     """Keys of the guests of whom nothing is expected: not new, not moving, not growing, not near their edge.
 
-    Nobody is calm where there are few, nor while the host is short, for then it counts what each can give; nor under a
-    published rule of others (`raw`), which looks when its own text says so. A calm guest that begins to grow is seen by
-    the time that its processors run, and asked (Engine.suspects), as it would be between two looks of a second.
+    Nobody is calm where there are few, nor while the host is short, for then it counts what each can give; nor where
+    nothing is looked for between two looks of the policy (`wary`: Policy.watch). A calm guest that begins to grow is
+    seen by the time that its processors run, and asked (Engine.suspects), as it would be between looks of a second.
     """
-    if raw or len(state.tracks) <= few or state.wishes is None:
+    if not wary or len(state.tracks) <= few or state.wishes is None:
         return ()
     if state.account is None or state.account.short:
         return ()

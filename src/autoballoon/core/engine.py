@@ -25,8 +25,6 @@ from autoballoon.core.track import GROWS, Health, Track
 from autoballoon.core.turn import GRANT_MIN, Turn
 from autoballoon.core.units import Portion, page_floor
 
-ASK_AHEAD_S = 0.2
-"""A guest is asked so long before it can be at its edge: a round of asking."""
 SUSPECT_S = 0.35
 """A reading is good for so long in a guest that does not grow, though it could: two rounds of asking."""
 
@@ -183,20 +181,17 @@ class Engine:
         return tracks, pause.still_owed(owed, state.tracks, snapshot.guests)
 
     def curious(self, state: State, now: float) -> frozenset[str]:
-        """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge.
-
-        Under a published rule a guest that stands still is asked only once it has less than half as much again as its
-        edge: qmemman's guests report by themselves when their use has changed, and must be heard as soon as there.
-        """
-        edges, raw = (state.wishes.edges if state.wishes is not None else {}), self.policy.raw
+        """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""
+        watch, wishes = self.policy.watch, state.wishes
+        levels = {} if wishes is None else wishes.asked_from or wishes.edges
         wanted = set()
         for key, track in state.tracks.items():
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
-            edge, speed = edges.get(key, 0), max(reading.growth, GROWS)
-            near = 3 * edge // 2 if raw else edge + ASK_AHEAD_S * speed
-            rests = raw and reading.growth <= GROWS and reading.available >= near
+            speed = max(reading.growth, GROWS)
+            near = levels.get(key, 0) + watch.ahead_s * speed
+            rests = not watch.wary and reading.growth <= GROWS and reading.available >= near
             is_due = not rests and now - reading.taken_at >= (reading.available - near) / speed
             if track.asked_since is not None or is_due:
                 wanted.add(key)
@@ -220,8 +215,8 @@ class Engine:
 
     def lacks_room(self, state: State) -> bool:
         """Whether the host, or a guest that needs more, waits for what others give: then a tick is due at once."""
-        if not self.policy.raw and state.account is not None and state.account.room < 0:
-            return True  # a published rule looks when its own text says so
+        if self.policy.watch.wary and state.account is not None and state.account.room < 0:
+            return True
         wishes = state.wishes.wishes if state.wishes is not None else {}
         tracks = state.tracks
         return any(

@@ -9,6 +9,19 @@ from autoballoon.core.model import Guest, Reason, Snapshot
 from autoballoon.core.pool import Account
 from autoballoon.core.track import Track
 
+ASK_AHEAD_S = 0.2
+"""A guest is asked so long before it can be at its edge: a round of asking."""
+
+
+class Watch(msgspec.Struct, frozen=True):
+    """How a policy wants guests watched between its looks. As made: only where its Wishes say from where on."""
+
+    ahead_s: float = 0.0
+    """A guest that grows is asked so long before it can be where the Wishes say."""
+    wary: bool = False
+    """Anybody may begin to grow at any time: one that stands still is asked before it could be there if it had grown
+    unseen, and looked at less often where it has much to spare; and a host without room calls for a tick."""
+
 
 class Sight(msgspec.Struct, frozen=True):
     """Everything a policy may look at."""
@@ -54,6 +67,8 @@ class Wishes(msgspec.Struct, frozen=True):
     """Overload: bytes by which charges may exceed the pool: what is left to the host's swap."""
     edges: Mapping[str, int] = {}
     """Available memory (bytes) below which a guest is near its edge, by key."""
+    asked_from: Mapping[str, int] = {}
+    """Available memory (bytes) from which on a guest is asked, by key; empty: from its edge on."""
     peaks: Mapping[str, float] = {}
     """How fast a guest may begin to grow, bytes a second, by key."""
 
@@ -72,6 +87,10 @@ class Policy(Protocol):
     @property
     def raw(self) -> bool:
         """A published rule of others: no pace of ours, and only I1 and I3 of the guard."""
+
+    @property
+    def watch(self) -> Watch:
+        """How guests are watched between two looks."""
 
     def start(self) -> Any:
         """Empty memory."""

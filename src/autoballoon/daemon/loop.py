@@ -186,7 +186,7 @@ class Daemon:
         state = engine.learnt(self._state, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
         self._watches.ticked(snapshot.host.available)
-        self._parts.senses.relax(calm(self._state, now, raw=engine.policy.raw))
+        self._parts.senses.relax(calm(self._state, now, wary=engine.policy.watch.wary))
         decisions: Sequence[Decision] = decided
         if not self._parts.config.dry_run:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)

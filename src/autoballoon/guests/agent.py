@@ -24,6 +24,8 @@ CHUNK = 64 << 10
 PAUSE_S = 0.1
 """An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
 RESCAN_S = 1.0
+FORGET_PART = 4
+"""What is remembered of guests is dropped when it is of so many times as many as there are."""
 BACKOFF_S = (0.2, 5.0)
 
 
@@ -147,6 +149,8 @@ class Agents:
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._stems: dict[str, list[Session]] = {}
+        self._owned: dict[tuple[str, str], Session | None] = {}
+        """Whose agent which is, by key and name, until other sockets are there: it is asked thrice a tick."""
         self._rescan: asyncio.Task[None] | None = None
         self._listener: Pressed | None = None
 
@@ -179,6 +183,8 @@ class Agents:
 
     def status(self, guests: Sequence[Guest]) -> dict[str, AgentStatus]:
         """How the agents of these guests are, by the guest's name; guests without one are left out."""
+        if len(self._owned) > FORGET_PART * len(guests):
+            self._owned = {}  # most of those guests are no more
         found = {guest.name: self._of(guest) for guest in guests} if self._sessions else {}
         return {name: session.status() for name, session in found.items() if session is not None}
 
@@ -195,15 +201,23 @@ class Agents:
         self._sessions.clear()
         self._tasks.clear()
         self._stems.clear()
+        self._owned = {}
         self._rescan = None
 
     def _of(self, guest: Guest) -> Session | None:
-        """The guest's agent: its socket has the stem of the guest's QMP socket, or the guest's name.
+        """The guest's agent, if it has one."""
+        if not self._stems:
+            return None
+        which = guest.key, guest.name
+        if which not in self._owned:
+            self._owned[which] = self._find(guest)
+        return self._owned[which]
+
+    def _find(self, guest: Guest) -> Session | None:
+        """Its socket has the stem of the guest's QMP socket, or the guest's name.
 
         Of several sockets with one stem the one in the same folder counts.
         """
-        if not self._stems:
-            return None
         key = Path(guest.key)
         found = self._stems.get(key.stem) if guest.key.startswith("/") else self._stems.get(guest.name)
         if not found:
@@ -223,12 +237,14 @@ class Agents:
 
     def _scan(self) -> None:
         found = sockets(self.globs)
+        if found.keys() == self._sessions.keys():
+            return
         for path in self._sessions.keys() - found.keys():
             del self._sessions[path]
             self._tasks.pop(path).cancel()
         for path in found.keys() - self._sessions.keys():
             session = self._sessions[path] = Session(path, found[path], self._clock, self._press)
             self._tasks[path] = asyncio.create_task(session.run())
-        self._stems = {}
+        self._stems, self._owned = {}, {}
         for session in self._sessions.values():
             self._stems.setdefault(session.stem, []).append(session)

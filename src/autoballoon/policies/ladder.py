@@ -12,7 +12,7 @@ habits.py.
 from operator import add, attrgetter, sub
 
 from autoballoon.core.model import Reason
-from autoballoon.core.policy import Sight, Wish, Wishes
+from autoballoon.core.policy import ASK_AHEAD_S, Sight, Watch, Wish, Wishes
 from autoballoon.core.pool import charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Track
@@ -32,6 +32,7 @@ class Ladder:
     name = "ladder"
     every_s = 0.0
     raw = False
+    watch = Watch(ahead_s=ASK_AHEAD_S, wary=True)
 
     def start(self) -> Memory:
         """Nothing learnt yet."""

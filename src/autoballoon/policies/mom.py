@@ -17,7 +17,7 @@ from statistics import fmean
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Wish, Wishes
+from autoballoon.core.policy import Sight, Watch, Wish, Wishes
 from autoballoon.policies.published import answering, rule_wish
 
 SAMPLE_S, SAMPLES = 5.0, 10
@@ -55,6 +55,7 @@ class Mom:
     name = "mom"
     every_s = SAMPLE_S
     raw = True
+    watch = Watch()
 
     def start(self) -> Memory:
         """No samples yet; averages are over those there are."""

@@ -11,7 +11,7 @@ in is never moved. With a control group as capacity, the group is the host.
 from collections.abc import Sequence
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.policy import Sight, Watch, Wishes
 from autoballoon.core.units import MIB
 from autoballoon.policies.published import answering, rule_wish
 
@@ -30,6 +30,7 @@ class Proxmox:
     name = "proxmox"
     every_s = 10.0
     raw = True
+    watch = Watch()
 
     def start(self) -> None:
         """Nothing is remembered from cycle to cycle."""

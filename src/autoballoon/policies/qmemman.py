@@ -3,10 +3,11 @@
 Each guest has a size that it prefers: 1.3 times what it uses. With enough for all, the rest is shared in proportion to
 that; else those above it go down to it, and those below get of what is free.
 
-What stands in for what: a guest reports there whenever its use has changed by 30 MB; here the policy looks at every
-tick, and asks for a tick when a guest's available memory has fallen by that. Xen's free memory is `unassigned`. There
-the host is a guest like the others (dom0), here it is not. Where the original waits up to half a second for donors
-before it gives to others, both are asked at once here; what has not come back by the next look is not free then.
+What stands in for what: a guest reports there by itself whenever its use has changed by 30 MB; here the policy looks at
+every tick, has guests asked that come near such a change, and a tick when a guest's available memory has fallen by it.
+Xen's free memory is `unassigned`. There the host is a guest like the others (dom0), here it is not. Where the original
+waits up to half a second for donors before it gives to others, both are asked at once here; what has not come back by
+the next look is not free then.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from itertools import chain
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.policy import Sight, Watch, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import KIB, MIB
 from autoballoon.policies.published import rule_wish, unassigned, used_by
@@ -70,6 +71,7 @@ class Qmemman:
     every_s = 0.1
     """Its shortest wait. In fact: every tick."""
     raw = True
+    watch = Watch()
 
     def start(self) -> Memory:
         """No guest is known to be stuck."""
@@ -84,6 +86,7 @@ class Qmemman:
         promised = sum(max(0, track.target - track.actual) for track in sight.tracks.values())
         spare = unassigned(sight) - promised - KEPT_FREE
         sizes = balance(doms, spare)
+        edges = {guest.key: guest.available - REPORT_STEP for guest in guests if guest.available is not None}
         return Wishes(
             memory=Memory({guest.key: guest.actual for guest in guests}, unmoved),
             wishes={
@@ -93,9 +96,8 @@ class Qmemman:
             }
             if is_worth_it(doms, sizes, spare)
             else {},
-            edges={
-                guest.key: guest.available - REPORT_STEP for guest in guests if guest.available is not None
-            },
+            edges=edges,
+            asked_from={key: 3 * edge // 2 for key, edge in edges.items()},
         )
 
 

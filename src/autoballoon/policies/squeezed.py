@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.policy import Sight, Watch, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import KIB, MIB, page_floor
 from autoballoon.policies.published import rule_wish, unassigned
@@ -58,6 +58,7 @@ class Squeezed:
     name = "squeezed"
     every_s = LOOK_S
     raw = True
+    watch = Watch()
 
     def start(self) -> Memory:
         """No round is under way; the first look begins one if sizes are not what they should be."""

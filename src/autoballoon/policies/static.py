@@ -1,6 +1,6 @@
 """static: every guest keeps the size it has. What a host does that has balloons and nobody to move them."""
 
-from autoballoon.core.policy import Sight, Wishes
+from autoballoon.core.policy import Sight, Watch, Wishes
 
 
 class Static:
@@ -9,6 +9,7 @@ class Static:
     name = "static"
     every_s = 0.0
     raw = True
+    watch = Watch()
 
     def start(self) -> None:
         """Nothing to remember."""

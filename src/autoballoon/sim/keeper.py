@@ -176,7 +176,7 @@ class Daemon(Keeper):
         if self._checked:
             self.state, decisions = hold_back(found, before, snapshot, after, decided, now)
         self._free.ticked(snapshot.host.available)
-        relaxed = frozenset(calm(self.state, now, raw=self.engine.policy.raw))
+        relaxed = frozenset(calm(self.state, now, wary=self.engine.policy.watch.wary))
         for key, session in self._sessions.items():
             session.relax(key in relaxed, now)
         for tell in self.told:
