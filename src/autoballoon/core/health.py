@@ -147,19 +147,16 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     growth, faulting, stalled, swapped, exchanged = 0.0, 0.0, 0.0, 0, 0
     if last is not None:
         elapsed = taken_at - last.taken_at
-        out, into = _risen(last.swap_out, guest.swap_out), _risen(last.swap_in, guest.swap_in)
+        went, swapped, exchanged = _swap_of(last, guest, elapsed)
         if track.fell_at < last.taken_at:
-            need = guest.actual - available + out - into
+            need = guest.actual - available + went
             growth = (need - max(0, last.actual - last.available)) / elapsed
-        swapped = round(_faded(last.swapped, elapsed, SWAPPED_FADE_S) + out - into)
-        exchanged = round(_faded(last.exchanged, elapsed, EXCHANGED_FADE_S) + min(out, into))
         misses = _risen(last.major_faults, guest.major_faults)
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
         if guest.psi_some_s is not None:
             stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
-        swapped, exchanged = max(0, min(swapped, guest.max // 2)), min(exchanged, guest.max // 4)
     return Reading(
         taken_at=taken_at,
         actual=guest.actual,
@@ -180,10 +177,14 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
     )
 
 
-def _faded(size: int, elapsed: float, half_s: float) -> float:
-    """What is left of it after so long, half after `half_s`."""
-    left: float = size * 0.5 ** (elapsed / half_s) if size else 0.0
-    return left
+def _swap_of(last: Reading, guest: Guest, elapsed: float) -> tuple[float, int, int]:
+    """By how much what it has in swap of its own grew since the reading before; and Reading.swapped and exchanged."""
+    if guest.swap_out == last.swap_out and guest.swap_in == last.swap_in and not last.missed:
+        return 0, 0, 0
+    out, into = _risen(last.swap_out, guest.swap_out), _risen(last.swap_in, guest.swap_in)
+    swapped = round(last.swapped * 0.5 ** (elapsed / SWAPPED_FADE_S) + out - into)
+    exchanged = round(last.exchanged * 0.5 ** (elapsed / EXCHANGED_FADE_S) + min(out, into))
+    return out - into, max(0, min(swapped, guest.max // 2)), min(exchanged, guest.max // 4)
 
 
 def _risen(before: float | None, now: float | None) -> float:
