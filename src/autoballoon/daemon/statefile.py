@@ -40,6 +40,19 @@ class SavedGuest(msgspec.Struct, frozen=True, omit_defaults=True):
     learnt_at: float = 0.0
 
 
+class Contained(msgspec.Struct, frozen=True):
+    """One guest's control group whose memory.high we change (`contain = true`)."""
+
+    group: str
+    """Its folder."""
+    inode: int
+    """The folder's: a group made again under its name is another one."""
+    boot: str
+    """Which boot of the machine that was."""
+    before: int | None
+    """What memory.high was before us, bytes; None is "max"."""
+
+
 class Saved(msgspec.Struct, frozen=True):
     """All that is kept. Fields are only ever added, each with a default; another meaning is another version."""
 
@@ -48,6 +61,7 @@ class Saved(msgspec.Struct, frozen=True):
     guests: tuple[SavedGuest, ...] = ()
     holds: tuple[str, ...] = ()
     """Keys, sorted."""
+    contained: tuple[Contained, ...] = ()
 
 
 class _Version(msgspec.Struct):
