@@ -108,7 +108,8 @@ class StateFile:
             log.error("the state file %s %s; it stays there: %s", self.path, what, error.strerror)
             return
         log.error(
-            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`",
+            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`; "
+            "a group whose memory.high it says was changed, too: write max into it",
             self.path,
             what,
             aside,
