@@ -16,6 +16,8 @@ from click.testing import CliRunner, Result
 
 from autoballoon import __version__
 from autoballoon.cli import main
+from autoballoon.host.guest_group import GuestGroups
+from tests.host.groups_v2 import Tree
 
 
 def call(*words: str | Path) -> Result:
@@ -66,7 +68,7 @@ def test_check_says_who_may_be_suspended(config: Path) -> None:
 
 def test_release_with_nobody_stopped(config: Path) -> None:
     result = call("run", "--config", config, "--release")
-    assert (result.exit_code, result.output) == (0, "no guest is stopped by autoballoon\n")
+    assert (result.exit_code, result.output) == (0, "no guest is stopped or limited by autoballoon\n")
     assert list(config.parent.iterdir()) == [config]
     assert call("run", "--config", config, "--release", "--dry-run").exit_code == 2
 
@@ -81,8 +83,22 @@ def test_release_of_a_guest_that_is_gone_forgets_it(config: Path) -> None:
     state = config.with_name("control.sock.state.json")
     state.write_text('{"v":1,"stopped":[{"key":"/run/x.qmp","name":"x","pid":1,"process":"long ago"}]}')
     result = call("run", "--config", config, "--release")
-    assert (result.exit_code, result.output) == (0, "no guest is stopped by autoballoon\n")
+    assert (result.exit_code, result.output) == (0, "no guest is stopped or limited by autoballoon\n")
     assert not state.exists()
+
+
+def test_check_says_whether_guests_can_be_contained(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tree = Tree(tmp_path / "root")
+    monkeypatch.setattr("autoballoon.cli.serve.GuestGroups", lambda: GuestGroups(tree.root))
+    config.write_text(config.read_text() + "[host]\ncontain = true\n")
+    assert "contain: memory.high on each guest's own control group" in call("check", config).output
+    (tree.cgroup / "cgroup.controllers").write_text("cpu\n")
+    result = call("check", config)
+    assert result.exit_code == 2
+    assert "[host] contain = true needs memory.high" in result.output
+    assert "Traceback" not in result.output
 
 
 def test_check_as_json(config: Path) -> None:

@@ -47,6 +47,8 @@ def test_every_documented_key_is_taken() -> None:
     assert config.capacity == "cgroup:/sys/fs/cgroup/memory/guests"
     assert config.reserve == Portion(amount=256 * MIB)
     assert config.dry_run
+    assert not config.contain
+    assert parse("[host]\ncontain = true").contain
     assert config.interval_s == 0.5
     assert config.qmp == ("/run/vms/*.qmp", "/srv/one.qmp")
     assert config.socket == "/run/autoballoon/other.sock"
@@ -125,7 +127,7 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[host]\ncapacity = '0MiB'", "[host] capacity"),
         ("[host]\ncapacity = 'cgroup:guests'", "[host] capacity"),
         ("[host]\noverload = 'pray'", "[host] overload"),
-        ("[host]\ncontain = true", "[host] contain"),
+        ("[host]\ncontain = 1", "[host] contain: must be true or false"),
         ("[host]\ndry_run = 'yes'", "[host] dry_run: must be true or false"),
         ("host = 3", "[host] must be a table"),
         ("[loop]\ninterval = '0s'", "[loop] interval"),

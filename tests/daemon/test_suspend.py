@@ -122,7 +122,7 @@ def test_after_a_crash_what_was_stopped_runs_and_nobody_else(
                 await world.again()
             else:
                 assert await world.let_run() == [f"{ours} runs again"]
-                assert await world.let_run() == ["no guest is stopped by autoballoon"]
+                assert await world.let_run() == ["no guest is stopped or limited by autoballoon"]
             assert world.stopped == [by_hand]
             assert world.file.load() == Saved()
             if how == "another daemon":

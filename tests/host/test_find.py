@@ -71,6 +71,29 @@ def test_a_process_that_is_no_qemu_is_never_the_guest(machine: Machine) -> None:
     assert machine.behind(41) is None
 
 
+def test_one_listing_of_all_sockets_does_for_many_and_not_for_one_that_came_later(
+    machine: Machine, tmp_path: Path
+) -> None:
+    lines = machine.root / "proc/42/net/unix"
+    for pid, inode in ((42, 77), (43, 78), (44, 79)):
+        machine.process(pid, inode, bound=str(tmp_path / f"{pid}.qmp"))
+        (tmp_path / f"{pid}.qmp").touch()
+        namespace = machine.root / f"proc/{pid}/ns/net"
+        namespace.parent.mkdir()
+        namespace.symlink_to(f"net:[{tmp_path}]")
+    late = machine.root / "proc/44/net/unix"
+    lines.write_text(lines.read_text() + (machine.root / "proc/43/net/unix").read_text())
+    (machine.root / "proc/43/net/unix").unlink()
+
+    def found(pid: int) -> int | None:
+        return qemu_behind(str(tmp_path / f"{pid}.qmp"), pid, machine.root)
+
+    assert found(42) == 42
+    assert found(43) == 43, "it was looked up in what was read for the first"
+    late.write_text(late.read_text())
+    assert found(44) == 44, "it is in no listing but the newest"
+
+
 def test_a_qemu_that_does_not_hold_the_socket_is_not_believed(machine: Machine) -> None:
     machine.process(42, bound="/run/vms/other.qmp")
     assert machine.behind(42) is None

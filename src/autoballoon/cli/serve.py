@@ -22,6 +22,7 @@ from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
 from autoballoon.guests.libvirt_api import load_libvirt
+from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader
 
 _GC = (20_000, 20, 20)
@@ -89,6 +90,8 @@ def check(path: Path, as_json: bool) -> None:
     refuse_others_sockets(config.agent, "agent")
     if config.libvirt:
         load_libvirt()
+    if config.contain:
+        GuestGroups().require()
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
@@ -102,6 +105,7 @@ def check(path: Path, as_json: bool) -> None:
         f"host: {size_text(host.capacity)} ({config.capacity}), of it {size_text(reserve)} in reserve",
         f"loop: every {config.interval_s:g} s, policy {config.policy}",
         f"overload: {config.overload}: {CHOICES[config.overload]}",
+        *(["contain: memory.high on each guest's own control group"] if config.contain else []),
         *(f"libvirt: {uri}" for uri in config.libvirt),
         *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),

@@ -14,6 +14,15 @@ class AutoballoonError(Exception):
     exit_code = 3
 
 
+def in_a_sentence(error: BaseException) -> str:
+    """Any error as it is told to people."""
+    if isinstance(error, AutoballoonError):
+        return str(error)
+    if isinstance(error, TimeoutError):
+        return "it took too long"
+    return f"{type(error).__name__}: {error}"
+
+
 class BadInput(AutoballoonError):
     """Something given by the user (a file, a flag, a value) cannot be used."""
 

@@ -1,7 +1,7 @@
 """What is told after each tick: to who asks by the control socket, to systemd, to Prometheus, in the log."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from autoballoon import __version__
 from autoballoon.core.engine import State
@@ -19,13 +19,17 @@ from autoballoon.views.summary import summary
 class Bulletin:
     """Tells of ticks wherever it is wanted."""
 
-    def __init__(self, manager: Manager, chronicle: Chronicle) -> None:
+    def __init__(
+        self, manager: Manager, chronicle: Chronicle, more: Callable[[], Sequence[Problem]] = list
+    ) -> None:
+        """`more`: problems that neither the parts nor the senses know of."""
         self.board = Board()
         self.metrics = Metrics()
         self.started = 0.0
         """When the daemon began, by the clock that gives `now`."""
         self._manager = manager
         self._chronicle = chronicle
+        self._more = more
 
     def tell(
         self,
@@ -39,7 +43,7 @@ class Bulletin:
         now: float,
     ) -> None:
         """A tick has ended well; `broken`: invariants that its step would have broken, which the log has already."""
-        problems = _troubles([*parts.problems, *parts.senses.problems()])
+        problems = _troubles([*parts.problems, *parts.senses.problems(), *self._more()])
         self._chronicle.troubles(problems, now)
         account = state.account
         assert account is not None  # a step always leaves its books

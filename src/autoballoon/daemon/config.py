@@ -74,6 +74,8 @@ class Config(msgspec.Struct, frozen=True):
     reserve: Portion = Portion(share=0.05)
     overload: str = "host-swap"
     dry_run: bool = False
+    contain: bool = False
+    """memory.high on each guest's own control group."""
     interval_s: float = 1.0
     socket: str = DEFAULT_SOCKET
     metrics: str | None = None
@@ -112,7 +114,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     host = read_table(_Host, tables, "host")
     connect = read_table(_Connect, tables, "connect")
     control = read_table(_Control, tables, "control")
-    _refuse_what_comes_later(host, connect)
+    _refuse_what_comes_later(connect)
     return Config(
         qmp=tuple(_absolute(glob, "[connect] qmp") for glob in connect.qmp),
         agent=tuple(_absolute(glob, "[connect] agent") for glob in connect.agent),
@@ -121,6 +123,7 @@ def compiled(tables: Mapping[str, Any]) -> Config:
         reserve=_reserve(host.reserve),
         overload=_overload(host.overload),
         dry_run=host.dry_run,
+        contain=host.contain,
         interval_s=_interval(read_table(_Loop, tables, "loop").interval),
         socket=_socket(control.socket),
         metrics=_listen(read_table(_Metrics, tables, "metrics").listen) if "metrics" in tables else None,
@@ -129,12 +132,10 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     )
 
 
-def _refuse_what_comes_later(host: _Host, connect: _Connect) -> None:
+def _refuse_what_comes_later(connect: _Connect) -> None:
     """Refuse what is documented and not yet done: better than to accept it and do nothing."""
     if connect.qga:
         raise BadInput("[connect] qga is not in this version; remove it and connect through qmp")
-    if host.contain:
-        raise BadInput("[host] contain = true is not in this version; remove it")
 
 
 def _absolute(path: str, place: str) -> str:

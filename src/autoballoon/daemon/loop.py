@@ -12,7 +12,7 @@ from pathlib import Path
 from autoballoon import __version__
 from autoballoon.core.calm import calm
 from autoballoon.core.engine import State
-from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
+from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot, in_a_sentence
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
@@ -20,6 +20,7 @@ from autoballoon.daemon.bulletin import Bulletin
 from autoballoon.daemon.checked import CheckedSteps
 from autoballoon.daemon.chronicle import Chronicle
 from autoballoon.daemon.config import Config
+from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.control import ControlServer
 from autoballoon.daemon.history import History
 from autoballoon.daemon.holes import Holes
@@ -54,7 +55,11 @@ class Daemon:
     """One daemon's life: `run` returns after `stop`, or raises when it cannot go on."""
 
     def __init__(
-        self, load: Callable[[], Config], assemble: Assemble = assemble, apart: Apart = asyncio.to_thread
+        self,
+        load: Callable[[], Config],
+        assemble: Assemble = assemble,
+        apart: Apart = asyncio.to_thread,
+        root: Path = Path("/"),
     ) -> None:
         self._load = load
         self._assemble = assemble
@@ -66,10 +71,11 @@ class Daemon:
         state = state_path(self._parts.config.socket, os.environ)
         self._keeper = Keeper(StateFile(state), apart)
         self._stops = Stops(self._keeper)
+        self._containment = Containment(self._keeper, apart, root)
         self._manager = Manager(os.environ)
         self._watchdog = Watchdog(self._manager)
         self._chronicle = Chronicle()
-        self._bulletin = Bulletin(self._manager, self._chronicle)
+        self._bulletin = Bulletin(self._manager, self._chronicle, self._containment.problems)
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
         self._watches = Watches(self.wake, lambda: (self._parts, self._state))
         self._steps = CheckedSteps()
@@ -105,6 +111,7 @@ class Daemon:
             self._bulletin.metrics.listen(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
+            await self._lift()  # where a daemon that died left its limits
             await self._until_stopped(self._parts.start(self.wake, pressed=self._watches.pressed))
             log.info(self._introduction())
             self._watches.start()
@@ -166,11 +173,11 @@ class Daemon:
         except Exception as error:
             self._failures += 1
             self._bulletin.metrics.failed()
-            log.error("this tick failed and everything stays as it is: %s", _in_a_sentence(error))
+            log.error("this tick failed and everything stays as it is: %s", in_a_sentence(error))
             log.debug("where it failed", exc_info=True)
             if self._failures >= MOST_FAILURES:
                 raise CouldNot(
-                    f"{MOST_FAILURES} ticks in a row failed, the last with: {_in_a_sentence(error)}; "
+                    f"{MOST_FAILURES} ticks in a row failed, the last with: {in_a_sentence(error)}; "
                     "--log-level debug tells where"
                 ) from error
             return
@@ -192,6 +199,7 @@ class Daemon:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
         self._state = self._keeper.look(engine, self._state, identity, now)
         self._chronicle.healths(snapshot.guests, self._state.tracks, now)
+        await self._containment.follow(self._parts.config, snapshot.guests, self._state.tracks)
         await self._act(decisions, ACT_PATIENCE_S)
         if not self._parts.config.dry_run:
             self._holes.look(guest for guest in snapshot.guests if guest.managed)
@@ -247,13 +255,22 @@ class Daemon:
                 await self._act(resumes, RESUME_S)
                 await self._stops.cross_out(await self._parts.senses.guests())
         except Exception as error:
-            log.error("not all guests that were stopped run again: %s", _in_a_sentence(error))
+            log.error("not all guests that were stopped run again: %s", in_a_sentence(error))
+
+    async def _lift(self) -> None:
+        """Have no limit of ours on any guest."""
+        try:
+            async with asyncio.timeout(KEEP_S):
+                await self._containment.lift()
+        except Exception as error:
+            log.error("limits on guests may still be there (run --release): %s", in_a_sentence(error))
 
     async def _leave(self) -> None:
         """Resume whom we stopped, hand back what the pool allows, and let go; what takes too long is left undone.
 
         Who could not be resumed stays in the state file, for the next daemon or for `run --release`.
         """
+        await self._lift()
         try:
             async with asyncio.timeout(FAREWELL_S):
                 snapshot = await self._parts.senses.snapshot()
@@ -265,12 +282,12 @@ class Daemon:
                 await self._hands.close()
                 await self._holes.close()
         except Exception as error:
-            log.error("not all guests were resumed, or got memory back: %s", _in_a_sentence(error))
+            log.error("not all guests were resumed, or got memory back: %s", in_a_sentence(error))
         try:
             async with asyncio.timeout(KEEP_S):
                 await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
         except Exception as error:
-            log.error("what was learnt is not kept: %s", _in_a_sentence(error))
+            log.error("what was learnt is not kept: %s", in_a_sentence(error))
         if self._stops.entries:
             names = ", ".join(one.name for one in self._stops.entries)
             log.error("still stopped: %s; run with --release, or start the daemon again", names)
@@ -278,17 +295,9 @@ class Daemon:
             async with asyncio.timeout(CLOSE_S):
                 await self._parts.close()
         except Exception as error:
-            log.error("not everything was let go in order: %s", _in_a_sentence(error))
+            log.error("not everything was let go in order: %s", in_a_sentence(error))
 
 
 def _sources(parts: Parts) -> tuple[object, ...]:
     """Where guests come from."""
     return parts.config.qmp, parts.config.libvirt
-
-
-def _in_a_sentence(error: BaseException) -> str:
-    if isinstance(error, AutoballoonError):
-        return str(error)
-    if isinstance(error, TimeoutError):
-        return "it took too long"
-    return f"{type(error).__name__}: {error}"

@@ -14,6 +14,7 @@ from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import other_managers_socket, qemu_behind
 from autoballoon.host.find_domain import qemu_of_domain
+from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.policies import policy_named
@@ -87,6 +88,8 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     )
     refuse_others_sockets(config.qmp)
     refuse_others_sockets(config.agent, "agent")
+    if config.contain:
+        GuestGroups().require()
     processes = ProcessReader() if old is None else old.processes
     hypervisors = _hypervisors(config, processes, old)
     host = HostReader(config.capacity)

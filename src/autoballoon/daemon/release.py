@@ -1,4 +1,4 @@
-"""`run --release`: let run what a daemon that ended had stopped, and nothing else."""
+"""`run --release`: let run what a daemon that ended had stopped, lift the limits it had set, and nothing else."""
 
 import asyncio
 import glob
@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.keeper import Apart, Identity, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.statefile import StateFile, Stopped, state_path
@@ -33,23 +34,25 @@ async def release(
     connect: Connect | None = None,
     identity: Identity | None = None,
     apart: Apart = asyncio.to_thread,
+    root: Path = Path("/"),
 ) -> list[str]:
-    """Resume the guests in the state file of the daemon at this control socket; a sentence for each.
+    """Resume the guests in the state file of the daemon at this control socket, lift their limits; a sentence for each.
 
     CouldNot when that daemon runs (it resumes them itself), or when a guest could not be resumed: it stays in the
-    file. `connect` and `identity` are for tests.
+    file. `connect`, `identity` and `root` are for tests.
     """
     control = ControlSocket(Path(socket))
     try:
         keeper = Keeper(StateFile(state_path(socket, os.environ)), apart)
         await keeper.load(identity or ProcessReader().identity)
+        lifted = await Containment(keeper, apart, root).lift()
         stops = Stops(keeper)
         if not stops.entries:
-            return ["no guest is stopped by autoballoon"]
+            return lifted or ["no guest is stopped or limited by autoballoon"]
         hypervisor = (connect or _connect)(one.key for one in stops.entries)
         await hypervisor.start(_let_be)
         try:
-            return await _resume_all(hypervisor, stops)
+            return lifted + await _resume_all(hypervisor, stops)
         finally:
             await hypervisor.close()
     finally:

@@ -40,6 +40,19 @@ class SavedGuest(msgspec.Struct, frozen=True, omit_defaults=True):
     learnt_at: float = 0.0
 
 
+class Contained(msgspec.Struct, frozen=True):
+    """One guest's control group whose memory.high we change (`contain = true`)."""
+
+    group: str
+    """Its folder."""
+    inode: int
+    """The folder's: a group made again under its name is another one."""
+    boot: str
+    """Which boot of the machine that was."""
+    before: int | None
+    """What memory.high was before us, bytes; None is "max"."""
+
+
 class Saved(msgspec.Struct, frozen=True):
     """All that is kept. Fields are only ever added, each with a default; another meaning is another version."""
 
@@ -48,6 +61,7 @@ class Saved(msgspec.Struct, frozen=True):
     guests: tuple[SavedGuest, ...] = ()
     holds: tuple[str, ...] = ()
     """Keys, sorted."""
+    contained: tuple[Contained, ...] = ()
 
 
 class _Version(msgspec.Struct):
@@ -94,7 +108,8 @@ class StateFile:
             log.error("the state file %s %s; it stays there: %s", self.path, what, error.strerror)
             return
         log.error(
-            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`",
+            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`; "
+            "a group whose memory.high it says was changed, too: write max into it",
             self.path,
             what,
             aside,

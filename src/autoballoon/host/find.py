@@ -2,6 +2,7 @@
 
 import os
 import re
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -9,6 +10,10 @@ from autoballoon.host.files import read_if_there
 
 _ACCEPTS = 0x10000  # __SO_ACCEPTCON in the flags of /proc/net/unix: the socket listens
 _LISTED = re.compile(r"^\S+: \S+ \S+ ([0-9A-Fa-f]+) \S+ \S+ +(\d+) (.+)$")
+
+KEPT_S = 1.0
+"""A listing of all unix sockets is good for so long: a thousand guests that are met at once would otherwise be looked
+for in a thousand listings of some thousand lines each (1.2 s of processor time in all, and 0.2 s so)."""
 
 _OWNED = (
     (re.compile(r"^(/var)?/run/qemu-server(/|$)"), "Proxmox VE"),
@@ -45,22 +50,25 @@ def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) 
     that passed the socket on. So it is believed only when it is a QEMU that holds the listening socket;
     otherwise exactly one QEMU among all processes must hold it. Reading others' open files takes root.
     """
-    proc = root / "proc"
-    if peer_pid is not None and _serves(proc, peer_pid, socket_path):
+    proc, now = root / "proc", time.monotonic()
+    # Who bound its socket since then is not in an older listing; the inode of one that it has open is nobody else's.
+    if peer_pid is not None and any(
+        _serves(proc, peer_pid, socket_path, since) for since in (now - KEPT_S, now)
+    ):
         return peer_pid
     pids = [int(each.name) for each in proc.iterdir() if each.name.isdigit()]
-    serving = [pid for pid in pids if _serves(proc, pid, socket_path)]
+    serving = [pid for pid in pids if _serves(proc, pid, socket_path, now)]
     return serving[0] if len(serving) == 1 else None
 
 
-def _serves(proc: Path, pid: int, socket_path: str) -> bool:
-    """Whether the process is a QEMU that has `socket_path` open and listens on it."""
+def _serves(proc: Path, pid: int, socket_path: str, since: float) -> bool:
+    """Whether the process is a QEMU that has `socket_path` open and listens on it, by a listing as young as `since`."""
     process = proc / str(pid)
     if not is_qemu(process):
         return False
-    return any(
-        _is_same_file(process, bound, socket_path) for _, bound in _listening(process, _sockets(process))
-    )
+    held = list(_sockets(process))
+    listing = _listing(process, since) if held else b""
+    return any(_is_same_file(process, bound, socket_path) for _, bound in _listening(listing, held))
 
 
 def is_qemu(process: Path) -> bool:
@@ -87,12 +95,30 @@ def _sockets(process: Path) -> Iterator[int]:
             yield int(target[len("socket:[") : -1])
 
 
-def _listening(process: Path, held: Iterable[int]) -> Iterator[tuple[int, str]]:
-    """Inode and path of those of the sockets that listen, in the process's own network namespace.
+_listings: dict[str, tuple[float, bytes]] = {}
+"""When the listing of a network namespace was read last, and what it was."""
+
+
+def _listing(process: Path, since: float) -> bytes:
+    """All unix sockets in the process's own network namespace, read at `since` or later."""
+    try:
+        namespace = str((process / "ns/net").readlink())
+    except OSError:
+        return read_if_there(process / "net/unix") or b""
+    read_at, text = _listings.get(namespace, (float("-inf"), b""))
+    if read_at < since:
+        for old in [each for each, (at, _) in _listings.items() if at < since]:
+            del _listings[old]
+        read_at, text = time.monotonic(), read_if_there(process / "net/unix") or b""
+        _listings[namespace] = read_at, text
+    return text
+
+
+def _listening(text: bytes, held: Iterable[int]) -> Iterator[tuple[int, str]]:
+    """Inode and path of those of the sockets that listen.
 
     A host of a thousand guests has some thousands of unix sockets: only the lines in question are looked at closely.
     """
-    text = read_if_there(process / "net/unix") or b""
     for inode in held:
         needle = b" %d " % inode
         at = text.find(needle)
