@@ -311,6 +311,12 @@ def test_a_guest_that_swaps_as_much_in_as_out_misses_memory_since_before_it_was_
     thrashes = wish_after(lambda now: {"swap_out": 20 * MIB * now, "swap_in": 20 * MIB * now})
     assert calm.need + 150 * MIB < thrashes.need <= calm.need + 256 * MIB
 
+    def freed(now: int) -> dict[str, int | float]:
+        moved = 20 * MIB * min(now, 15)
+        return {"swap_out": moved, "swap_in": moved, "free": (10 if now < 16 else 260) * MIB}
+
+    assert wish_after(freed).need == calm.need
+
 
 def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
     before = wish_after(lambda now: {"psi_some_s": 0.0})
