@@ -30,6 +30,8 @@ _DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/q
 <controller type='usb' model='none'/><video><model type='none'/></video>{balloon}</devices>
 <qemu:commandline>{more}</qemu:commandline></domain>"""
 _ENTER = 'for procs in $ENTER; do echo $$ > "$procs" || exit 1; done; exec "$@"'
+_HOOKED = 'mount --bind "$0" /etc/libvirt && exec "$@"'
+"""Nobody else sees it: in a mount namespace of its own."""
 BALLOON = "<memballoon model='virtio' autodeflate='on'/>"
 
 
@@ -50,8 +52,18 @@ class Libvirtd:
         self.folder.chmod(0o755)
         self._process: subprocess.Popen[bytes] | None = None
 
-    def start(self, enter: Sequence[Path] = ()) -> None:
-        """Start the daemon inside the groups whose cgroup.procs are `enter`, and wait until it listens."""
+    def start(self, enter: Sequence[Path] = (), hook: str | None = None) -> None:
+        """Start the daemon inside the groups whose cgroup.procs are `enter`, and wait until it listens.
+
+        `hook`: a script for it to call when a domain is about to start, as that other user.
+        """
+        hooked: tuple[str, ...] = ()
+        if hook is not None:
+            script = self.folder / "etc/hooks/qemu"
+            script.parent.mkdir(parents=True)
+            script.write_text(hook)
+            script.chmod(0o755)
+            hooked = ("unshare", "--mount", "sh", "-c", _HOOKED, str(self.folder / "etc"))
         folders = (f"HOME={self.folder}/home", f"XDG_RUNTIME_DIR={self.folder}/run")
         user = ("setpriv", f"--reuid={USER}", f"--regid={GROUP}", "--clear-groups", "--pdeathsig=KILL")
         with (self.folder / "libvirtd.log").open("ab") as log:
@@ -61,6 +73,7 @@ class Libvirtd:
                     "-c",
                     _ENTER,
                     "sh",
+                    *hooked,
                     *user,
                     "env",
                     "-i",

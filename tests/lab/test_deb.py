@@ -34,25 +34,38 @@ cd "$work/up"
 find . -iname '*autoballoon*' | LC_ALL=C sort
 """
 INSIDE = """
-dpkg -i /tmp/a.deb
+dpkg-deb -R /tmp/a.deb /tmp/old
+sed -i 's/^Version: .*/Version: 0.0.1/' /tmp/old/DEBIAN/control
+dpkg-deb --root-owner-group -Zgzip -z1 -b /tmp/old /tmp/old.deb >/dev/null
+dpkg -i /tmp/old.deb
 autoballoon version
 autoballoon check /etc/autoballoon.toml
 grep -q 'dry_run = true' /etc/autoballoon.toml
 code=0; autoballoon doctor || code=$?
 echo "doctor ended with $code"
-autoballoon run --config /etc/autoballoon.toml 2>/tmp/log &
-daemon=$!
 trap 'kill -KILL $daemon 2>/dev/null || true' EXIT
-for tick in $(seq 100); do
-    if autoballoon status >/tmp/status 2>/dev/null && grep -q '^web ' /tmp/status; then break; fi
-    sleep 0.2
-done
+begin() {
+    autoballoon run --config /etc/autoballoon.toml 2>>/tmp/log &
+    daemon=$!
+    for tick in $(seq 100); do
+        if autoballoon status >/tmp/status 2>/dev/null && grep -q '^web ' /tmp/status; then break; fi
+        sleep 0.2
+    done
+}
+leave() { kill -TERM $daemon; wait $daemon; }
+begin
 cat /tmp/status
+autoballoon hold web
 echo '# mine' >>/etc/autoballoon.toml
 dpkg -i /tmp/a.deb
 grep -q '# mine' /etc/autoballoon.toml
-kill -TERM $daemon
-wait $daemon
+autoballoon status >/dev/null # it still runs, whatever has become of its files
+leave
+begin
+echo "--- upgraded:"
+autoballoon status --json | grep -o '"held":true' # what the one before kept
+autoballoon unhold web
+leave
 cat /tmp/log
 dpkg -r autoballoon
 test -e /etc/autoballoon.toml
@@ -82,7 +95,7 @@ def in_a_copy(deb: Path, vms: Path, work: Path) -> subprocess.CompletedProcess[s
     )
 
 
-async def test_it_is_installed_looked_at_run_and_purged(
+async def test_it_is_installed_looked_at_run_upgraded_and_purged(
     deb: Path, start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
 ) -> None:
     guest = await start_guest("web")
@@ -92,7 +105,9 @@ async def test_it_is_installed_looked_at_run_and_purged(
     told, _, left = done.stdout.partition("--- left:\n")
     assert "doctor ended with 0" in told
     assert "web: its statistics are switched off" in told
-    assert told.count("DRY RUN: nothing is moved") == 2  # by status, and in the log
+    assert told.count("DRY RUN: nothing is moved") == 3  # by status, and twice in the log
+    assert "over (0.0.1)" in told
+    assert '--- upgraded:\n"held":true\n' in told
     assert "Traceback" not in told + done.stderr
     assert left == ""
 

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 
@@ -19,6 +20,11 @@ from .test_daemon_real import Daemon, is_below, is_seen, named
 
 pytestmark = pytest.mark.lab
 
+AUTOBALLOON = Path(sys.executable).with_name("autoballoon")
+HOOK = (
+    f"#!/bin/sh\nexport AUTOBALLOON_SOCKET={{socket}} AUTOBALLOON={AUTOBALLOON}\n"
+    f'exec {Path(__file__).resolve().parents[2]}/packaging/hooks/qemu "$@"\n'
+)
 TWIN = "<qemu:arg value='-qmp'/><qemu:arg value='unix:{socket},server=on,wait=off'/>"
 
 
@@ -27,6 +33,7 @@ class LibvirtDaemon(Daemon):
 
     def __init__(self, host: LabHost, libvirtd: Libvirtd, folder: Path) -> None:
         super().__init__(host, folder)
+        self.socket = libvirtd.folder / "control.sock"  # the hook is to reach it, and that is another user's
         self.config.write_text(
             f'[host]\ncapacity = "cgroup:{host.group.path}"\n'
             f'[connect]\nlibvirt = ["{libvirtd.uri}"]\nqmp = ["{libvirtd.folder}/*.qmp"]\n'
@@ -74,9 +81,10 @@ async def test_two_domains_live_through_what_happens_to_domains(
     image: GuestImage, libvirtd: Libvirtd, tmp_path: Path
 ) -> None:
     async with LabHost(limit=1000 * MIB, swap=GIB, say=print) as host:
-        await apart(libvirtd.start, host.group.procs)
         daemon = LibvirtDaemon(host, libvirtd, tmp_path)
+        await apart(libvirtd.start, host.group.procs, HOOK.format(socket=daemon.socket))
         async with running(daemon):
+            daemon.socket.chmod(0o666)
             twin = TWIN.format(socket=libvirtd.folder / "two.qmp")
             await apart(libvirtd.create, "one")
             await apart(lambda: libvirtd.create("two", more=twin))
@@ -87,6 +95,11 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 guest = named(status, name)
                 assert guest is not None and guest.pid == libvirtd.pid(name)
                 assert guest.key.startswith(libvirtd.uri + "#") and guest.resident
+            # libvirt's hook had room made for each before it started, and that is used now.
+            told = daemon.log.read_text()
+            assert told.count("asked for: room 512 MiB for one\n") == 1, told
+            assert told.count("asked for: room 512 MiB for two\n") == 1, told
+            assert told.count("room 512 MiB: its guest has come") == 2, told
             await daemon.until(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
             )

@@ -71,6 +71,8 @@ class VmSpec(msgspec.Struct, frozen=True):
     """More words for the kernel's command line."""
     port: bool = False
     """A virtio-serial port for the agent; its socket is run/ctl/NAME.agent."""
+    incoming: bool = False
+    """It waits for another QEMU's guest to migrate to it (QMP `migrate-incoming`), and never says that it is ready."""
     may_reset: bool = False
     """True: a reset boots the guest again; False: it ends QEMU."""
 
@@ -97,6 +99,7 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
         *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
         *(("-device", spec.balloon) if spec.balloon else ()),
         *(_port(agent_socket(ctl)) if spec.port else ()),
+        *(("-incoming", "defer") if spec.incoming else ()),
         *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
     ]  # fmt: skip
 
