@@ -53,6 +53,34 @@ def test_missing_statistics_are_unknown_and_not_zero() -> None:
     assert reading.available is None and reading.swap_in is None and reading.total == 492847104
 
 
+def test_a_newer_kernel_tells_of_stalls_and_kills_and_an_older_one_leaves_them_unknown() -> None:
+    # As QEMU 10 shows what Linux 6.12 sends (hw/virtio/virtio-balloon.c, balloon_stat_names).
+    newer = check(
+        changed(
+            oom_kills=2,
+            alloc_stalls=31,
+            async_scans=4096,
+            direct_scans=0,
+            async_reclaims=4096,
+            direct_reclaims=0,
+        ),
+        RAM,
+    )
+    assert (newer.oom_kills, newer.alloc_stalls) == (2, 31)
+    older = check(IDLE, RAM)
+    assert older.oom_kills is None and older.alloc_stalls is None
+    assert older.counts_from_before(newer) and not newer.counts_from_before(
+        check(changed(alloc_stalls=32), RAM)
+    ), "a counter that fell is another boot's"
+
+
+@pytest.mark.parametrize("value", [-1, 2**64, 1.5, "many", True, None])
+def test_stalls_and_kills_that_are_no_counts_are_nonsense(value: object) -> None:
+    for name in ("oom_kills", "alloc_stalls"):
+        with pytest.raises(Nonsense, match="not a number of 64 bits"):
+            check(changed(**{name: value}), RAM)
+
+
 def test_before_the_first_answer_nothing_is_known() -> None:
     never = {"last-update": 0, "stats": dict.fromkeys(IDLE["stats"], MISSING)}  # type: ignore[call-overload]
     assert check(never, RAM) == Reading(last_update=0)

@@ -87,6 +87,7 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     """What QEMU takes beyond guest memory: anonymous memory and page tables, a high-water mark."""
 
     # Only a guest side (agent, qemu-guest-agent) knows these; None when its last word is older than a few seconds.
+    # The last two are in the balloon's statistics of Linux 6.12 too.
     swap_total: int | None = None
     """Bytes of swap that the guest has of its own. The guest side leaves zram out: what it holds stays in RAM."""
     swap_used: int | None = None

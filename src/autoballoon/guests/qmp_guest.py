@@ -134,4 +134,6 @@ class Known:
             swap_in=reading.swap_in,
             swap_out=reading.swap_out,
             major_faults=reading.major_faults,
+            oom_kills=reading.oom_kills,
+            alloc_stalls=reading.alloc_stalls,
         )

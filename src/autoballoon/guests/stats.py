@@ -32,6 +32,9 @@ class Reading(msgspec.Struct, frozen=True):
     swap_out: int | None = None
     major_faults: int | None = None
     minor_faults: int | None = None
+    oom_kills: int | None = None
+    """These two come from Linux 6.12 on, through QEMU 9.2 or newer; virtio 1.2 does not know them."""
+    alloc_stalls: int | None = None
 
     def counts_from_before(self, earlier: "Reading") -> bool:
         """Whether no counter fell since `earlier`: the guest has not booted in between."""
@@ -40,6 +43,8 @@ class Reading(msgspec.Struct, frozen=True):
             (earlier.swap_out, self.swap_out),
             (earlier.major_faults, self.major_faults),
             (earlier.minor_faults, self.minor_faults),
+            (earlier.oom_kills, self.oom_kills),
+            (earlier.alloc_stalls, self.alloc_stalls),
         )
         return all(old is None or new is None or old <= new for old, new in pairs)
 
@@ -73,6 +78,8 @@ def check(reply: object, ram: int) -> Reading:
         swap_out=number("swap-out"),
         major_faults=number("major-faults"),
         minor_faults=number("minor-faults"),
+        oom_kills=number("oom-kills"),
+        alloc_stalls=number("alloc-stalls"),
     )
 
 
