@@ -138,7 +138,7 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[connect]\nqmp = ['vms/*.qmp']", "[connect] qmp"),
         ("[connect]\nqmp = [3]", "[connect] qmp[0]: must be text in quotes"),
         ("[connect]\nagent = ['run/*.agent']", "[connect] agent 'run/*.agent' is not an absolute path"),
-        ("[connect]\nqga = ['/run/*.qga']", "[connect] qga is not in this version"),
+        ("[connect]\nqga = ['run/*.qga']", "[connect] qga 'run/*.qga' is not an absolute path"),
         (
             "[connect]\nlibvirt = ['qemu+ssh://x/system']",
             "[connect] libvirt: 'qemu+ssh://x/system' does not name",

@@ -152,7 +152,8 @@ def test_a_guest_that_does_not_read_costs_no_memory_and_hears_the_newest(
 ) -> None:
     async def main() -> None:
         async with scene(tmp_path) as one:
-            (session,) = one.agents._sessions.values()
+            session, _ = one.agents._voices_of(one.guest)
+            assert session is not None
             for size in range(20_000):
                 one.agents.tell(one.guest, (1 + size) * 4096)
                 assert len(session._unsent) < 100

@@ -4,12 +4,14 @@ import asyncio
 import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 
 import pytest
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
+from autoballoon.guests.agent import Agents
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
@@ -368,3 +370,39 @@ def test_without_the_module_one_sentence_says_how_to_get_it(monkeypatch: pytest.
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(CouldNot, match="python3-libvirt"):
         LibvirtHypervisor([URI], verify=lambda *_: None, age_s=lambda _: None)
+
+
+CHANNEL = """<channel type='unix'><source mode='bind' path='{path}'/>
+<target type='virtio' name='org.autoballoon.0'/></channel>"""
+
+
+async def test_a_domains_agent_is_heard_without_being_configured(world: World, tmp_path: Path) -> None:
+    async def agent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b'{"v":1,"seq":1,"why":"pressure","oom_kills":3}\n')
+        await reader.read()
+        writer.close()
+
+    pressed: list[str] = []
+
+    def press(key: str, *, waits: bool) -> None:
+        pressed.append(key)
+
+    one = world.add("one")
+    world.add("other")
+    one.more_devices = CHANNEL.format(path=tmp_path / "anything")
+    agents = Agents()
+    agents.listen(press)
+    async with await asyncio.start_unix_server(agent, tmp_path / "anything"):
+        await world.start()
+        guests = await world.until(lambda guests: len(guests) == 2)
+        assert world.hypervisor.channels() == {world.key(one): str(tmp_path / "anything")}
+        agents.channels(world.hypervisor.channels())
+        await world.until(lambda guests: agents.fill(guests["one"]).oom_kills == 3)
+        assert agents.fill(guests["other"]).oom_kills is None
+        assert set(agents.status(list(guests.values()))) == {"one"}
+        assert pressed in ([], [world.key(one)]), "it may have spoken before it was known whose it is"
+        world.api.end(one)
+        await world.until(lambda guests: "one" not in guests)
+        agents.channels(world.hypervisor.channels())
+        assert agents.status(list(guests.values())) == {}
+        await agents.close()

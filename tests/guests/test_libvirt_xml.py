@@ -31,6 +31,39 @@ def test_the_balloon_and_its_statistics() -> None:
     assert not describe(LIVE.format(devices=""), None).has_balloon
 
 
+CHANNEL = """<channel type='{type}'><source {source}/>
+<target type='virtio' name='{name}' state='connected'/></channel>"""
+OTHERS = CHANNEL.format(type="unix", source="mode='bind' path='/run/q.sock'", name="org.qemu.guest_agent.0")
+
+
+def agent_of(**channel: str) -> str | None:
+    words = {
+        "type": "unix",
+        "source": "mode='bind' path='/run/a.sock'",
+        "name": "org.autoballoon.0",
+    } | channel
+    return describe(LIVE.format(devices=OTHERS + CHANNEL.format(**words)), None).agent
+
+
+def test_the_agents_channel_is_found_by_its_name() -> None:
+    assert agent_of() == "/run/a.sock"
+    assert agent_of(name="org.other.0") is None
+    assert describe(LIVE.format(devices=OTHERS), None).agent is None
+
+
+@pytest.mark.parametrize(
+    "channel",
+    [
+        {"source": "mode='connect' path='/run/a.sock'"},  # somebody else listens, for his own use
+        {"source": "mode='bind' path='a.sock'"},
+        {"source": "mode='bind'"},
+        {"type": "pty"},
+    ],
+)
+def test_a_channel_at_which_qemu_does_not_listen_is_no_agents(channel: dict[str, str]) -> None:
+    assert agent_of(**channel) is None
+
+
 @pytest.mark.parametrize("words", ["", "-5", "1" * 40, "³", "many"])
 def test_numbers_that_are_none_bound_nothing(words: str) -> None:
     inactive = f"<domain><currentMemory unit='KiB'>{words}</currentMemory></domain>"

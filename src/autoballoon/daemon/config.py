@@ -67,6 +67,8 @@ class Config(msgspec.Struct, frozen=True):
     qmp: tuple[str, ...] = ()
     agent: tuple[str, ...] = ()
     """Sockets of the agents in the guests."""
+    qga: tuple[str, ...] = ()
+    """Sockets of qemu-guest-agents."""
     libvirt: tuple[str, ...] = ()
     """Connection URIs of this host's libvirt."""
     capacity: str | int = "auto"
@@ -114,10 +116,10 @@ def compiled(tables: Mapping[str, Any]) -> Config:
     host = read_table(_Host, tables, "host")
     connect = read_table(_Connect, tables, "connect")
     control = read_table(_Control, tables, "control")
-    _refuse_what_comes_later(connect)
     return Config(
         qmp=tuple(_absolute(glob, "[connect] qmp") for glob in connect.qmp),
         agent=tuple(_absolute(glob, "[connect] agent") for glob in connect.agent),
+        qga=tuple(_absolute(glob, "[connect] qga") for glob in connect.qga),
         libvirt=tuple(_libvirt(uri) for uri in connect.libvirt),
         capacity=_capacity(host.capacity),
         reserve=_reserve(host.reserve),
@@ -130,12 +132,6 @@ def compiled(tables: Mapping[str, Any]) -> Config:
         policy=_policy(read_table(_Policy, tables, "policy").name),
         rules=rules_of(tables),
     )
-
-
-def _refuse_what_comes_later(connect: _Connect) -> None:
-    """Refuse what is documented and not yet done: better than to accept it and do nothing."""
-    if connect.qga:
-        raise BadInput("[connect] qga is not in this version; remove it and connect through qmp")
 
 
 def _absolute(path: str, place: str) -> str:

@@ -88,13 +88,17 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     )
     refuse_others_sockets(config.qmp)
     refuse_others_sockets(config.agent, "agent")
+    refuse_others_sockets(config.qga, "qga")
     if config.contain:
         GuestGroups().require()
     processes = ProcessReader() if old is None else old.processes
     hypervisors = _hypervisors(config, processes, old)
     host = HostReader(config.capacity)
     alarms = alarms_of(host, wake)
-    agents = old.agents if old is not None and old.agents.globs == config.agent else Agents(config.agent)
+    globs = config.agent, config.qga
+    agents = (
+        old.agents if old is not None and old.agents.globs == globs else Agents(config.agent, qga=config.qga)
+    )
     return Parts(config, engine, host, processes, hypervisors, alarms, agents)
 
 

@@ -96,6 +96,7 @@ class Senses:
                 if only is None or guest.key in only:
                     found[guest.key] = self._complete(guest, problems)
         if only is None:
+            self.agents.channels({k: v for one in self.hypervisors for k, v in one.channels().items()})
             self._problems = problems
             self._owner = {key: self._owner[key] for key in found}
             self._pids = {key: guest.pid for key, guest in found.items() if guest.pid is not None}

@@ -1,4 +1,5 @@
-"""The guests' own agents, behind unix sockets named by globs: they say how badly a guest wants memory, and at once.
+"""The guests' own agents, behind unix sockets named by globs or by libvirt: they say how badly a guest wants memory,
+and at once. Where there is only qemu-guest-agent, the same is read through that.
 
 Nothing here is waited for, and nothing that an agent says or leaves unsaid delays or hurts another guest: lines are
 bounded in length and number, and a line that says "pressure" only has the guest looked at early.
@@ -9,13 +10,14 @@ import contextlib
 import errno
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 from autoballoon.core.model import Guest
 from autoballoon.guests.agent_line import Allowance, Heard, Lines, read
 from autoballoon.guests.hypervisor import Problem
+from autoballoon.guests.qga import Qga
 from autoballoon.guests.qmp import sockets
 from autoballoon.views.agents import SILENT_S, AgentStatus
 
@@ -107,9 +109,8 @@ class Session:
                 return None  # its QEMU has ended
             if error.errno == errno.EAGAIN:
                 return "has clients waiting already; let autoballoon be the only one"
-            return (
-                f"cannot be connected to ({error.strerror}); run autoballoon as root or as the socket's group"
-            )
+            why = error.strerror or error
+            return f"cannot be connected to ({why}); run autoballoon as root or as the socket's group"
         self._peer, self._told, self._unsent = peer, None, b""
         return None
 
@@ -141,22 +142,28 @@ class Session:
 
 
 class Agents:
-    """All agents whose sockets match `globs`."""
+    """All agents whose sockets match `globs` or are a guest's channel, and qemu-guest-agents at sockets of `qga`."""
 
-    def __init__(self, globs: Sequence[str] = (), clock: Callable[[], float] = time.monotonic) -> None:
-        self.globs = tuple(globs)
+    def __init__(
+        self, globs: Sequence[str] = (), clock: Callable[[], float] = time.monotonic, qga: Sequence[str] = ()
+    ) -> None:
+        self.globs = tuple(globs), tuple(qga)
         self._clock = clock
-        self._sessions: dict[str, Session] = {}
+        self._channels: dict[str, str] = {}
+        """By a guest's key: the socket of its channel."""
+        self._sessions: dict[str, Session | Qga] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._stems: dict[str, list[Session]] = {}
-        self._owned: dict[tuple[str, str], Session | None] = {}
+        self._agents: dict[str, list[Session]] = {}
+        self._qgas: dict[str, list[Qga]] = {}
+        """Both by their sockets' stems."""
+        self._owned: dict[tuple[str, str], _Voices] = {}
         """Whose agent which is, by key and name, until other sockets are there: it is asked thrice a tick."""
         self._rescan: asyncio.Task[None] | None = None
         self._listener: Pressed | None = None
 
     def start(self) -> None:
         """Look for sockets, now and every second; nobody is waited for."""
-        if self.globs and self._rescan is None:
+        if self._rescan is None and (any(self.globs) or self._channels):
             self._scan()
             self._rescan = asyncio.create_task(self._rescan_forever())
 
@@ -164,29 +171,49 @@ class Agents:
         """Have `pressed` called from now on."""
         self._listener = pressed
 
+    def channels(self, found: Mapping[str, str]) -> None:
+        """These guests, by their keys, have channels for agents with these sockets, and no others."""
+        if found != self._channels:
+            self._channels, self._owned = dict(found), {}
+            if self._rescan is None:
+                self.start()
+            else:
+                self._scan()
+
     def fill(self, guest: Guest) -> Guest:
         """The guest with what its agent says; as it was where it has none, or one that has been silent."""
-        session = self._of(guest)
-        if session is None:
-            return guest
-        session.guest = guest
-        word = session.heard.word
-        if word is None or not session.is_fresh or not word.suits(guest.max):
-            return guest
-        return session.heard.fill(guest, self._clock())
+        agent, qga = self._voices_of(guest)
+        if agent is not None:
+            agent.guest = guest
+        if qga is not None:
+            qga.guest = None if agent is not None and agent.is_fresh else guest
+        for one in (agent, qga):
+            word = None if one is None else one.heard.word
+            if one is not None and word is not None and one.is_fresh and word.suits(guest.max):
+                return one.heard.fill(guest, self._clock())
+        return guest
 
     def tell(self, guest: Guest, target: int) -> None:
         """Have the guest know that it is asked to be `target` bytes large."""
-        session = self._of(guest)
+        session, _ = self._voices_of(guest)
         if session is not None:
             session.tell(target, guest.max)
 
     def status(self, guests: Sequence[Guest]) -> dict[str, AgentStatus]:
-        """How the agents of these guests are, by the guest's name; guests without one are left out."""
+        """How the agents of these guests are, by the guest's name; guests without one are left out.
+
+        Of two in one guest qemu-guest-agent is told of where it alone is heard.
+        """
         if len(self._owned) > FORGET_PART * len(guests):
             self._owned = {}  # most of those guests are no more
-        found = {guest.name: self._of(guest) for guest in guests} if self._sessions else {}
-        return {name: session.status() for name, session in found.items() if session is not None}
+        found = {}
+        for guest in guests if self._sessions else ():
+            agent, qga = self._voices_of(guest)
+            is_qga = agent is None or (qga is not None and qga.is_fresh and not agent.is_fresh)
+            shown = qga if is_qga else agent
+            if shown is not None:
+                found[guest.name] = shown.status()
+        return found
 
     def problems(self) -> list[Problem]:
         """Sockets that cannot be used, now."""
@@ -200,31 +227,21 @@ class Agents:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sessions.clear()
         self._tasks.clear()
-        self._stems.clear()
+        self._agents.clear()
+        self._qgas.clear()
         self._owned = {}
         self._rescan = None
 
-    def _of(self, guest: Guest) -> Session | None:
-        """The guest's agent, if it has one."""
-        if not self._stems:
-            return None
+    def _voices_of(self, guest: Guest) -> "_Voices":
+        """The guest's agent and its qemu-guest-agent, as far as it has them."""
+        if not self._sessions:
+            return None, None
         which = guest.key, guest.name
         if which not in self._owned:
-            self._owned[which] = self._find(guest)
+            channel = self._sessions.get(self._channels.get(guest.key, ""))
+            agent = channel if isinstance(channel, Session) else _matching(self._agents, guest)
+            self._owned[which] = agent, _matching(self._qgas, guest)
         return self._owned[which]
-
-    def _find(self, guest: Guest) -> Session | None:
-        """Its socket has the stem of the guest's QMP socket, or the guest's name.
-
-        Of several sockets with one stem the one in the same folder counts.
-        """
-        key = Path(guest.key)
-        found = self._stems.get(key.stem) if guest.key.startswith("/") else self._stems.get(guest.name)
-        if not found:
-            return None
-        if len(found) > 1:
-            found = [one for one in found if Path(one.path).parent == key.parent]
-        return found[0] if len(found) == 1 else None
 
     def _press(self, key: str, *, waits: bool) -> None:
         if self._listener is not None:
@@ -236,15 +253,45 @@ class Agents:
             self._scan()
 
     def _scan(self) -> None:
-        found = sockets(self.globs)
-        if found.keys() == self._sessions.keys():
+        globs, qga = self.globs
+        agents, qgas = sockets(globs), sockets(qga)
+        channels = set(self._channels.values())
+        if agents.keys() | qgas.keys() | channels == self._sessions.keys():
             return
-        for path in self._sessions.keys() - found.keys():
+        for path in self._sessions.keys() - agents.keys() - qgas.keys() - channels:
             del self._sessions[path]
             self._tasks.pop(path).cancel()
-        for path in found.keys() - self._sessions.keys():
-            session = self._sessions[path] = Session(path, found[path], self._clock, self._press)
-            self._tasks[path] = asyncio.create_task(session.run())
-        self._stems, self._owned = {}, {}
-        for session in self._sessions.values():
-            self._stems.setdefault(session.stem, []).append(session)
+        for path in (agents.keys() | channels) - self._sessions.keys():
+            self._begin(Session(path, agents.get(path, ""), self._clock, self._press))
+        for path in qgas.keys() - self._sessions.keys():
+            self._begin(Qga(path, qgas[path], self._clock))
+        self._agents, self._qgas, self._owned = {}, {}, {}
+        for one in self._sessions.values():
+            if isinstance(one, Qga):
+                self._qgas.setdefault(one.stem, []).append(one)
+            else:
+                self._agents.setdefault(one.stem, []).append(one)
+
+    def _begin(self, session: Session | Qga) -> None:
+        self._sessions[session.path] = session
+        self._tasks[session.path] = asyncio.create_task(session.run())
+
+
+_Voices = tuple[Session | None, Qga | None]
+_Voice = TypeVar("_Voice", Session, Qga)
+
+
+def _matching(stems: Mapping[str, Sequence[_Voice]], guest: Guest) -> _Voice | None:
+    """Whose socket has the stem of the guest's QMP socket, or the guest's name.
+
+    Of several sockets with one stem the one in the same folder counts.
+    """
+    if not stems:
+        return None
+    key = Path(guest.key)
+    found = stems.get(key.stem) if guest.key.startswith("/") else stems.get(guest.name)
+    if not found:
+        return None
+    if len(found) > 1:
+        found = [one for one in found if Path(one.path).parent == key.parent]
+    return found[0] if len(found) == 1 else None

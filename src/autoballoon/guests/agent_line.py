@@ -55,9 +55,12 @@ def read(line: bytes) -> Word | None:
         word = _decoder.decode(line)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError):
         return None
-    if word.swap_total is None or word.swap_used is None:
-        return word
-    return word if word.swap_used <= word.swap_total else None
+    return word if is_whole(word) else None
+
+
+def is_whole(word: Word) -> bool:
+    """Whether its fields can be true beside each other."""
+    return word.swap_total is None or word.swap_used is None or word.swap_used <= word.swap_total
 
 
 class Lines:
@@ -140,8 +143,8 @@ class Heard:
             guest,
             swap_total=word.swap_total,
             swap_used=word.swap_used,
-            alloc_stalls=word.alloc_stalls,
-            oom_kills=word.oom_kills,
+            alloc_stalls=guest.alloc_stalls if word.alloc_stalls is None else word.alloc_stalls,
+            oom_kills=guest.oom_kills if word.oom_kills is None else word.oom_kills,
             **told,
         )
 

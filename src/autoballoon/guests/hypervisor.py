@@ -3,7 +3,7 @@
 The same test body runs against each of them (tests/guests/test_hypervisor.py).
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Protocol
 
 import msgspec
@@ -73,6 +73,10 @@ class Hypervisor(Protocol):
         False when it stands still for another reason (it was migrated away, its disk failed): it is left as it is.
         None when it could not be asked, or did not answer.
         """
+
+    def channels(self) -> Mapping[str, str]:
+        """Sockets on which guests' agents can be heard, by the guest's key, as far as the hypervisor tells."""
+        return {}
 
     def problems(self) -> list[Problem]:
         """What keeps guests from being seen or balanced, now."""

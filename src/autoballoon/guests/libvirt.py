@@ -92,6 +92,14 @@ class LibvirtHypervisor(Hypervisor):
             return await link.asker.resume(domain)
         return None
 
+    def channels(self) -> dict[str, str]:
+        return {
+            link.key(uuid): domain.says.agent
+            for link in self._links
+            for uuid, domain in link.domains.items()
+            if domain.says.agent is not None
+        }
+
     def problems(self) -> list[Problem]:
         return [Problem(where, says) for link in self._links for where, says in link.problems()]
 

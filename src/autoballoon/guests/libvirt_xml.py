@@ -6,6 +6,8 @@ import msgspec
 
 from autoballoon.core.units import KIB
 
+PORT = "org.autoballoon.0"
+"""The name of the agent's virtio-serial port (docs/reference/agent.md)."""
 LONGEST_XML = 4 << 20
 """Bytes; libvirt's own limit for one string of its protocol (VIR_NET_MESSAGE_STRING_MAX)."""
 
@@ -25,6 +27,8 @@ class Description(msgspec.Struct, frozen=True):
     period_s: int
     """Between two requests for statistics; 0: off."""
     has_virtio_mem: bool
+    agent: str | None = None
+    """The socket of the channel of our agent, at which QEMU listens."""
 
 
 def describe(live: str, inactive: str | None) -> Description:
@@ -45,7 +49,19 @@ def describe(live: str, inactive: str | None) -> Description:
         has_virtio_mem=any(
             device.get("model") == "virtio-mem" for device in domain.findall("devices/memory")
         ),
+        agent=_agent(domain),
     )
+
+
+def _agent(domain: ET.Element) -> str | None:
+    for channel in domain.findall("devices/channel[@type='unix']"):
+        source, target = channel.find("source"), channel.find("target")
+        if source is None or target is None or target.get("name") != PORT:
+            continue
+        path = source.get("path", "")
+        if source.get("mode") == "bind" and path.startswith("/"):  # else somebody else listens
+            return path
+    return None
 
 
 def _parse(text: str) -> ET.Element:

@@ -39,6 +39,9 @@ class Several(Hypervisor):
     async def resume(self, key: str) -> bool | None:
         return _told([await member.resume(key) for member in self._members])
 
+    def channels(self) -> dict[str, str]:
+        return {key: path for member in self._members for key, path in member.channels().items()}
+
     def problems(self) -> list[Problem]:
         return [problem for member in self._members for problem in member.problems()]
 
