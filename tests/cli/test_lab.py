@@ -19,6 +19,7 @@ def test_list_names_every_experiment_with_its_arms() -> None:
         "over",
         "build",
         "driver",
+        "guest-side",
     ]
 
 

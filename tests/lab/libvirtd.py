@@ -24,10 +24,10 @@ MEMORY_MIB = 512
 _DOMAIN = """<domain type='qemu' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
 <name>{name}</name><memory unit='MiB'>{memory}</memory><vcpu>1</vcpu>
 <os><type arch='x86_64' machine='q35'>hvm</type><kernel>{folder}/kernel</kernel><initrd>{folder}/initrd</initrd>
-<cmdline>console=ttyS0 quiet panic=-1 ab.workload=idle</cmdline></os>
+<cmdline>console=ttyS0 quiet panic=-1 ab.workload=idle {words}</cmdline></os>
 <features><acpi/><tcg><tb-cache unit='MiB'>16</tb-cache></tcg></features><on_reboot>restart</on_reboot>
 <devices><emulator>{qemu}</emulator><serial type='file'><source path='{folder}/{name}.log'/></serial>
-<controller type='usb' model='none'/><video><model type='none'/></video>{balloon}</devices>
+<controller type='usb' model='none'/><video><model type='none'/></video>{balloon}{devices}</devices>
 <qemu:commandline>{more}</qemu:commandline></domain>"""
 _ENTER = 'for procs in $ENTER; do echo $$ > "$procs" || exit 1; done; exec "$@"'
 _HOOKED = 'mount --bind "$0" /etc/libvirt && exec "$@"'
@@ -102,7 +102,27 @@ class Libvirtd:
         assert done.returncode == 0, f"virsh {' '.join(words)}: {done.stderr}"
         return done.stdout.strip()
 
-    def create(self, name: str, *, balloon: str = BALLOON, more: str = "", persistent: bool = True) -> None:
+    def carry_agent(self, userland: Path) -> dict[str, str]:
+        """For `create`: a domain in which our agent runs, and whose channel libvirt places where it likes."""
+        shutil.copy(userland, self.folder / "userland")
+        shutil.chown(self.folder / "userland", USER, GROUP)
+        disk = (
+            f"<disk type='file' device='disk'><driver name='qemu' type='raw'/><source file='{self.folder}/userland'/>"
+            "<target dev='vda' bus='virtio'/><readonly/></disk>"
+        )
+        channel = "<channel type='unix'><target type='virtio' name='org.autoballoon.0'/></channel>"
+        return {"devices": disk + channel, "words": "ab.disk=vda:/userland ab.side=agent"}
+
+    def create(
+        self,
+        name: str,
+        *,
+        balloon: str = BALLOON,
+        more: str = "",
+        persistent: bool = True,
+        devices: str = "",
+        words: str = "",
+    ) -> None:
         """Define a domain and start it."""
         xml = self.folder / f"{name}.xml"
         xml.write_text(
@@ -113,6 +133,8 @@ class Libvirtd:
                 qemu=shutil.which(QEMU),
                 balloon=balloon,
                 more=more,
+                devices=devices,
+                words=words,
             )
         )
         if persistent:

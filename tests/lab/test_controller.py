@@ -16,6 +16,12 @@ def test_the_controllers_config_is_one_that_the_product_takes() -> None:
     assert config.parse(text)
 
 
+def test_the_agents_that_run_in_guests_are_heard() -> None:
+    text = config_text(capacity="12GiB", run=Path("/run/lab"), policy="ladder", side="agent")
+    assert config.parse(text).agent == ("/run/lab/ctl/*.agent",)
+    assert config.parse(config_text(capacity="12GiB", run=Path("/run/lab"), policy="ladder")).agent == ()
+
+
 def test_what_the_controller_costs_is_read_past_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "proc/7"
     folder.mkdir(parents=True)

@@ -182,3 +182,15 @@ def test_driver_runs_each_driver_without_and_with_the_daemon_in_each_workload() 
     assert "deflate-on-oom=off" in balloon_of(fixed) and "deflate-on-oom=on" in balloon_of(stock)
     assert driver.limit_of(fixed) == driver.limit_of(named("driver", "never+on@cache")) == 2090 * MIB
     assert arms_named(driver, None, 1) == tuple(arm for arm in driver.arms if arm.variant.name == "cache")
+
+
+def test_guest_side_differs_in_how_guests_are_heard_and_in_nothing_else() -> None:
+    voices = experiment_named("guest-side")
+    assert [arm.name for arm in voices.arms] == [
+        "yardstick", "once", "asked", "asked+reporting", "reporting", "fixed", "qga", "agent",
+    ]  # fmt: skip
+    assert [arm.name for arm in voices.arms if not arm.asks] == ["once"]
+    assert {arm.name: arm.side for arm in voices.arms if arm.side} == {"agent": "agent", "qga": "qga"}
+    assert arms_named(voices, None, 1) == voices.arms
+    assert all(one.sides == (one is voices) for one in EXPERIMENTS)
+    assert len({str(wave_of(voices, arm, 3)) for arm in voices.arms}) == 1

@@ -12,7 +12,8 @@ import pytest
 
 from autoballoon.core.units import GIB, MIB
 from autoballoon.lab.host import LabHost
-from autoballoon.lab.image import GuestImage
+from autoballoon.lab.image import GuestImage, build_image
+from autoballoon.lab.userland import PYTHON, agent_source, build_userland
 from autoballoon.views.status import Status
 
 from .libvirtd import Libvirtd, apart
@@ -44,7 +45,7 @@ class LibvirtDaemon(Daemon):
 @pytest.fixture
 async def libvirtd(image: GuestImage) -> AsyncIterator[Libvirtd]:
     pytest.importorskip("libvirt", reason="python3-libvirt is not installed")
-    daemon = Libvirtd(image)
+    daemon = Libvirtd(build_image(print, agent=agent_source()))
     try:
         yield daemon
     finally:
@@ -68,6 +69,11 @@ def is_fresh(*names: str) -> Callable[[Status], bool]:
     return lambda status: all((g := named(status, n)) is not None and (g.age_s or 99) < 2.5 for n in names)
 
 
+def hears(name: str) -> Callable[[Status], bool]:
+    """Its agent has said something, at the channel that its XML names: the configuration names none."""
+    return lambda status: (agent := status.daemon.agents.get(name)) is not None and agent.lines > 2
+
+
 def is_well(status: Status) -> bool:
     """libvirt and its guests are; the second socket of one may take longer to be connected to again."""
     return not any(problem.where.startswith("qemu:") for problem in status.daemon.problems)
@@ -86,7 +92,8 @@ async def test_two_domains_live_through_what_happens_to_domains(
         async with running(daemon):
             daemon.socket.chmod(0o666)
             twin = TWIN.format(socket=libvirtd.folder / "two.qmp")
-            await apart(libvirtd.create, "one")
+            carries = await apart(libvirtd.carry_agent, build_userland(PYTHON, print))
+            await apart(lambda: libvirtd.create("one", **carries))
             await apart(lambda: libvirtd.create("two", more=twin))
 
             status = await daemon.until("both seen", is_seen("one", "two"))
@@ -102,6 +109,14 @@ async def test_two_domains_live_through_what_happens_to_domains(
             assert told.count("room 512 MiB: its guest has come") == 2, told
             await daemon.until(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
+            )
+
+            await daemon.until("the agent heard", hears("one"), 40)
+            seen = named(daemon.seen[-1], "one")
+            assert (
+                seen is not None
+                and seen.refaults is not None
+                and set(daemon.seen[-1].daemon.agents) == {"one"}
             )
 
             await apart(libvirtd.virsh, "setmem", "one", "180MiB", "--live")
@@ -141,7 +156,7 @@ async def test_two_domains_live_through_what_happens_to_domains(
             frozen = daemon.seen[-1]
             assert is_fresh("one")(frozen) and not is_fresh("two")(frozen)
             assert max(status.daemon.tick.late_s for status in daemon.seen[since:]) < 0.25
-            assert frozen.daemon.tick.number >= daemon.seen[since].daemon.tick.number + 6
+            assert frozen.daemon.tick.number >= daemon.seen[since].daemon.tick.number + 4
             assert daemon.shrinks("two", since) == []
             os.kill(libvirtd.pid("two"), signal.SIGCONT)
             await daemon.until("all well again", lambda s: is_fresh("one", "two")(s) and is_well(s))

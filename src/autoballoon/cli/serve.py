@@ -36,9 +36,12 @@ _LEVELS = ["debug", "info", "warning", "error"]
 @click.option(
     "--release", is_flag=True, help="Only resume guests that a daemon which ended had stopped, and exit."
 )
+@click.option(
+    "--no-asking", is_flag=True, help="For comparison: guests are not asked for statistics between ticks."
+)
 @click.option("--log-level", type=click.Choice(_LEVELS), default="info", show_default=True)
 @click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-def run(path: Path, dry_run: bool, release: bool, log_level: str, log_format: Form) -> None:
+def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: str, log_format: Form) -> None:
     """Balance guests until SIGTERM; SIGHUP reads the file again."""
     if release and dry_run:
         raise BadInput("--release resumes guests and --dry-run moves nothing; give one of them")
@@ -56,7 +59,7 @@ def run(path: Path, dry_run: bool, release: bool, log_level: str, log_format: Fo
         gc.collect()
         gc.freeze()  # what was imported stays for ever, and need not be looked through again and again
         gc.set_threshold(*_GC)
-        asyncio.run(_live(Daemon(configuration)))
+        asyncio.run(_live(Daemon(configuration, asks=not no_asking)))
     except AutoballoonError as error:
         if not log.to_journal:
             raise
@@ -88,6 +91,7 @@ def check(path: Path, as_json: bool) -> None:
     config = load(path)
     refuse_others_sockets(config.qmp)
     refuse_others_sockets(config.agent, "agent")
+    refuse_others_sockets(config.qga, "qga")
     if config.libvirt:
         load_libvirt()
     if config.contain:

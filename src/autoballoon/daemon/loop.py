@@ -60,7 +60,10 @@ class Daemon:
         assemble: Assemble = assemble,
         apart: Apart = asyncio.to_thread,
         root: Path = Path("/"),
+        *,
+        asks: bool = True,
     ) -> None:
+        """`asks`: guests near their edge are asked for statistics between ticks."""
         self._load = load
         self._assemble = assemble
         self._parts = assemble(load(), self.wake, None)
@@ -77,7 +80,7 @@ class Daemon:
         self._chronicle = Chronicle()
         self._bulletin = Bulletin(self._manager, self._chronicle, self._containment.problems)
         self._holes = Holes(self._split_holed, lambda: asyncio.get_running_loop().time())
-        self._watches = Watches(self.wake, lambda: (self._parts, self._state))
+        self._watches = Watches(self.wake, lambda: (self._parts, self._state), asks=asks)
         self._steps = CheckedSteps()
         self._stopping = asyncio.Event()
         self._reload_asked = False

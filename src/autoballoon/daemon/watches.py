@@ -32,7 +32,9 @@ def asks_at_once(guests: int) -> int:
 class Watches:
     """Looks again and again from `start` to `close`, each time at the parts and the state as they are then."""
 
-    def __init__(self, wake: Wake, current: Callable[[], tuple[Parts, State]]) -> None:
+    def __init__(self, wake: Wake, current: Callable[[], tuple[Parts, State]], *, asks: bool = True) -> None:
+        """`asks`: guests near their edge are asked for statistics; else those that come by themselves must do."""
+        self._asks = asks
         self.next_tick = 0.0
         """When the next regular tick is due."""
         self._wake = wake
@@ -45,10 +47,9 @@ class Watches:
 
     def start(self) -> None:
         """Begin to look."""
-        self._tasks = [
-            asyncio.create_task(self._every(LOOK_EVERY_S, self._look_at_free)),
-            asyncio.create_task(self._every(ASK_EVERY_S, self._look_at_edges)),
-        ]
+        self._tasks = [asyncio.create_task(self._every(LOOK_EVERY_S, self._look_at_free))]
+        if self._asks:
+            self._tasks.append(asyncio.create_task(self._every(ASK_EVERY_S, self._look_at_edges)))
 
     def close(self) -> None:
         """Look no more."""

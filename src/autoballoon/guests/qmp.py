@@ -103,6 +103,11 @@ class QmpHypervisor(Hypervisor):
         for path, session in self._sessions.items():
             session.relax(path in relaxed)
 
+    async def size_now(self, key: str) -> int | None:
+        """The guest's size, bytes, asked of QEMU now; None when it does not answer."""
+        session = self._sessions.get(key)
+        return None if session is None else await session.size()
+
     async def set_target(self, key: str, size: int) -> bool:
         session = self._sessions.get(key)
         return session is not None and await session.set_target(size)

@@ -117,6 +117,15 @@ class Session:
         except WireError:
             return None
 
+    async def size(self) -> int | None:
+        """Where its balloon is, asked now; None when QEMU does not answer."""
+        if self._wire is None or self.known is None:
+            return None
+        with contextlib.suppress(WireError):
+            self.known.learn_actual((await self._wire.run_dict("query-balloon")).get("actual"))
+            return self.known.actual
+        return None
+
     async def ask(self) -> bool:
         """Have statistics taken now; whether they came."""
         async with self._ask_lock:

@@ -5,6 +5,7 @@ import contextlib
 import os
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -31,10 +32,13 @@ class Cost(msgspec.Struct, frozen=True):
     """Its largest resident size, bytes (VmHWM)."""
 
 
-def config_text(*, capacity: str, run: Path, policy: str, overload: str = "host-swap") -> str:
+def config_text(
+    *, capacity: str, run: Path, policy: str, overload: str = "host-swap", side: str | None = None
+) -> str:
     """The config file of the controller; everything not named stays at the product's default.
 
-    Where guests are to be suspended in an overload, all of them opt in.
+    Where guests are to be suspended in an overload, all of them opt in. `side`: what runs in the guests (agent, qga),
+    and is to be heard.
     """
     quoted = {name: msgspec.json.encode(text).decode() for name, text in (
         ("capacity", capacity),
@@ -44,8 +48,11 @@ def config_text(*, capacity: str, run: Path, policy: str, overload: str = "host-
     )}  # fmt: skip
     choice = "" if overload == "host-swap" else f'overload = "{overload}"\n'
     opted_in = "may_suspend = true\n" if overload == "suspend" else ""
+    sockets = (
+        "" if side is None else f"{side} = [{msgspec.json.encode(str(run / 'ctl' / f'*.{side}')).decode()}]\n"
+    )
     return (
-        f"[host]\ncapacity = {quoted['capacity']}\n{choice}\n[connect]\nqmp = [{quoted['qmp']}]\n\n"
+        f"[host]\ncapacity = {quoted['capacity']}\n{choice}\n[connect]\nqmp = [{quoted['qmp']}]\n{sockets}\n"
         f'[defaults]\nfloor = "{FLOOR}"\n{opted_in}\n[control]\nsocket = {quoted["socket"]}\n\n'
         f"[policy]\nname = {quoted['policy']}\n"
     )
@@ -54,12 +61,14 @@ def config_text(*, capacity: str, run: Path, policy: str, overload: str = "host-
 class Controller:
     """`async with Controller(...)`: up and answering inside, ended by SIGTERM; `cost` is known after that."""
 
-    def __init__(self, *, text: str, run: Path, keep: Path, label: str) -> None:
-        """`text` is its config; `run` the run folder, `keep` the results folder that gets config and log as `label`."""
+    def __init__(self, *, text: str, run: Path, keep: Path, label: str, words: Sequence[str] = ()) -> None:
+        """`text` is its config, `words` more words for its command line; `run` the run folder, `keep` the results
+        folder that gets config and log as `label`."""
         self._socket = run / "control.sock"
         self._config = keep / f"controller-{label}.toml"
         self._log = keep / f"controller-{label}.log"
         self._text = text
+        self._words = tuple(words)
         self._process: asyncio.subprocess.Process | None = None
         self.cost: Cost | None = None
         self.died: str | None = None
@@ -75,7 +84,7 @@ class Controller:
         with self._log.open("wb") as log:
             # A lab that is killed outright leaves no controller behind.
             self._process = await asyncio.create_subprocess_exec(
-                "setpriv", "--pdeathsig", "KILL", program, "run", "--config", self._config,
+                "setpriv", "--pdeathsig", "KILL", program, "run", "--config", self._config, *self._words,
                 stdin=asyncio.subprocess.DEVNULL, stdout=log, stderr=log,
             )  # fmt: skip
         try:

@@ -47,6 +47,10 @@ class Arm(msgspec.Struct, frozen=True):
     """free-page-reporting=on in the balloon's device line."""
     may_deflate: bool = True
     """deflate-on-oom=on in the balloon's device line."""
+    asks: bool = True
+    """The controller asks guests near their edge for statistics; else they come once a second."""
+    side: str | None = None
+    """What runs in the guests and tells the controller of them: agent, qga; None: nothing."""
     driver: str | None = None
     """The guests' balloon driver is ours, with deflate= so; None: Linux's."""
     limited: bool = True
@@ -104,6 +108,16 @@ DRIVEN = (
     ),
 )
 """Each driver of a guest, without and with the daemon."""
+VOICES = (
+    Arm("once", "autoballoon, which hears of guests once a second", controller=True, asks=False),
+    Arm("asked", "autoballoon, which asks guests near their edge", controller=True),
+    Arm("asked+reporting", "the same, and free page reporting", controller=True, reporting=True),
+    REPORTING,
+    Arm("fixed", "autoballoon; guests may not deflate by themselves", controller=True, may_deflate=False),
+    Arm("qga", "autoballoon, with qemu-guest-agent in each guest", controller=True, side="qga"),
+    Arm("agent", "autoballoon, with our agent in each guest", controller=True, side="agent"),
+)
+"""How a guest that runs short can be heard."""
 WAVE = Variant("wave", "guests take and free 250 MiB in turn")
 BUILD = Variant("build", "guests compile and link Lua in turn", workload="build")
 CACHE = Variant(
@@ -142,6 +156,9 @@ class Experiment(msgspec.Struct, frozen=True):
     guests: int = 8
     guest_swap_mib: int = 0
     """Swap that each guest has of its own, on a disk of its own."""
+    sides: bool = False
+    """Every guest has ports for agents and a userland to run them in, whether or not one runs, and it is measured how
+    soon guests are given what they take."""
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what is not named stays at its default there."""
     period_ms: int = 30_000
@@ -226,6 +243,17 @@ EXPERIMENTS = (
         guests=6,
         wave={"phases": 1},
         period_ms=60_000,
+    ),
+    Experiment(
+        name="guest-side",
+        says="the wave in short phases, by how guests that run short are heard, and how soon they are given memory",
+        arms=(YARDSTICK, *VOICES),
+        example=(YARDSTICK, *VOICES),
+        others=(OFF,),
+        limit=2600 * MIB,
+        sides=True,
+        wave={"phases": 3, "passes": 8, "rate_mib": 0},
+        period_ms=12_000,
     ),
 )
 

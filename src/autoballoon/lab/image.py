@@ -27,6 +27,8 @@ _MODULES = (
 )
 """What Debian's kernel has as modules, in the order of their dependencies."""
 
+PORTS = "virtio_console"
+"""The module of virtio-serial ports."""
 _FOLDERS = ("bin", "dev", "proc", "sys", "disk", "modules", "scripts", "userland")
 SCRIPTS = ("build", "inside")
 """Workloads that are shell scripts, and need a userland."""
@@ -42,33 +44,41 @@ class GuestImage(msgspec.Struct, frozen=True):
     kernel_version: str
 
 
-def build_image(say: Say, driver: Path | None = None) -> GuestImage:
+def build_image(say: Say, driver: Path | None = None, agent: Path | None = None) -> GuestImage:
     """The image, from the cache or made now (a minute, once). CouldNot when a package or tool is missing.
 
-    `driver`: a balloon driver of our own to lie beside Linux's; VmSpec.driver says which is loaded.
+    `driver`: a balloon driver of our own to lie beside Linux's; VmSpec.driver says which is loaded. `agent`: our agent,
+    and with it the driver of its port; VmSpec.side says whether it runs.
     """
     version, tree = packages.kernel_tree(say)
     kernel = tree / "boot" / f"vmlinuz-{version}"
     if not kernel.is_file():
         raise CouldNot(f"{kernel} is missing; remove {tree} and start again")
     return GuestImage(
-        kernel=kernel, initrd=_initrd(version, tree, say, driver), disk=_disk(say), kernel_version=version
+        kernel=kernel,
+        initrd=_initrd(version, tree, say, driver, agent),
+        disk=_disk(say),
+        kernel_version=version,
     )
 
 
-def _initrd(version: str, tree: Path, say: Say, driver: Path | None) -> Path:
+def _initrd(version: str, tree: Path, say: Say, driver: Path | None, agent: Path | None) -> Path:
     busybox = packages.unpacked("busybox-static", say) / "bin" / "busybox"
     init = _source("init")
     modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
     if driver is not None:
         modules["autoballoon"] = driver.read_bytes()
+    scripts = {name: _source(name) for name in SCRIPTS}
+    if agent is not None:
+        modules[PORTS] = _module(tree, version, PORTS).read_bytes()
+        scripts["agent"] = agent.read_bytes()
     files = {
         **{folder: newc.folder() for folder in _FOLDERS},
         "init": newc.program(init),
         "bin/busybox": newc.program(busybox.read_bytes()),
         "workload": newc.program(_workload(say).read_bytes()),
         **{f"modules/{name}": newc.program(content) for name, content in modules.items()},
-        **{f"scripts/{name}": newc.program(_source(name)) for name in SCRIPTS},
+        **{f"scripts/{name}": newc.program(content) for name, content in scripts.items()},
         "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES).encode()),
     }
     content = newc.archive(files)

@@ -21,6 +21,7 @@ from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.lab.beside import beside
 from autoballoon.lab.group import Group
+from autoballoon.lab.vm import Vm
 from autoballoon.views.lab_results import Sample
 
 
@@ -77,6 +78,10 @@ class Instruments:
         """Ask every guest to become `size` bytes large, as an operator would by hand."""
         for guest in await self._eye.read():
             await self._eye.set_target(guest.key, size)
+
+    async def size_of(self, vm: Vm) -> int | None:
+        """The guest's size, bytes, asked of QEMU now; None when it does not answer."""
+        return await self._eye.size_now(str(vm.eye))
 
     @contextlib.asynccontextmanager
     async def looking(self) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.instruments import Instruments
 from autoballoon.lab.processors import busy_s, noise
 from autoballoon.lab.results import Lines
+from autoballoon.lab.spikes import Spikes, waited_of
 from autoballoon.lab.vm import BALLOON, Accel, Event, Vm, VmSpec
 from autoballoon.views.lab_results import Run, Sample, Told
 
@@ -88,11 +89,12 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             if arm.controller:
                 text = config_text(
                     capacity=f"cgroup:{host.group.path}", run=host.run, policy=arm.policy or setting.policy,
-                    overload=arm.overload,
+                    overload=arm.overload, side=arm.side,
                 )  # fmt: skip
                 controller = Controller(
-                    text=text, run=host.run, keep=setting.folder, label=f"{arm.name}-{round_}"
-                )
+                    text=text, run=host.run, keep=setting.folder, label=f"{arm.name}-{round_}",
+                    words=() if arm.asks else ("--no-asking",),
+                )  # fmt: skip
                 await stack.enter_async_context(controller)
                 await stack.enter_async_context(
                     beside(_listen(controller, eye, told, arm.name, round_, followed))
@@ -128,7 +130,9 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "guests_cpu_s": round(guests_cpu, 2),
             "others_cpu_s": round(others, 2),
             **balloons_of([vm.heard for vm in work.vms]),
+            **waited_of([vm.heard for vm in work.vms]),
             **followed.extra(),
+            **(work.spikes.extra() if setting.experiment.sides else {}),
             "notes": work.notes,
         },
     )
@@ -176,6 +180,7 @@ class _Work:
         self._setting, self._arm, self._host, self._eye = setting, arm, host, eye
         self._followed = followed
         self._experiment = setting.experiment
+        self.spikes = Spikes(eye.size_of)
         self._vms: list[Vm] = []
         self.notes: list[str] = []
         self.go_s = math.nan
@@ -183,8 +188,11 @@ class _Work:
 
     async def through(self) -> None:
         """Boot, fill, go, work: until every guest is done or the time is up."""
-        async with beside(self._report()), beside(self._watch_sizes()):
+        async with beside(self._report()), beside(self._watch_sizes()), contextlib.AsyncExitStack() as stack:
             await self._boot()
+            if self._experiment.sides:
+                for vm in self._vms:
+                    await stack.enter_async_context(beside(self.spikes.follow(vm)))
             await self._each(
                 self._experiment.fill_limit_s - self._eye.at_s,
                 "filled",
@@ -229,6 +237,8 @@ class _Work:
             driver=self._arm.driver,
             params=wave_of(self._experiment, self._arm, number),
             balloon=balloon_of(self._arm),
+            port=self._experiment.sides,
+            side=self._arm.side,
         )
 
     async def _each(self, within_s: float, event: str, otherwise: str) -> None:

@@ -20,7 +20,7 @@ from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
-from autoballoon.lab.userland import COMPILER, build_userland
+from autoballoon.lab.userland import COMPILER, SIDES, agent_source, build_userland
 from autoballoon.lab.vm import Accel
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import controller_line
@@ -63,10 +63,13 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     experiment = wish.experiment
     progress.guests = experiment.guests
     image = build_image(
-        progress.say, build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None
+        progress.say,
+        build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None,
+        agent_source() if experiment.sides else None,
     )
     builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
-    disks = {"/userland": build_userland(COMPILER, progress.say)} if builds else {}
+    recipe = COMPILER if builds else SIDES if experiment.sides else None
+    disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
     accel = await choose_accel(wish.accel, image, progress.say)
     progress.say(accel.why)
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())

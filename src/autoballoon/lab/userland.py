@@ -10,6 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+import autoballoon
+from autoballoon.core.errors import CouldNot
 from autoballoon.lab import cache, csource, ext4, packages
 from autoballoon.lab.cache import Say
 from autoballoon.lab.commands import run
@@ -34,10 +36,20 @@ class Recipe(msgspec.Struct, frozen=True):
 
 PYTHON = Recipe("python", (*_SHELL, "python3", "python3.11", "e2fsprogs", "mount", "util-linux"), python=True)
 """Python, and what makes file systems and swap."""
+SIDES = Recipe("sides", (*PYTHON.packages, "qemu-guest-agent"), python=True)
+"""What our agent runs in, and QEMU's own."""
 COMPILER = Recipe(
     "compiler", (*_SHELL, "gcc", "gcc-12", "binutils", "libc6-dev", "make"), sources=("lua5.4",)
 )
 """A C compiler and the C source of Lua."""
+
+
+def agent_source() -> Path:
+    """Our agent, which runs in guests. CouldNot where it is not: it comes with the repository."""
+    source = Path(autoballoon.__file__).parents[2] / "guest" / "agent" / "autoballoon_agent.py"
+    if not source.is_file():
+        raise CouldNot("the agent is not here; it comes with autoballoon's repository, in guest/agent")
+    return source
 
 
 def build_userland(recipe: Recipe, say: Say) -> Path:

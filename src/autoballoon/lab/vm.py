@@ -7,7 +7,7 @@ import os
 import signal
 import time
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,7 +70,9 @@ class VmSpec(msgspec.Struct, frozen=True):
     boot: tuple[str, ...] = ()
     """More words for the kernel's command line."""
     port: bool = False
-    """A virtio-serial port for the agent; its socket is run/ctl/NAME.agent."""
+    """Virtio-serial ports for our agent and for QEMU's; their sockets are run/ctl/NAME.agent and NAME.qga."""
+    side: str | None = None
+    """What runs in the guest beside its workload, from its userland: agent or qga. The image must have the agent."""
     incoming: bool = False
     """It waits for another QEMU's guest to migrate to it (QMP `migrate-incoming`), and never says that it is ready."""
     may_reset: bool = False
@@ -85,6 +87,7 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
         *("console=ttyS0", "quiet", "panic=-1", *spec.boot, f"ab.workload={spec.workload}"),
         *(f"ab.disk={name}:{folder}" for name, folder in zip(names, shared, strict=False)),
         *([f"ab.driver={spec.driver}"] if spec.driver else []),
+        *([f"ab.side={spec.side}"] if spec.side else []),
         *([f"ab.swap={names[len(shared)]}"] if swap else []),
         *(f"ab.{name}={value}" for name, value in spec.params.items()),
     ]
@@ -98,7 +101,7 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
         *(word for disk in shared.values() for word in ("-drive", f"file={disk},{read_only}")),
         *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
         *(("-device", spec.balloon) if spec.balloon else ()),
-        *(_port(agent_socket(ctl)) if spec.port else ()),
+        *(_ports(ctl) if spec.port else ()),
         *(("-incoming", "defer") if spec.incoming else ()),
         *("-qmp", f"unix:{ctl},server=on,wait=off", "-qmp", f"unix:{eye},server=on,wait=off"),
     ]  # fmt: skip
@@ -109,10 +112,18 @@ def agent_socket(ctl: Path) -> Path:
     return ctl.with_suffix(".agent")
 
 
-def _port(socket: Path) -> tuple[str, ...]:
+def qga_socket(ctl: Path) -> Path:
+    """The socket of qemu-guest-agent's port."""
+    return ctl.with_suffix(".qga")
+
+
+def _ports(ctl: Path) -> tuple[str, ...]:
     return (
-        *("-device", "virtio-serial-pci", "-chardev", f"socket,id=agent,path={socket},server=on,wait=off"),
+        *("-device", "virtio-serial-pci"),
+        *("-chardev", f"socket,id=agent,path={agent_socket(ctl)},server=on,wait=off"),
         *("-device", "virtserialport,chardev=agent,name=org.autoballoon.0"),
+        *("-chardev", f"socket,id=qga,path={qga_socket(ctl)},server=on,wait=off"),
+        *("-device", "virtserialport,chardev=qga,name=org.qemu.guest_agent.0"),
     )
 
 
@@ -157,7 +168,7 @@ class Vm:
         """
         swap = _new_disk(scratch, spec) if scratch is not None and spec.swap_mib else None
         ctl, eye = run / "ctl" / f"{spec.name}.qmp", run / "eye" / f"{spec.name}.qmp"
-        for socket in (ctl, eye, agent_socket(ctl)):
+        for socket in (ctl, eye, agent_socket(ctl), qga_socket(ctl)):
             socket.parent.mkdir(parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
         words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye, swap)]
@@ -195,6 +206,18 @@ class Vm:
         except TimeoutError as late:
             raise CouldNot(f"guest {self.name} did not say {wanted} within {timeout:g} s") from late
 
+    async def events(self) -> AsyncIterator[Event]:
+        """Every event as it comes, from the first on, until QEMU has ended; `expect` misses none for it."""
+        told = 0
+        while True:
+            async with self._news:
+                while told == len(self.heard) and not self._reader.done():
+                    await self._news.wait()
+            if told == len(self.heard):
+                return
+            yield self.heard[told]
+            told += 1
+
     @property
     def transcript(self) -> str:
         """The last lines of its console that are no events."""
@@ -223,7 +246,7 @@ class Vm:
             self._process.kill()
         await self._process.wait()
         await self._reader
-        for socket in (self.ctl, self.eye, agent_socket(self.ctl)):
+        for socket in (self.ctl, self.eye, agent_socket(self.ctl), qga_socket(self.ctl)):
             socket.unlink(missing_ok=True)
 
     async def wait(self) -> None:

@@ -9,6 +9,7 @@ from autoballoon.views.lab_driver import balloon_rows
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
+from autoballoon.views.lab_voice import voice_rows
 
 SEED = {
     "off": ((634, 930980, 1588522), (610, 627422, 1362174), (649, 1079847, 1616367), (543, 953289, 1635379),
@@ -155,7 +156,17 @@ def table(results: Results) -> str:
     """Everything as text, ready to print."""
     lines = [f"{results.experiment}: {conditions(results)}", "", _HEAD]
     lines += [_row(arm, run) for arm in results.arms for run in arm.runs]
-    lines += ["", *side_by_side(results), "", *balloon_rows(results), "", *_ratio_rows(results), ""]
+    lines += [
+        "",
+        *side_by_side(results),
+        "",
+        *balloon_rows(results),
+        "",
+        *voice_rows(results),
+        "",
+        *_ratio_rows(results),
+        "",
+    ]
     if results.experiment == "wave":
         lines += [*_seed_rows(), ""]
     lines += [*_cost_rows(results), ""]

@@ -5,16 +5,19 @@ The swap factors are those of the 2013 proposal (35 guests building kernels on a
 """
 
 from collections.abc import Callable, Iterable, Sequence
+from math import ceil
 from statistics import median
 
 import msgspec
 
 from autoballoon.core.units import MIB
-from autoballoon.views.lab_results import Results, Run
+from autoballoon.views.lab_results import ArmResult, Results, Run
 
 CPU_SHARE = 0.03
 CONTROLLER_RSS = 60 * MIB
 HOSTLOAD_PAGES = 1000
+SPIKES = 300
+"""So many are needed to tell what one in a hundred is like."""
 TIED = 1.05
 """Busy times this close count as the same: runs of one arm differ by more than that from round to round."""
 
@@ -219,6 +222,31 @@ def _build(results: Results) -> Iterable[Verdict]:
         yield _time_at_most(results, f"yardstick@{variant}", 1.05, f"on@{variant}")
 
 
+def at_rank(times: Sequence[float | None], part: float) -> float | None:
+    """The time that this part of all stay within (nearest rank); None is later than any other."""
+    if not times:
+        return None
+    ordered = sorted(times, key=lambda time: float("inf") if time is None else time)
+    return ordered[ceil(part * len(ordered)) - 1]
+
+
+def spikes_of(arm: ArmResult, name: str) -> list[float | None]:
+    """The times of that name, "first_s" or "whole_s", of all its runs together."""
+    return [time for run in arm.counted for time in run.extra.get(name, [])]
+
+
+def _voice(results: Results) -> Iterable[Verdict]:
+    arm = results.arm("agent")
+    times = [] if arm is None else spikes_of(arm, "first_s")
+    for part, most_s in ((0.5, 0.1), (0.99, 0.3)):
+        asks = f"with the agent p{part * 100:.0f} of {SPIKES} spikes to first pages is under {most_s * 1000:.0f} ms"
+        time = at_rank(times, part)
+        measured = (
+            f"{'never' if time is None else f'{time * 1000:.0f} ms'} of {len(times)}" if times else "no spike"
+        )
+        yield Verdict(asks, measured, (time is not None and time < most_s) if len(times) >= SPIKES else None)
+
+
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
 
 
@@ -233,6 +261,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found.extend(_peers(results))
     elif results.experiment == "build" and guests == {6}:
         found.extend(_build(results))
+    elif results.experiment == "guest-side":
+        found.extend(_voice(results))
     elif results.experiment == "over" and guests == {8}:
         found.extend(_over(results))
     elif results.experiment == "wave" and guests == {8} and len(limits) == 1:

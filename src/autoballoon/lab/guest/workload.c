@@ -126,6 +126,15 @@ static const char *balloon(void)
 	return text;
 }
 
+/* Seconds in which something in the guest waited for memory, since boot; -1 without PSI. */
+static double waited(void)
+{
+	static char text[256];
+	slurp("/proc/pressure/memory", text, sizeof text);
+	const char *at = strstr(text, "total=");
+	return at ? atoll(at + 6) / 1e6 : -1.0;
+}
+
 /* Read `mib` MiB of the file from `from` on, through the page cache; returns the seconds it took. */
 static double read_file(int fd, long from, long mib)
 {
@@ -179,9 +188,10 @@ struct shape {
 /* One phase of fixed work; returns its busy seconds: the wall's less those slept to keep the pace. */
 static double phase(long n, const struct shape *s)
 {
+	long available = kernel_says("/proc/meminfo", "MemAvailable:");
 	double began = now(), slept = 0, reread_s = 0;
-	tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": %.3f}", n,
-	     s->rate_mib ? (double)s->anon_mib / s->rate_mib : 0.0);
+	tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": %.3f, \"takes\": %ld, \"available\": %ld}", n,
+	     s->rate_mib ? (double)s->anon_mib / s->rate_mib : 0.0, s->anon_mib * MIB, available);
 	char *memory = take(s->anon_mib);
 	if (!memory)
 		fail("taking memory");
@@ -210,8 +220,8 @@ static double phase(long n, const struct shape *s)
 
 static void done(double busy, long phases)
 {
-	tell("{\"event\": \"done\", \"busy_s\": %.3f, \"phases\": %ld, \"oom_kills\": %ld, %s, %s}", busy, phases,
-	     kernel_says("/proc/vmstat", "oom_kill "), balloon(), memory());
+	tell("{\"event\": \"done\", \"busy_s\": %.3f, \"phases\": %ld, \"oom_kills\": %ld, \"psi_some_s\": %.3f, %s, %s}",
+	     busy, phases, kernel_says("/proc/vmstat", "oom_kill "), waited(), balloon(), memory());
 }
 
 static void wave(FILE *console)
@@ -226,7 +236,7 @@ static void wave(FILE *console)
 	double filled = read_file(s.fd, 0, s.reread_mib);
 	filled += read_file(s.fd, 0, s.reread_mib);
 	filled += read_file(s.fd, s.reread_mib, number("file_mib", mib) - s.reread_mib);
-	tell("{\"event\": \"filled\", \"s\": %.3f, %s}", filled, memory());
+	tell("{\"event\": \"filled\", \"s\": %.3f, \"psi_some_s\": %.3f, %s}", filled, waited(), memory());
 	while (fgets(line, sizeof line, console) && strncmp(line, "go", 2))
 		;
 	double slot = now() + number("offset_ms", 0) / 1000.0;
