@@ -31,12 +31,13 @@ soak: setup ## the floors, then tests again and again for MINUTES=60: property t
 	@$(timed) floors tools/floors
 	@$(timed) soak tools/soak $(MINUTES)
 
-bench: setup ## how fast the core decides, what a look at the host costs, how long the simulator takes, what the daemon and the agent cost
+bench: setup ## how fast the core decides, what a look at the host costs, how long the simulator takes, what the daemon, the agent and hostile agents cost
 	@$(python) bench/engine.py
 	@$(python) bench/host_readers.py
 	@$(python) bench/simulator.py
 	@$(python) bench/daemon.py
 	@$(python) bench/agent.py
+	@$(python) bench/hostile.py --seconds 5
 
 deb: setup ## dist/autoballoon_VERSION_amd64.deb, for Debian 12
 	@$(timed) deb tools/deb

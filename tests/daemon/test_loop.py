@@ -239,6 +239,26 @@ def test_a_guest_that_nears_its_edge_is_heard_between_ticks(tmp_path: Path, virt
     virtually(main())
 
 
+def test_a_daemon_that_does_not_ask_has_what_comes_by_itself(tmp_path: Path, virtually: Run) -> None:
+    async def answers_of_one_that_grows(*, asks: bool) -> int:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        world.daemon = Daemon(lambda: world.config, world.assemble, at_once, asks=asks)
+        async with world:
+            await asyncio.sleep(30.1)
+            web = world.guests["web-0"]
+            before = web.answers
+            for step in range(200):  # 250 MiB, taken at 150 MiB/s again and again
+                web.need, world.ran_s = (100 + 15 * min(step % 40, 17)) * MIB, world.ran_s + 0.1
+                await asyncio.sleep(0.1)
+            return web.answers - before
+
+    async def main() -> None:
+        assert await answers_of_one_that_grows(asks=False) <= 21, "one a second"
+        assert await answers_of_one_that_grows(asks=True) >= 40, "and more while it nears its edge"
+
+    virtually(main())
+
+
 def test_leaving_hands_back_what_the_pool_allows(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))

@@ -11,8 +11,9 @@ import pytest
 from autoballoon.core.units import MIB
 from autoballoon.lab import ext4, packages
 from autoballoon.lab.host import LabHost
-from autoballoon.lab.userland import PYTHON, build_userland
-from autoballoon.lab.vm import Event, Vm
+from autoballoon.lab.image import build_image
+from autoballoon.lab.userland import PYTHON, SIDES, agent_source, build_userland
+from autoballoon.lab.vm import Accel, Event, Vm, VmSpec
 from autoballoon.views.status import Status
 
 from .conftest import StartGuest
@@ -93,3 +94,28 @@ async def test_a_guest_that_runs_short_is_heard_at_once(
         last = named(daemon.seen[-1], "asks")
         assert last is not None and last.psi_some_s is not None and last.swap_total == 0
         assert daemon.seen[-1].daemon.agents["asks"].dropped <= 1
+
+
+async def test_a_guest_with_qemu_guest_agent_alone_is_read_through_that(
+    lab_host: LabHost, accel: Accel, tmp_path: Path
+) -> None:
+    guest = await lab_host.start_vm(
+        VmSpec(
+            name="told",
+            image=build_image(print, agent=agent_source()),
+            accel=accel,
+            memory_mib=256,
+            port=True,
+            side="qga",
+            swap_mib=64,
+            disks={"/userland": build_userland(SIDES, print)},
+        )
+    )
+    assert guest.is_alive
+    async with daemon_on(lab_host, tmp_path, agents=True) as daemon:
+        status = await daemon.until("files read", lambda status: status.daemon.agents["told"].lines > 1, 40)
+        assert status.daemon.agents["told"].through == "qga"
+        seen = named(status, "told")
+        assert seen is not None and seen.psi_some_s is not None and seen.refaults is not None
+        assert seen.oom_kills == 0 and (seen.swap_total or 0) > 60 * MIB
+        assert max(one.daemon.tick.late_s for one in daemon.seen) < 0.25, "nobody waits for it"

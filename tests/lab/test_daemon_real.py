@@ -38,7 +38,8 @@ class Daemon:
         self.socket = host.run / "control.sock"
         self.config = folder / "autoballoon.toml"
         self.log = folder / "autoballoon.log"
-        heard = f'agent = ["{host.run}/ctl/*.agent"]\n' if agents else ""
+        globs = [f'{kind} = ["{host.run}/ctl/*.{kind}"]\n' for kind in ("agent", "qga")]
+        heard = "".join(globs) if agents else ""
         self.config.write_text(
             f'[host]\ncapacity = "cgroup:{host.group.path}"\n'
             f'[connect]\nqmp = ["{host.run}/ctl/*.qmp"]\n{heard}[control]\nsocket = "{self.socket}"\n'

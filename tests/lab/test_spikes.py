@@ -14,6 +14,7 @@ class Talker:
     """A guest that says these things and is through with the last when it is told so."""
 
     def __init__(self, *data: dict[str, Any]) -> None:
+        self.name = "one"
         self.heard: list[Event] = []
         self._says = data
 
@@ -33,7 +34,7 @@ async def timed(sizes: Sequence[int | None], *data: dict[str, Any]) -> dict[str,
         size = seen.pop(0)
         return None if size is None else size * MIB
 
-    spikes = Spikes(size_of)
+    spikes = Spikes(size_of, time.monotonic() - 7.0)
     await asyncio.wait_for(spikes.follow(cast("Vm", talker)), 5)
     return spikes.extra()
 
@@ -45,6 +46,8 @@ async def test_a_spike_is_timed_to_its_first_page_and_to_all_that_it_lacks() -> 
     told = await timed([200, 200, 201, 299, 300, 300], TAKES)
     (first,), (whole,) = told["first_s"], told["whole_s"]
     assert 2 * LOOK_EVERY_S <= first < whole and whole >= 4 * LOOK_EVERY_S
+    (spike,) = told["spikes"]
+    assert (spike["guest"], spike["lacks"], round(spike["at_s"])) == ("one", 100 * MIB, 7)
 
 
 async def test_a_guest_that_still_shrinks_has_been_given_nothing_yet() -> None:
@@ -53,12 +56,13 @@ async def test_a_guest_that_still_shrinks_has_been_given_nothing_yet() -> None:
 
 
 async def test_who_is_through_before_anything_came_was_never_given_it() -> None:
-    assert await timed([200, 200, 200], TAKES) == {"first_s": [None], "whole_s": [None], "spikes_enough": 0}
+    told = await timed([200, 200, 200], TAKES)
+    assert (told["first_s"], told["whole_s"], told["spikes_enough"]) == ([None], [None], 0)
 
 
 async def test_a_guest_that_has_enough_is_counted_and_not_timed() -> None:
     told = await timed([200, 300], {"takes": 100 * MIB, "available": 150 * MIB}, {"n": 1})
-    assert told == {"first_s": [], "whole_s": [], "spikes_enough": 1}
+    assert told == {"spikes": [], "first_s": [], "whole_s": [], "spikes_enough": 1}
 
 
 async def test_a_guest_that_cannot_be_looked_at_is_never_seen_to_be_given() -> None:

@@ -252,8 +252,8 @@ EXPERIMENTS = (
         others=(OFF,),
         limit=2600 * MIB,
         sides=True,
-        wave={"phases": 3, "passes": 8, "rate_mib": 0},
-        period_ms=12_000,
+        wave={"phases": 2, "passes": 8, "rate_mib": 0},
+        period_ms=20_000,
     ),
 )
 

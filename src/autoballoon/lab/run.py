@@ -180,7 +180,7 @@ class _Work:
         self._setting, self._arm, self._host, self._eye = setting, arm, host, eye
         self._followed = followed
         self._experiment = setting.experiment
-        self.spikes = Spikes(eye.size_of)
+        self.spikes = Spikes(eye.size_of, eye.began)
         self._vms: list[Vm] = []
         self.notes: list[str] = []
         self.go_s = math.nan
@@ -248,7 +248,9 @@ class _Work:
             if any(heard.name in (event, "oom", "failed") for heard in vm.heard):
                 return
             try:
-                await vm.expect(event, "oom", "failed", timeout=max(within_s, 0.0))
+                told = await vm.expect(event, "oom", "failed", timeout=max(within_s, 0.0))
+                if told.name == "failed":
+                    self.notes.append(f"{vm.name} gave up: {told.data.get('what')}")
             except CouldNot as error:
                 self.notes.append(f"{vm.name} {otherwise}" + ("" if vm.is_alive else f": {error}"))
 

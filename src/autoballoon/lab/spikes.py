@@ -16,10 +16,13 @@ LOOK_EVERY_S = 0.02
 
 
 class Spikes:
-    """All spikes of one run. `size_of(vm)` asks a guest's QEMU for its size in bytes, or tells None."""
+    """All spikes of one run that began at `began`, time.monotonic(). `size_of(vm)` asks a guest's QEMU for its size in
+    bytes, or tells None."""
 
-    def __init__(self, size_of: Callable[[Vm], Awaitable[int | None]]) -> None:
+    def __init__(self, size_of: Callable[[Vm], Awaitable[int | None]], began: float) -> None:
         self._size_of = size_of
+        self._began = began
+        self._spikes: list[dict[str, Any]] = []
         self._first: list[float | None] = []
         self._whole: list[float | None] = []
         self._enough = 0
@@ -35,6 +38,10 @@ class Spikes:
         if lacks <= 0:
             self._enough += 1
             return
+        self._spikes.append({"guest": vm.name, "at_s": round(begin.at - self._began, 3), "lacks": lacks})
+        number = len(self._spikes) - 1
+        self._first.append(None)
+        self._whole.append(None)
         least = begun = await self._size_of(vm)
         first: float | None = None
         whole: float | None = None
@@ -48,13 +55,18 @@ class Spikes:
             least = min(least, size)
             if size >= begun + lacks:
                 whole = waited
-        self._first.append(None if first is None else round(first, 4))
-        self._whole.append(None if whole is None else round(whole, 4))
+        self._first[number] = None if first is None else round(first, 4)
+        self._whole[number] = None if whole is None else round(whole, 4)
 
     def extra(self) -> dict[str, Any]:
-        """For Run.extra: seconds of each spike, null where the guest was through before it was given that; and how many
-        spikes lacked nothing."""
-        return {"first_s": self._first, "whole_s": self._whole, "spikes_enough": self._enough}
+        """For Run.extra: each spike; its seconds, null where the guest was through before it was given that; and how
+        many lacked nothing."""
+        return {
+            "spikes": self._spikes,
+            "first_s": self._first,
+            "whole_s": self._whole,
+            "spikes_enough": self._enough,
+        }
 
 
 def waited_of(guests: Iterable[Sequence[Event]]) -> dict[str, float | None]:
