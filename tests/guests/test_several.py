@@ -23,3 +23,19 @@ async def test_each_order_goes_to_the_one_that_knows_the_guest() -> None:
     assert [problem.where for problem in both.problems()] == ["/fake/two"]
     await both.close()
     assert first.is_closed and second.is_closed
+
+
+class Told(FakeHypervisor):
+    """One that knows of channels."""
+
+    def __init__(self, found: dict[str, str]) -> None:
+        super().__init__(lambda: 0.0, [])
+        self._found = found
+
+    def channels(self) -> dict[str, str]:
+        return self._found
+
+
+def test_channels_are_those_of_all() -> None:
+    both = Several((Told({"a": "/run/a"}), FakeHypervisor(lambda: 0.0, []), Told({"b": "/run/b"})))
+    assert both.channels() == {"a": "/run/a", "b": "/run/b"}
