@@ -1,6 +1,7 @@
 """What is made of guests that several hypervisors show."""
 
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -68,5 +69,23 @@ def test_the_size_that_a_guest_is_to_have_is_a_ceiling_beside_the_operators(virt
     async def scene() -> None:
         (guest,) = await senses.guests()
         assert (guest.floor, guest.ceiling, guest.top) == (128 * MIB, 300 * MIB, 300 * MIB)
+
+    virtually(scene())
+
+
+def test_channels_that_a_hypervisor_tells_of_are_listened_to(virtually: Run, tmp_path: Path) -> None:
+    class Telling(FakeHypervisor):
+        def channels(self) -> dict[str, str]:
+            return {key: str(tmp_path / "channel") for key in self.guests}
+
+    telling = Telling(lambda: 0.0, [FakeGuest("one")])
+    senses = Senses(AHost(), NoProcesses(), (telling,), lambda name: Bounds())
+
+    async def scene() -> None:
+        assert senses.agents.status(await senses.guests()).keys() == {"one"}
+        telling.guests.clear()
+        await senses.guests()
+        assert senses.agents.problems() == [] and senses.agents.status([]) == {}
+        await senses.agents.close()
 
     virtually(scene())
