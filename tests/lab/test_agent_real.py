@@ -99,6 +99,7 @@ async def test_a_guest_that_runs_short_is_heard_at_once(
 async def test_a_guest_with_qemu_guest_agent_alone_is_read_through_that(
     lab_host: LabHost, accel: Accel, tmp_path: Path
 ) -> None:
+    lab_host.group.limit(HOST)
     guest = await lab_host.start_vm(
         VmSpec(
             name="told",
@@ -113,7 +114,7 @@ async def test_a_guest_with_qemu_guest_agent_alone_is_read_through_that(
     )
     assert guest.is_alive
     async with daemon_on(lab_host, tmp_path, agents=True) as daemon:
-        status = await daemon.until("files read", lambda status: status.daemon.agents["told"].lines > 1, 40)
+        status = await daemon.until("files read", lambda status: status.daemon.agents["told"].lines > 0, 40)
         assert status.daemon.agents["told"].through == "qga"
         seen = named(status, "told")
         assert seen is not None and seen.psi_some_s is not None and seen.refaults is not None
