@@ -71,7 +71,12 @@ def is_fresh(*names: str) -> Callable[[Status], bool]:
 
 def hears(name: str) -> Callable[[Status], bool]:
     """Its agent has said something, at the channel that its XML names: the configuration names none."""
-    return lambda status: (agent := status.daemon.agents.get(name)) is not None and agent.lines > 2
+    return lambda status: (
+        (agent := status.daemon.agents.get(name)) is not None
+        and agent.lines > 2
+        and (guest := named(status, name)) is not None
+        and guest.refaults is not None
+    )
 
 
 def is_well(status: Status) -> bool:
@@ -111,13 +116,8 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
             )
 
-            await daemon.until("the agent heard", hears("one"), 40)
-            seen = named(daemon.seen[-1], "one")
-            assert (
-                seen is not None
-                and seen.refaults is not None
-                and set(daemon.seen[-1].daemon.agents) == {"one"}
-            )
+            heard = await daemon.until("the agent heard", hears("one"), 40)
+            assert set(heard.daemon.agents) == {"one"}
 
             await apart(libvirtd.virsh, "setmem", "one", "180MiB", "--live")
             await daemon.until(
