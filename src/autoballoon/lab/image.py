@@ -59,7 +59,8 @@ def build_image(say: Say, driver: Path | None = None) -> GuestImage:
 def _initrd(version: str, tree: Path, say: Say, driver: Path | None) -> Path:
     busybox = packages.unpacked("busybox-static", say) / "bin" / "busybox"
     init = _source("init")
-    modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
+    found = {name: packages.kernel_module(version, tree, name) for name in _MODULES}
+    modules = {name: content for name, content in found.items() if content is not None}
     if driver is not None:
         modules["autoballoon"] = driver.read_bytes()
     files = {
@@ -69,7 +70,7 @@ def _initrd(version: str, tree: Path, say: Say, driver: Path | None) -> Path:
         "workload": newc.program(_workload(say).read_bytes()),
         **{f"modules/{name}": newc.program(content) for name, content in modules.items()},
         **{f"scripts/{name}": newc.program(_source(name)) for name in SCRIPTS},
-        "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES).encode()),
+        "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES if name in modules).encode()),
     }
     content = newc.archive(files)
     name = f"initrd-{version}-{_digest(content)}"
@@ -121,13 +122,6 @@ def _disk(say: Say) -> Path:
         versions="disk-*",
     )
     return made / "disk"
-
-
-def _module(tree: Path, version: str, name: str) -> Path:
-    found = next((tree / "lib" / "modules" / version).rglob(f"{name}.ko"), None)
-    if found is None:
-        raise CouldNot(f"the kernel {version} has no module {name}; the lab knows Debian 12's cloud kernel")
-    return found
 
 
 def _source(name: str) -> bytes:
