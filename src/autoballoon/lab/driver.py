@@ -36,7 +36,7 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
 
     def make(aside: Path) -> None:
         shutil.copytree(source, aside, dirs_exist_ok=True)
-        checker = ["C=1"] if shutil.which("sparse") else []
+        checker = ["C=1", "CF=-Wsparse-error"] if shutil.which("sparse") else []
         test = ["AUTOBALLOON_TEST=y"] if test_build else []
         # Debian's kernels have type information for modules that only pahole and the kernel's own image could make.
         run(

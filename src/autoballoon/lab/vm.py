@@ -208,8 +208,8 @@ class Vm:
 
     def last_words(self) -> str:
         """The last line that QEMU wrote to stderr; without one, what the guest's kernel said when it panicked."""
-        if not self._errors and (panics := [line for line in self._said if "panic" in line]):
-            return panics[-1][:300]
+        if not self._errors and (panics := [line for line in self._said if "Kernel panic" in line]):
+            return panics[0][:300]
         return last_line(self._errors.decode(errors="replace"))
 
     def send(self, line: str) -> None:
