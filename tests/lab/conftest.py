@@ -15,6 +15,7 @@ from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight
 from autoballoon.lab.vm import Vm, VmSpec
+from tests.lab.driven import Driven, Kind, driven_image
 
 collect_ignore = ["inside"]
 """Its tests run in a guest (test_cgroup_v2.py): they would take this machine's control groups and its swap."""
@@ -54,6 +55,33 @@ def start_guest(lab_host: LabHost, image: GuestImage, accel: Accel) -> StartGues
         return await lab_host.start_vm(VmSpec(name=name, image=image, accel=accel, **spec))
 
     return start
+
+
+@pytest.fixture(scope="session")
+def driven(image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> GuestImage:
+    """An image with a shell on the console, our balloon driver and Linux's."""
+    return driven_image(image, tmp_path_factory.mktemp("driven"))
+
+
+@pytest.fixture
+async def guest(
+    request: pytest.FixtureRequest,
+    lab_host: LabHost,
+    driven: GuestImage,
+    accel: Accel,
+    soak_minutes: float,
+) -> AsyncIterator[Driven]:
+    """A guest of that image, of 512 MiB; no balloon driver is loaded yet. An indirect parameter says its Kind."""
+    kind: Kind = getattr(request, "param", Kind())
+    if kind.soak and not soak_minutes:
+        pytest.skip("part of `make soak`")
+    if kind.newer and driven.kernel_version.startswith("6.1."):
+        pytest.skip("needs a kernel newer than 6.1, see guest/driver/README.md")
+    vm = await lab_host.start_vm(
+        VmSpec(name="driven", image=driven, accel=accel, balloon=kind.balloon, boot=kind.boot)
+    )
+    async with qmp(vm) as session:
+        yield Driven(vm, session)
 
 
 @contextlib.asynccontextmanager

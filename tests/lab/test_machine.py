@@ -124,6 +124,11 @@ async def test_killed_while_it_inflates_a_guest_leaves_nothing(
         await guest.expect("done", timeout=5)
 
 
+async def test_a_guest_whose_kernel_panics_tells_what_it_said(start_guest: StartGuest) -> None:
+    with pytest.raises(CouldNot, match="Kernel panic - not syncing"):
+        await start_guest(boot=("rdinit=/none",))
+
+
 async def test_a_guest_that_may_be_reset_boots_again(start_guest: StartGuest) -> None:
     guest = await start_guest(may_reset=True)
     async with qmp(guest) as client:

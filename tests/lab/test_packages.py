@@ -1,5 +1,6 @@
 """Fetching packages, against a fake apt on the PATH."""
 
+import lzma
 import os
 from pathlib import Path
 
@@ -57,6 +58,25 @@ def test_the_newest_kernel_is_unpacked_under_its_version(world: Path) -> None:
     assert (tree / "boot" / "vmlinuz").exists()
     assert not list(tree.glob("*.deb"))
     assert log(world) == ["download linux-image-9.9-cloud-amd64"]
+
+
+def test_another_kernel_is_taken_by_name(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (world / "lists").touch()
+    monkeypatch.setenv("AUTOBALLOON_KERNEL", "linux-image-9.10.1+deb9-cloud-amd64")
+    assert packages.kernel_tree(print)[0] == "9.10.1+deb9-cloud-amd64"
+
+
+def test_modules_are_plain_or_packed_or_in_the_kernel(tmp_path: Path) -> None:
+    folder = tmp_path / "lib" / "modules" / "9.9"
+    (folder / "kernel").mkdir(parents=True)
+    (folder / "kernel" / "plain.ko").write_bytes(b"one")
+    (folder / "kernel" / "packed.ko.xz").write_bytes(lzma.compress(b"two"))
+    (folder / "modules.builtin").write_text("kernel/drivers/virtio/inside.ko\n")
+    assert packages.kernel_module("9.9", tmp_path, "plain") == b"one"
+    assert packages.kernel_module("9.9", tmp_path, "packed") == b"two"
+    assert packages.kernel_module("9.9", tmp_path, "inside") is None
+    with pytest.raises(CouldNot, match=r"9\.9 has no module side"):
+        packages.kernel_module("9.9", tmp_path, "side")
 
 
 def test_a_machine_without_lists_gets_them_once(world: Path) -> None:

@@ -2,11 +2,12 @@
 
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from autoballoon.core.units import MIB
 from autoballoon.lab import vm
-from autoballoon.lab.accel import TCG
+from autoballoon.lab.accel import KVM, TCG
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.vm import Vm, VmSpec, command
 
@@ -14,7 +15,7 @@ IMAGE = GuestImage(
     kernel=Path("/cache/vmlinuz"),
     initrd=Path("/cache/initrd"),
     disk=Path("/cache/disk"),
-    kernel_version="6.1",
+    kernel_version="6.1.0-50-cloud-amd64",
 )
 CTL, EYE = Path("/run/ctl/g.qmp"), Path("/run/eye/g.qmp")
 
@@ -49,6 +50,13 @@ def test_a_driver_of_ours_is_named_to_the_guest_with_its_mode() -> None:
     )
     assert "ab.driver=pressure" in ours[ours.index("-append") + 1].split()
     assert "ab.driver" not in stock[stock.index("-append") + 1]
+
+
+def test_a_newer_kernel_has_a_processor_that_qemu_emulates_well() -> None:
+    newer = msgspec.structs.replace(IMAGE, kernel_version="6.12.95+deb12-cloud-amd64")
+    said = words(VmSpec("g", newer, TCG))
+    assert said[said.index("-cpu") + 1] == vm.PLAIN_CPU
+    assert "-cpu" not in words(VmSpec("g", newer, KVM)) and "-cpu" not in words(VmSpec("g", IMAGE, TCG))
 
 
 def test_shared_disks_come_before_the_swap_and_the_guest_is_told_where_they_belong() -> None:

@@ -36,7 +36,7 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
 
     def make(aside: Path) -> None:
         shutil.copytree(source, aside, dirs_exist_ok=True)
-        checker = ["C=1"] if shutil.which("sparse") else []
+        checker = ["C=1", "CF=-Wsparse-error"] if shutil.which("sparse") else []
         test = ["AUTOBALLOON_TEST=y"] if test_build else []
         # Debian's kernels have type information for modules that only pahole and the kernel's own image could make.
         run(
@@ -67,9 +67,10 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
 
 def _headers(version: str, say: Say) -> Path:
     """The folder to build modules in: the flavour's headers, those that flavours share, and Kbuild's programs."""
-    number = ".".join(version.split(".")[:2])
-    shared = f"{version.removesuffix('-cloud-amd64')}-common"
-    parts = [f"linux-headers-{version}", f"linux-headers-{shared}", f"linux-kbuild-{number}"]
+    release = version.removesuffix("-cloud-amd64")
+    # Kernels of a stable release share Kbuild's programs (linux-kbuild-6.1), those of backports have their own.
+    kbuild = ".".join(release.split(".")[:2]) if "+" not in release else release
+    parts = [f"linux-headers-{version}", f"linux-headers-{release}-common", f"linux-kbuild-{kbuild}"]
 
     def make(aside: Path) -> None:
         for part in parts:

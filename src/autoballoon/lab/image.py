@@ -65,12 +65,13 @@ def build_image(say: Say, driver: Path | None = None, agent: Path | None = None)
 def _initrd(version: str, tree: Path, say: Say, driver: Path | None, agent: Path | None) -> Path:
     busybox = packages.unpacked("busybox-static", say) / "bin" / "busybox"
     init = _source("init")
-    modules = {name: _module(tree, version, name).read_bytes() for name in _MODULES}
+    wanted = _MODULES if agent is None else (*_MODULES, PORTS)
+    found = {name: packages.kernel_module(version, tree, name) for name in wanted}
+    modules = {name: content for name, content in found.items() if content is not None}
     if driver is not None:
         modules["autoballoon"] = driver.read_bytes()
     scripts = {name: _source(name) for name in SCRIPTS}
     if agent is not None:
-        modules[PORTS] = _module(tree, version, PORTS).read_bytes()
         scripts["agent"] = agent.read_bytes()
     files = {
         **{folder: newc.folder() for folder in _FOLDERS},
@@ -79,7 +80,7 @@ def _initrd(version: str, tree: Path, say: Say, driver: Path | None, agent: Path
         "workload": newc.program(_workload(say).read_bytes()),
         **{f"modules/{name}": newc.program(content) for name, content in modules.items()},
         **{f"scripts/{name}": newc.program(content) for name, content in scripts.items()},
-        "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES).encode()),
+        "modules/order": newc.program("".join(f"{name}\n" for name in _MODULES if name in modules).encode()),
     }
     content = newc.archive(files)
     name = f"initrd-{version}-{_digest(content)}"
@@ -131,13 +132,6 @@ def _disk(say: Say) -> Path:
         versions="disk-*",
     )
     return made / "disk"
-
-
-def _module(tree: Path, version: str, name: str) -> Path:
-    found = next((tree / "lib" / "modules" / version).rglob(f"{name}.ko"), None)
-    if found is None:
-        raise CouldNot(f"the kernel {version} has no module {name}; the lab knows Debian 12's cloud kernel")
-    return found
 
 
 def _source(name: str) -> bytes:

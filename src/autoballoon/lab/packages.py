@@ -1,5 +1,7 @@
 """Debian packages fetched by apt and unpacked into the cache; nothing is ever installed."""
 
+import lzma
+import os
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -17,9 +19,24 @@ T = TypeVar("T")
 
 
 def kernel_tree(say: Say) -> tuple[str, Path]:
-    """(version, folder) of Debian's newest cloud kernel, unpacked: boot/vmlinuz-VERSION, lib/modules/VERSION."""
-    package = _with_fresh_lists(_kernel_package, say)
+    """(version, folder) of the guests' kernel, unpacked: boot/vmlinuz-VERSION, lib/modules/VERSION.
+
+    It is Debian's newest cloud kernel that apt knows, or the package that $AUTOBALLOON_KERNEL names.
+    """
+    package = os.environ.get("AUTOBALLOON_KERNEL") or _with_fresh_lists(_kernel_package, say)
     return package.removeprefix("linux-image-"), unpacked(package, say)
+
+
+def kernel_module(version: str, tree: Path, name: str) -> bytes | None:
+    """That module of the unpacked kernel, or None where the kernel has it built in. CouldNot where it has neither."""
+    folder = tree / "lib" / "modules" / version
+    for found in folder.rglob(f"{name}.ko*"):
+        content = found.read_bytes()
+        return lzma.decompress(content) if found.suffix == ".xz" else content
+    built_in = folder / "modules.builtin"
+    if built_in.is_file() and any(Path(line).stem == name for line in built_in.read_text().splitlines()):
+        return None
+    raise CouldNot(f"the kernel {version} has no module {name}; the lab knows Debian's cloud kernels")
 
 
 def unpacked(package: str, say: Say) -> Path:
