@@ -98,8 +98,8 @@ async def test_two_domains_live_through_what_happens_to_domains(
             daemon.socket.chmod(0o666)
             twin = TWIN.format(socket=libvirtd.folder / "two.qmp")
             carries = await apart(libvirtd.carry_agent, build_userland(PYTHON, print))
-            await apart(lambda: libvirtd.create("one", **carries))
-            await apart(lambda: libvirtd.create("two", more=twin))
+            await apart(libvirtd.create, "one")
+            await apart(lambda: libvirtd.create("two", more=twin, **carries))
 
             status = await daemon.until("both seen", is_seen("one", "two"))
             assert len(status.snapshot.guests) == 2, "a domain with a socket of its own is one guest"
@@ -116,8 +116,8 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
             )
 
-            heard = await daemon.until("the agent heard", hears("one"), 40)
-            assert set(heard.daemon.agents) == {"one"}
+            heard = await daemon.until("the agent heard", hears("two"), 40)
+            assert set(heard.daemon.agents) == {"two"}
 
             await apart(libvirtd.virsh, "setmem", "one", "180MiB", "--live")
             await daemon.until(
