@@ -230,9 +230,11 @@ class Vm:
         return "\n".join(self._said)
 
     def last_words(self) -> str:
-        """The last line that QEMU wrote to stderr; without one, what the guest's kernel said when it panicked."""
+        """QEMU's last line on stderr; without one how its guest's kernel panicked, else QEMU's exit status."""
         if not self._errors and (panics := [line for line in self._said if "Kernel panic" in line]):
             return panics[0][:300]
+        if not self._errors:
+            return f"it said nothing, and QEMU's exit status was {self._process.returncode}"
         return last_line(self._errors.decode(errors="replace"))
 
     def send(self, line: str) -> None:
