@@ -45,6 +45,9 @@ class FakeDomain:
         self.answers = threading.Event()
         """Cleared: whoever asks QEMU waits, and whoever would wait for that does not get the job."""
         self.answers.set()
+        self.unlocked = threading.Event()
+        """Cleared: libvirt is at work on it, say in a hook, and whoever would look at it waits."""
+        self.unlocked.set()
         self.job = threading.Lock()
         self.lies: dict[str, object] = {}
         """Values that replace what libvirt tells, by its names (without `balloon.`)."""
@@ -194,38 +197,47 @@ class _Connection:
         self.check()
         if text not in self.api.domains:
             raise Error("Domain not found")
+        self.api.domains[text].unlocked.wait()
         return _Handle(self.api, self, self.api.domains[text])
 
     def getAllDomainStats(self, groups: int, flags: int) -> list[tuple["_Handle", dict[str, object]]]:
+        assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
+        return self._stats(list(self.api.domains.values()), flags)
+
+    def domainListGetStats(
+        self, handles: list["_Handle"], groups: int, flags: int
+    ) -> list[tuple["_Handle", dict[str, object]]]:
+        return self._stats([handle.domain for handle in handles], flags)
+
+    def _stats(self, domains: list[FakeDomain], flags: int) -> list[tuple["_Handle", dict[str, object]]]:
         self.check()
         assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-        return [
-            (handle := _Handle(self.api, self, domain), handle.row())
-            for domain in list(self.api.domains.values())
-        ]
+        for domain in domains:
+            domain.unlocked.wait()
+        return [(handle := _Handle(self.api, self, domain), handle.row()) for domain in domains]
 
 
 class _Handle:
     def __init__(self, api: FakeLibvirt, connection: _Connection, domain: FakeDomain) -> None:
         self._api = api
         self._connection = connection
-        self._domain = domain
+        self.domain = domain
 
     def _ask_qemu(self, *, wait: bool = True) -> bool:
         """Enter the monitor; False when the job is another's and may not be waited for."""
         self._connection.check()
-        if not self._domain.job.acquire(blocking=wait):
+        if not self.domain.job.acquire(blocking=wait):
             return False
         try:
-            self._domain.answers.wait()
-            if self._domain.number < 0:
+            self.domain.answers.wait()
+            if self.domain.number < 0:
                 raise Error("domain is not running")
             return True
         finally:
-            self._domain.job.release()
+            self.domain.job.release()
 
     def row(self) -> dict[str, object]:
-        domain, guest = self._domain, self._domain.guest
+        domain, guest = self.domain, self.domain.guest
         told: dict[str, object] = {"state.state": domain.state[0], "state.reason": domain.state[1]}
         guest.advance(self._api.clock())
         actual = domain.served.get("actual", 0) if guest.taken_at is None else 0
@@ -238,19 +250,19 @@ class _Handle:
         return told
 
     def UUIDString(self) -> str:
-        return self._domain.uuid
+        return self.domain.uuid
 
     def ID(self) -> int:
-        return self._domain.number
+        return self.domain.number
 
     def name(self) -> str:
-        return self._domain.guest.name
+        return self.domain.guest.name
 
     def isPersistent(self) -> bool:
-        return self._domain.is_persistent
+        return self.domain.is_persistent
 
     def XMLDesc(self, flags: int) -> str:
-        domain, guest = self._domain, self._domain.guest
+        domain, guest = self.domain, self.domain.guest
         stats = f"<stats period='{domain.period_s}'/>" if domain.period_s else ""
         deflates = "on" if guest.deflates_itself else "off"
         balloon = f"<memballoon model='virtio' autodeflate='{deflates}'>{stats}</memballoon>"
@@ -266,11 +278,11 @@ class _Handle:
 
     def state(self) -> tuple[int, int]:
         self._connection.check()
-        return self._domain.state
+        return self.domain.state
 
     def jobStats(self) -> dict[str, int]:
         self._connection.check()
-        return {"type": 2, "operation": 5} if self._domain.guest.migrating else {"type": 0}
+        return {"type": 2, "operation": 5} if self.domain.guest.migrating else {"type": 0}
 
     def suspend(self) -> None:
         self._run((3, 1), self._api.VIR_DOMAIN_EVENT_SUSPENDED, running=False)
@@ -280,20 +292,20 @@ class _Handle:
 
     def _run(self, state: tuple[int, int], event: int, *, running: bool) -> None:
         self._ask_qemu()
-        self._domain.guest.advance(self._api.clock())
-        self._domain.guest.running = running
-        self._domain.state = state
-        self._api.lifecycle(self._domain, event)
+        self.domain.guest.advance(self._api.clock())
+        self.domain.guest.running = running
+        self.domain.state = state
+        self._api.lifecycle(self.domain, event)
 
     def setMemoryFlags(self, kib: int, flags: int) -> None:
         self._ask_qemu()
-        if kib * KIB > self._domain.guest.max:
+        if kib * KIB > self.domain.guest.max:
             raise Error("cannot set memory higher than max memory")
-        self._domain.guest.set_target(kib * KIB, self._api.clock())
+        self.domain.guest.set_target(kib * KIB, self._api.clock())
 
     def setMemoryStatsPeriod(self, seconds: int, flags: int) -> None:
         self._ask_qemu()
-        domain, now = self._domain, self._api.clock()
+        domain, now = self.domain, self._api.clock()
         domain.guest.advance(now)
         if seconds and not domain.guest.interval_s:
             domain.guest.take_stats(now)
@@ -303,4 +315,4 @@ class _Handle:
     def memoryStats(self) -> dict[str, object]:
         self._ask_qemu()
         time.sleep(0)
-        return self._api.stats(self._domain) | {"actual": self._domain.guest.actual // KIB, "rss": 1}
+        return self._api.stats(self.domain) | {"actual": self.domain.guest.actual // KIB, "rss": 1}

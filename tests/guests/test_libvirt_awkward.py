@@ -78,6 +78,7 @@ async def world() -> AsyncIterator[World]:
     yield world
     for domain in world.api.domains.values():
         domain.answers.set()
+        domain.unlocked.set()
     await world.hypervisor.close()
 
 
@@ -129,6 +130,25 @@ async def test_an_order_that_hangs_is_left_and_the_others_go_on(world: World) ->
     assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
     await world.until_said("its QEMU does not answer libvirt", world.key(one))
     one.answers.set()
+    await world.until_well()
+
+
+async def test_while_a_hook_runs_the_others_are_read_and_moved(world: World) -> None:
+    """libvirt has locked the domain that is to start, and its hook waits for room that we are to make."""
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    starts = world.add("starts")
+    starts.unlocked.clear()
+    await world.until_said("not come back (a hook may be at work)", URI)
+    answers = one.guest.answers
+    await world.until(lambda guests: one.guest.answers > answers + 5 and is_young(guests["one"]))
+    assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
+    await world.until(lambda guests: guests["two"].actual == 300 * MIB and "starts" not in guests)
+    out = sum(thread.name == "libvirt call" for thread in threading.enumerate())
+    assert out <= 3, "a call of four is left for orders"
+    starts.unlocked.set()
+    await world.until(read("starts"))
     await world.until_well()
 
 

@@ -149,7 +149,7 @@ class Asker:
             return await self._order_now(domain, work, lanes or self.lanes)
 
     async def _order_now(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
-        if lanes is None or domain.is_held(self._terms.clock(), self.late_s):
+        if lanes is None or domain.is_held(self.late_s):
             return None
         ended = asyncio.Event()
 

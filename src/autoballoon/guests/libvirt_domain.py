@@ -149,9 +149,13 @@ class Domain:
         self.settled_since = now
         self.looked_at = -1e9
 
-    def is_held(self, now: float, late_s: float) -> bool:
-        """Whether its QEMU, or whoever has its job in libvirt, keeps it from being asked anything."""
-        return self.out > 0 or (self.missing_since is not None and now - self.missing_since >= late_s)
+    def is_held(self, late_s: float) -> bool:
+        """Whether its QEMU, or whoever has its job in libvirt, keeps it from being asked anything.
+
+        By what the last readings told: that there is no reading says nothing of this domain.
+        """
+        missing_s = 0.0 if self.missing_since is None else self.seen_at - self.missing_since
+        return self.out > 0 or (self.missing_since is not None and missing_s >= late_s)
 
     def has_arrived(self) -> bool:
         """Whether it has the size that we asked for."""
@@ -164,7 +168,7 @@ class Domain:
             guest, ceiling=self.says.ceiling, managed=guest.managed and not self.says.has_virtio_mem
         )
 
-    def problems(self, now: float, late_s: float) -> list[str]:
+    def problems(self, late_s: float) -> list[str]:
         """What keeps this guest from being balanced, each in one sentence."""
         found = []
         if not self.known.has_balloon:
@@ -173,7 +177,7 @@ class Domain:
             )
         elif self.says.has_virtio_mem:
             found.append("it has virtio-mem, whose size libvirt adds to the balloon's; it is left alone")
-        elif self.is_held(now, late_s):
+        elif self.is_held(late_s):
             found.append(
                 "its QEMU does not answer libvirt, or another job holds it; its last statistics are kept and age"
                 f" (`virsh domjobinfo {self.known.name}` tells)"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -23,7 +23,9 @@ REVIEW_S = 30.0
 """Between two readings of a domain's XML, should an event have been missed: `virsh setmem --config` sends none."""
 _AT_ONCE = 32
 """Domains whose XML is read in one call."""
-_READING, _WATCHING = "reading", "watching"
+_LISTING, _READING, _WATCHING = "listing", "reading", "watching"
+_MOST_LISTINGS = 2
+"""Readings of all domains that may be out at once: what else there is to ask needs threads too (MOST_LEFT)."""
 
 
 class Link:
@@ -43,7 +45,12 @@ class Link:
         self._lost = asyncio.Event()
         self._deafen: Callable[[], None] | None = None
         """Ends the events of the connection."""
+        self._listing: asyncio.Task[None] | None = None
+        """All domains are read, and the new ones met."""
+        self._listings = 0
+        """Readings of all domains that have not come back."""
         self._reading: asyncio.Task[None] | None = None
+        """The known domains are read, because reading all takes long."""
         self._read_at = -1e9
         self.asker = Asker(api, terms, wake, self._crew)
 
@@ -53,7 +60,7 @@ class Link:
 
     def problems(self) -> list[tuple[str, str]]:
         """(key or URI, sentence) for all that keeps guests from being seen or balanced."""
-        now, late_s = self._terms.clock(), self.late_s
+        late_s = self.late_s
         found = []
         if self._trouble is not None:
             kept = "; its guests are kept and age" if self.domains else ""
@@ -62,11 +69,11 @@ class Link:
             found.append((self.uri, self._defect))
         if self._crew.left:
             full = "; no other call is made until one comes back" if self._crew.is_full else ""
-            held = [domain.known.name for domain in self.domains.values() if domain.is_held(now, late_s)]
-            whose = f" ({', '.join(sorted(held)[:5])} not answering)" if held else ""
-            found.append((self.uri, f"{_calls(self._crew.left)} not come back{whose}{full}"))
+            held = [domain.known.name for domain in self.domains.values() if domain.is_held(late_s)]
+            whose = f"{', '.join(sorted(held)[:5])} not answering" if held else "a hook may be at work"
+            found.append((self.uri, f"{_calls(self._crew.left)} not come back ({whose}){full}"))
         for uuid, domain in self.domains.items():
-            found += [(self.key(uuid), says) for says in domain.problems(now, late_s)]
+            found += [(self.key(uuid), says) for says in domain.problems(late_s)]
         return found
 
     @property
@@ -116,17 +123,22 @@ class Link:
             self._terms.patience_s,
         )
         self.asker.lanes, self._trouble = lanes, None
-        await self._read_all(lanes)
+        await self._safely(self._read_all(lanes))
 
     async def look(self) -> None:
         """See how all domains are, unless that was done just now; waits only shortly for a slow libvirt."""
         lanes = self.asker.lanes
-        now = self._terms.clock()
         if lanes is None:
             self._forget_dead()
-        elif (self._reading is None or self._reading.done()) and now - self._read_at >= self._terms.fresh_s:
-            self._reading = asyncio.create_task(self._read_all(lanes))
-            await asyncio.wait({self._reading}, timeout=self._terms.look_s)
+        elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
+            is_slow = self._listings > 0 or _is_under_way(self._listing)
+            if self._listings < _MOST_LISTINGS and not _is_under_way(self._listing):
+                self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
+            if is_slow and self.domains and not _is_under_way(self._reading):
+                self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
+            tasks = [task for task in (self._listing, self._reading) if task is not None and not task.done()]
+            if tasks:
+                await asyncio.wait(tasks, timeout=self._terms.look_s)
 
     async def leave(self) -> None:
         """Give back what was switched on, as far as guests answer; `run` has been cancelled."""
@@ -138,12 +150,35 @@ class Link:
     # Seeing.
 
     async def _read_all(self, lanes: Lanes) -> None:
+        """Learn how all domains are, and which have come and gone."""
         asked_at = self._read_at = self._terms.clock()
+        self._listings += 1
+        rows = await lanes.call(
+            _LISTING, partial(orders.read_all, self._api), self._terms.patience_s, self._listed
+        )
+        unmet = self._take_in(rows, asked_at)
+        for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
+            if self.domains[uuid].seen_at < asked_at:
+                self._gone(uuid)
+        await self._get_to_know(lanes, unmet, asked_at)
+
+    def _listed(self) -> None:
+        self._listings -= 1
+
+    async def _read_known(self, lanes: Lanes) -> None:
+        """Learn how the known domains are while reading all takes long.
+
+        libvirt keeps a domain locked while a hook for it runs, which may be asking us for room just then, and whoever
+        reads all domains waits for that lock.
+        """
+        asked_at = self._read_at = self._terms.clock()
+        read = partial(orders.read_some, self._api, [*self.domains])
+        self._take_in(await lanes.call(_READING, read, self._terms.patience_s), asked_at)
+
+    async def _safely(self, reading: Coroutine[Any, Any, None]) -> None:
+        """`reading`, whose failures are told by `problems`."""
         try:
-            rows = await lanes.call(
-                _READING, lambda conn: orders.read_all(self._api, conn), self._terms.patience_s
-            )
-            await self._get_to_know(lanes, self._take_in(rows, asked_at), asked_at)
+            await reading
         except FAILURES:
             return  # told by what is left, or by the connection that is lost
         except Exception as error:
@@ -165,9 +200,6 @@ class Link:
                 self.asker.see_whether_it_stays(domain)
             if domain.is_stale or (asked_at - domain.reviewed_at >= REVIEW_S and len(unmet) < _AT_ONCE):
                 unmet[uuid] = record
-        for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
-            if self.domains[uuid].seen_at < asked_at:
-                self._gone(uuid)
         return unmet
 
     async def _get_to_know(
@@ -233,6 +265,10 @@ class Link:
             self._wake(f"{domain.known.name} is at its target", freed=True)
         elif after > before and after > (domain.set_size or 0):
             self._wake(f"{domain.known.name} takes memory back by itself")
+
+
+def _is_under_way(task: asyncio.Task[None] | None) -> bool:
+    return task is not None and not task.done()
 
 
 def _calls(left: int) -> str:
