@@ -25,7 +25,8 @@ fast: setup ## tests without QEMU (under a minute)
 	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2
 
 lab: setup ## tests on real guests (root)
-	@$(timed) "real guests" $(python) -m pytest -v -m lab --durations=12
+	@$(timed) "real guests, two tests at a time" $(python) -m pytest -v -m "lab and not alone" -n 2 --dist loadfile --durations=12
+	@$(timed) "real guests, one test at a time" $(python) -m pytest -v -m "lab and alone" --durations=12
 
 soak: setup ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests
 	@$(timed) floors tools/floors

@@ -19,7 +19,7 @@ from autoballoon.views.status import Status
 from .conftest import StartGuest
 from .test_daemon_real import Daemon, daemon_on, is_below, named
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 HERE = Path(__file__).parent
 AGENT = HERE.parents[1] / "guest/agent/autoballoon_agent.py"

@@ -21,7 +21,7 @@ from autoballoon.views.status import Status
 
 from .conftest import StartGuest, qmp
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 LINE = 1 << 22
 

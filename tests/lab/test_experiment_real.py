@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("image")]
+pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.usefixtures("image")]
 
 LAB = [
     str(Path(sys.executable).with_name("autoballoon")),

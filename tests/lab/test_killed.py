@@ -29,7 +29,7 @@ from tests.guests.fake_qmp import FakeQemu
 from .conftest import StartGuest
 from .test_daemon_real import daemon_on, is_seen
 
-pytestmark = pytest.mark.lab
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
 
 GUESTS, MAX, OVERHEAD = 6, 512 * MIB, 30 * MIB
 CAPACITY = 2300 * MIB

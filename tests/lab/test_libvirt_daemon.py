@@ -112,12 +112,7 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 guest = named(status, name)
                 assert guest is not None and guest.pid == libvirtd.pid(name)
                 assert guest.key.startswith(libvirtd.uri + "#") and guest.resident
-            # libvirt's hook had room made for each before it started, and that is used now. For the second it waited,
-            # with its domain locked by libvirt, until the first had booted and given what it does not need.
-            told = daemon.log.read_text()
-            assert told.count("asked for: room 512 MiB for one\n") == 1, told
-            assert told.count("asked for: room 512 MiB for two\n") == 1, told
-            assert told.count("room 512 MiB: its guest has come") == 2, told
+            assert_room_was_made(daemon)
             host.group.limit(800 * MIB)
             await daemon.until(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
@@ -153,21 +148,37 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 guest.key for guest in lost.snapshot.guests
             ]
 
-            os.kill(libvirtd.pid("two"), signal.SIGSTOP)
-            since = len(daemon.seen)
-            await daemon.until(
-                "a frozen QEMU told",
-                lambda s: complains("not come back (two")(s) and complains("does not answer libvirt")(s),
-            )
-            await asyncio.sleep(4)
-            frozen = daemon.seen[-1]
-            assert is_fresh("one")(frozen) and not is_fresh("two")(frozen)
-            assert max(status.daemon.tick.late_s for status in daemon.seen[since:]) < 0.25
-            assert frozen.daemon.tick.number >= daemon.seen[since].daemon.tick.number + 4
-            assert daemon.shrinks("two", since) == []
-            os.kill(libvirtd.pid("two"), signal.SIGCONT)
-            await daemon.until("all well again", lambda s: is_fresh("one", "two")(s) and is_well(s))
-
+            await is_left_alone_while_frozen(daemon, libvirtd.pid("two"))
             await apart(libvirtd.virsh, "destroy", "one")
             await daemon.until("its end seen", lambda status: named(status, "one") is None)
         assert "<stats period" not in await apart(libvirtd.virsh, "dumpxml", "two"), "given back"
+
+
+def assert_room_was_made(daemon: Daemon) -> None:
+    """libvirt's hook had room made for each domain before it started, and that is used now.
+
+    For the second it waited, with its domain locked by libvirt, until the first had booted and given what it does not
+    need.
+    """
+    told = daemon.log.read_text()
+    assert told.count("asked for: room 512 MiB for one\n") == 1, told
+    assert told.count("asked for: room 512 MiB for two\n") == 1, told
+    assert told.count("room 512 MiB: its guest has come") == 2, told
+
+
+async def is_left_alone_while_frozen(daemon: Daemon, pid: int) -> None:
+    """The domain two, whose QEMU is stopped: it is told, nobody waits for it, and it goes on as if nothing had been."""
+    os.kill(pid, signal.SIGSTOP)
+    since = len(daemon.seen)
+    await daemon.until(
+        "a frozen QEMU told",
+        lambda s: complains("not come back (two")(s) and complains("does not answer libvirt")(s),
+    )
+    await asyncio.sleep(4)
+    frozen = daemon.seen[-1]
+    assert is_fresh("one")(frozen) and not is_fresh("two")(frozen)
+    assert max(status.daemon.tick.late_s for status in daemon.seen[since:]) < 0.25
+    assert frozen.daemon.tick.number >= daemon.seen[since].daemon.tick.number + 4
+    assert daemon.shrinks("two", since) == []
+    os.kill(pid, signal.SIGCONT)
+    await daemon.until("all well again", lambda s: is_fresh("one", "two")(s) and is_well(s))
