@@ -20,6 +20,7 @@ def test_list_names_every_experiment_with_its_arms() -> None:
         "build",
         "driver",
         "guest-side",
+        "headrooms",
     ]
 
 

@@ -22,6 +22,12 @@ def test_the_agents_that_run_in_guests_are_heard() -> None:
     assert config.parse(config_text(capacity="12GiB", run=Path("/run/lab"), policy="ladder")).agent == ()
 
 
+def test_headrooms_of_an_arm_are_in_its_config() -> None:
+    text = config_text(capacity="12GiB", run=Path("/run/lab"), policy="ladder", headroom="12.5%")
+    assert tomllib.loads(text)["defaults"]["headroom"] == "12.5%"
+    assert config.parse(text)
+
+
 def test_what_the_controller_costs_is_read_past_any_name(tmp_path: Path) -> None:
     folder = tmp_path / "proc/7"
     folder.mkdir(parents=True)

@@ -5,17 +5,8 @@ import pytest
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB
-from autoballoon.lab.experiments import (
-    EXPERIMENTS,
-    OFF,
-    ON,
-    YARDSTICK,
-    Arm,
-    Experiment,
-    arms_named,
-    experiment_named,
-    with_guests,
-)
+from autoballoon.lab.arms import OFF, ON, YARDSTICK, Arm
+from autoballoon.lab.experiments import EXPERIMENTS, Experiment, arms_named, experiment_named, with_guests
 from autoballoon.lab.run import balloon_of, guests_size, swap_size, wave_of
 from autoballoon.lab.runner import Wish, with_room
 from autoballoon.policies import BASELINES
@@ -192,5 +183,13 @@ def test_guest_side_differs_in_how_guests_are_heard_and_in_nothing_else() -> Non
     assert [arm.name for arm in voices.arms if not arm.asks] == ["once"]
     assert {arm.name: arm.side for arm in voices.arms if arm.side} == {"agent": "agent", "qga": "qga"}
     assert arms_named(voices, None, 1) == voices.arms
-    assert all(one.sides == (one is voices) for one in EXPERIMENTS)
+    assert {one.name for one in EXPERIMENTS if one.sides} == {"guest-side", "headrooms"}
     assert len({str(wave_of(voices, arm, 3)) for arm in voices.arms}) == 1
+
+
+def test_headrooms_are_compared_on_the_load_of_the_wave() -> None:
+    wave, headrooms = experiment_named("wave"), experiment_named("headrooms")
+    assert [arm.name for arm in headrooms.arms] == ["yardstick", "off", "asked", "agent", "half"]
+    assert (headrooms.limit, headrooms.period_ms) == (wave.limit, wave.period_ms)
+    assert wave_of(headrooms, headrooms.arms[0], 3) == wave_of(wave, wave.arms[0], 3)
+    assert {arm.name: arm.headroom for arm in headrooms.arms if arm.headroom} == {"half": "12.5%"}

@@ -8,16 +8,18 @@ def test_a_target_is_reached_by_who_is_there_in_the_end() -> None:
     followed.asked({"a": 200 * MIB, "b": 200 * MIB}, 10.0)
     followed.seen({"a": 512 * MIB, "b": 512 * MIB}, 11.0)
     followed.seen({"a": 200 * MIB, "b": 210 * MIB}, 12.5)
-    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 2.5}
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 2.5, "headrooms": None}
     followed.seen({"a": 260 * MIB, "b": 200 * MIB}, 14.0)
-    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 4.0}, "a took it back"
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 4.0, "headrooms": None}, (
+        "a took it back"
+    )
 
 
 def test_what_was_seen_before_a_target_says_nothing_about_it() -> None:
     followed = Followed()
     followed.asked({"a": 512 * MIB}, 10.0)
     followed.seen({"a": 512 * MIB, "never asked": 512 * MIB}, 9.5)
-    assert followed.extra() == {"targets": 1, "targets_reached": 0, "target_s": None}
+    assert followed.extra() == {"targets": 1, "targets_reached": 0, "target_s": None, "headrooms": None}
 
 
 def test_a_decision_of_the_controller_is_a_target_and_a_stay_is_none() -> None:
@@ -27,7 +29,7 @@ def test_a_decision_of_the_controller_is_a_target_and_a_stay_is_none() -> None:
         {"decisions": [{"guest": "a", "kind": "set-target", "from": 0, "to": 300 * MIB}, stays]}, 1.0
     )
     followed.seen({"a": 300 * MIB, "b": 1}, 2.0)
-    assert followed.extra() == {"targets": 1, "targets_reached": 1, "target_s": 1.0}
+    assert followed.extra() == {"targets": 1, "targets_reached": 1, "target_s": 1.0, "headrooms": None}
     assert Followed().extra()["targets"] == 0
 
 
@@ -41,3 +43,19 @@ def test_pages_are_those_that_guests_told_of_last_and_unknown_where_none_did() -
         "kept_pages": 80,
     }
     assert balloons_of([[begin]]) == {"inflated_pages": None, "kept_pages": None}
+
+
+def test_what_is_kept_for_growth_is_averaged_over_time() -> None:
+    def tick(*kept: int) -> dict[str, list[dict[str, object]]]:
+        return {
+            "decisions": [
+                {"guest": "g", "kind": "stay", "numbers": {"headroom": n} if n else {}} for n in kept
+            ]
+        }
+
+    followed = Followed()
+    for at_s, kept in ((0.0, (30, 10)), (3.0, (20,)), (3.5, (0, 0)), (4.0, (90,))):
+        followed.told(tick(*kept), at_s)
+    assert (
+        followed.extra()["headrooms"] == 35
+    )  # 40 for 3 s, then 20 for 1 s: a tick that tells of none is left out

@@ -2,7 +2,7 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from autoballoon.lab.experiments import OFF, YARDSTICK, Arm
+from autoballoon.lab.arms import OFF, YARDSTICK, Arm
 from autoballoon.lab.runner import repeated_when_noisy
 from autoballoon.views.lab_results import Run
 

@@ -201,3 +201,31 @@ def test_what_is_lost_is_judged_beyond_the_yardstick(
         tight = replaced(tight, name, make_run(work_s=[busy_s]))
     (lost,) = [verdict for verdict in verdicts(tight) if "loses to missing memory" in verdict.asks]
     assert lost.met is met
+
+
+def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
+    results: Results, make_run: MakeRun
+) -> None:
+    def arm(name: str, **told: object) -> ArmResult:
+        limit = None if name == "yardstick" else 2600 * MIB
+        return ArmResult(
+            name=name, policy=None, limit=limit, runs=[make_run(**{"work_s": [4.0] * 8, **told})]
+        )
+
+    arms = [
+        arm("yardstick"),
+        arm("off", swap_in_pages=713, swap_out_pages=75),
+        arm("agent", work_s=[4.3] * 8, extra={"headrooms": 600 * MIB}),
+        arm("half", work_s=[4.5] * 8, swap_in_pages=0, swap_out_pages=2, extra={"headrooms": 350 * MIB}),
+    ]
+    found = Results(experiment="headrooms", machine=results.machine, command="", arms=arms)
+    judged = [(verdict.met, verdict.measured) for verdict in verdicts(found)]
+    assert judged == [
+        (True, "1.07x, one round"),
+        (True, "at least 713x fewer (713 -> 0)"),
+        (False, "37.5x fewer (75 -> 2)"),
+        (False, "1.12x, one round"),
+        (True, "250.00 MiB, one round"),
+    ]
+    alone = msgspec.structs.replace(found, arms=arms[:3])
+    assert [verdict.met for verdict in verdicts(alone)] == [True, None, None, None, None]

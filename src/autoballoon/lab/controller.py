@@ -33,12 +33,18 @@ class Cost(msgspec.Struct, frozen=True):
 
 
 def config_text(
-    *, capacity: str, run: Path, policy: str, overload: str = "host-swap", side: str | None = None
+    *,
+    capacity: str,
+    run: Path,
+    policy: str,
+    overload: str = "host-swap",
+    side: str | None = None,
+    headroom: str | None = None,
 ) -> str:
     """The config file of the controller; everything not named stays at the product's default.
 
     Where guests are to be suspended in an overload, all of them opt in. `side`: what runs in the guests (agent, qga),
-    and is to be heard.
+    and is to be heard. `headroom`: the most that each guest is given beyond its need.
     """
     quoted = {name: msgspec.json.encode(text).decode() for name, text in (
         ("capacity", capacity),
@@ -48,12 +54,13 @@ def config_text(
     )}  # fmt: skip
     choice = "" if overload == "host-swap" else f'overload = "{overload}"\n'
     opted_in = "may_suspend = true\n" if overload == "suspend" else ""
+    bounded = "" if headroom is None else f'headroom = "{headroom}"\n'
     sockets = (
         "" if side is None else f"{side} = [{msgspec.json.encode(str(run / 'ctl' / f'*.{side}')).decode()}]\n"
     )
     return (
         f"[host]\ncapacity = {quoted['capacity']}\n{choice}\n[connect]\nqmp = [{quoted['qmp']}]\n{sockets}\n"
-        f'[defaults]\nfloor = "{FLOOR}"\n{opted_in}\n[control]\nsocket = {quoted["socket"]}\n\n'
+        f'[defaults]\nfloor = "{FLOOR}"\n{bounded}{opted_in}\n[control]\nsocket = {quoted["socket"]}\n\n'
         f"[policy]\nname = {quoted['policy']}\n"
     )
 

@@ -1,6 +1,7 @@
 """What became of the balloon in one run: targets that were reached or not, pages inflated for nothing."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from autoballoon.core.units import MIB
@@ -18,6 +19,8 @@ class Followed:
         """By guest: the size asked for last, and when."""
         self._reached: dict[str, float] = {}
         """By guest: how long it took to be there; a new target is not reached."""
+        self._headrooms: list[tuple[float, int]] = []
+        """When the controller decided, and what it kept for growth beyond need in all guests, bytes."""
 
     def asked(self, sizes: Mapping[str, int], at_s: float) -> None:
         """These guests are to have these sizes, bytes, from now on."""
@@ -27,9 +30,13 @@ class Followed:
 
     def told(self, data: Mapping[str, Any], at_s: float) -> None:
         """What the controller decided in a tick, as `status --json` prints it."""
+        headrooms = []
         for decision in data.get("decisions", []):
             if decision.get("kind") == "set-target":
                 self.asked({decision["guest"]: int(decision["to"])}, at_s)
+            headrooms += [int(found) for found in [decision.get("numbers", {}).get("headroom")] if found]
+        if headrooms:
+            self._headrooms.append((at_s, sum(headrooms)))
 
     def seen(self, sizes: Mapping[str, int], at_s: float) -> None:
         """The sizes that guests have at that moment; one older than its target says nothing about it."""
@@ -43,12 +50,19 @@ class Followed:
                 self._reached.pop(name, None)
 
     def extra(self) -> dict[str, Any]:
-        """For Run.extra: how many guests had a target and were at it in the end, and how long the last one took."""
+        """For Run.extra: how many guests had a target and were at it in the end, how long the last one took, and what
+        the controller kept for growth in all guests, bytes, on the average over time (null: it kept nothing)."""
         return {
             "targets": len(self._targets),
             "targets_reached": len(self._reached),
             "target_s": round(max(self._reached.values()), 1) if self._reached else None,
+            "headrooms": self._headroom(),
         }
+
+    def _headroom(self) -> int | None:
+        spans = [(then - now, kept) for (now, kept), (then, _) in pairwise(self._headrooms)]
+        over_s = sum(span for span, _ in spans)
+        return round(sum(span * kept for span, kept in spans) / over_s) if over_s else None
 
 
 def balloons_of(guests: Iterable[Sequence[Event]]) -> dict[str, int | None]:

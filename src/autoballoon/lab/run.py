@@ -13,10 +13,11 @@ import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
+from autoballoon.lab.arms import Arm
 from autoballoon.lab.beside import beside
 from autoballoon.lab.cache import Say
 from autoballoon.lab.controller import Controller, config_text, cost_of
-from autoballoon.lab.experiments import Arm, Experiment
+from autoballoon.lab.experiments import Experiment
 from autoballoon.lab.followed import Followed, balloons_of
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.hostload import host_load
@@ -89,7 +90,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             if arm.controller:
                 text = config_text(
                     capacity=f"cgroup:{host.group.path}", run=host.run, policy=arm.policy or setting.policy,
-                    overload=arm.overload, side=arm.side,
+                    overload=arm.overload, side=arm.side, headroom=arm.headroom,
                 )  # fmt: skip
                 controller = Controller(
                     text=text, run=host.run, keep=setting.folder, label=f"{arm.name}-{round_}",

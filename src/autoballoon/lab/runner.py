@@ -12,9 +12,10 @@ from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import results as kept
 from autoballoon.lab import tidy
 from autoballoon.lab.accel import Wanted, choose_accel, translating
+from autoballoon.lab.arms import Arm
 from autoballoon.lab.commands import run as run_tool
 from autoballoon.lab.driver import build_driver
-from autoballoon.lab.experiments import Arm, Experiment, with_guests
+from autoballoon.lab.experiments import Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
 from autoballoon.lab.preflight import preflight

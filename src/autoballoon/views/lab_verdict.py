@@ -247,11 +247,28 @@ def _voice(results: Results) -> Iterable[Verdict]:
         yield Verdict(asks, measured, (time is not None and time < most_s) if len(times) >= SPIKES else None)
 
 
+def _headrooms(results: Results) -> Iterable[Verdict]:
+    yield _time_at_most(results, "yardstick", 1.10, "agent")
+    yield _fewer(results, "off", _IN, 713, "half")
+    yield _fewer(results, "off", _OUT, 75, "half")
+    yield _time_at_most(results, "yardstick", 1.10, "half")
+    asks = "headrooms half as large leave memory for other guests"
+    saved = [
+        as_usual.extra["headrooms"] - half.extra["headrooms"]
+        for as_usual, half in results.pairs("agent", "half")
+        if as_usual.extra.get("headrooms") and half.extra.get("headrooms")
+    ]
+    if saved:
+        yield Verdict(asks, spread([each / MIB for each in saved], " MiB"), median(saved) > 0)
+    else:
+        yield Verdict(asks, "agent and half were not both run", None)
+
+
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every criterion stated for this experiment at this size; those of `wave` and `over` are for eight guests."""
+    """Every criterion stated for this experiment at this size; most of them are for eight guests."""
     limits = {arm.limit for arm in results.arms if arm.limit is not None}
     guests = {run.guests for arm in results.arms for run in arm.runs}
     found: list[Verdict] = []
@@ -263,6 +280,8 @@ def verdicts(results: Results) -> list[Verdict]:
         found.extend(_build(results))
     elif results.experiment == "guest-side":
         found.extend(_voice(results))
+    elif results.experiment == "headrooms" and guests == {8}:
+        found.extend(_headrooms(results))
     elif results.experiment == "over" and guests == {8}:
         found.extend(_over(results))
     elif results.experiment == "wave" and guests == {8} and len(limits) == 1:

@@ -33,7 +33,7 @@ def moved_pages(extra: dict[str, int | None]) -> int | None:
 
 def voice_rows(results: Results) -> Iterable[str]:
     """The table in text, line by line; nothing for another experiment."""
-    if results.experiment != "guest-side":
+    if results.experiment not in ("guest-side", "headrooms"):
         return
     yield "Guests that take more than they have. TIME over the yardstick's; PSI: in which something in a guest waited"
     yield "for memory, all guests; MOVED: pages, into and out of balloons (medians over rounds). SPIKES that lacked"
