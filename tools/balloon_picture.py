@@ -14,8 +14,8 @@ from autoballoon.core.units import MIB
 from autoballoon.views.lab_results import Sample
 
 WIDTH, PANEL, LEFT, TOP, BETWEEN = 720, 130, 52, 26, 44
-STEPS = (1, 2, 5, 10, 20, 30, 60, 100, 120, 200, 300, 600, 1000)
-GUEST, MEAN, INK, RULE = "#8fb3d9", "#1f4e79", "#333333", "#d8d8d8"
+SECONDS, SIZES = (1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1200), (20, 50, 100, 200, 500, 1000)
+GUEST, MEAN, INK, RULE = "#4f86c6", "#1f4e79", "#333333", "#d8d8d8"
 
 Line = list[tuple[float, float]]
 
@@ -65,11 +65,11 @@ def _axes(name: str, top: int, most_s: float, most_mib: float) -> list[str]:
         f'<text x="{LEFT}" y="{top - 8}" font-weight="bold">{escape(name)}: MiB in the balloon of each guest '
         "(thin) and on average (thick)</text>"
     ]
-    for mib in _ticks(most_mib, 4):
+    for mib in _ticks(most_mib, 4, SIZES):
         y = _y(mib, top, most_mib)
         parts.append(f'<line x1="{LEFT}" x2="{WIDTH - 12}" y1="{y}" y2="{y}" stroke="{RULE}"/>')
         parts.append(f'<text x="{LEFT - 6}" y="{y + 4}" text-anchor="end">{mib}</text>')
-    for at in _ticks(most_s, 8):
+    for at in _ticks(most_s, 8, SECONDS):
         parts.append(f'<text x="{_x(at, most_s)}" y="{top + PANEL + 15}" text-anchor="middle">{at} s</text>')
     return parts
 
@@ -87,8 +87,8 @@ def _y(mib: float, top: int, most_mib: float) -> float:
     return round(top + PANEL * (1 - mib / most_mib), 1)
 
 
-def _ticks(most: float, about: int) -> range:
-    step = next((step for step in STEPS if most / step <= about), STEPS[-1])
+def _ticks(most: float, about: int, steps: Sequence[int]) -> range:
+    step = next((step for step in steps if most / step <= about), steps[-1])
     return range(0, int(most) + 1, step)
 
 

@@ -1,5 +1,7 @@
 """Where control groups do not allow a lab: one sentence, nothing left."""
 
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -11,10 +13,55 @@ import pytest
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab.cache import cache_folder
-from autoballoon.lab.group import Group
+from autoballoon.lab.group import ENVIRONMENT, Group
 from autoballoon.lab.swap import SwapFile
 
 TAKES = "import sys; open(sys.argv[1], 'w').write('0'); memory = bytearray(64 << 20); print(len(memory))"
+
+SLEEPS = r"""
+#define _GNU_SOURCE
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/rseq.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+static char *next;
+static int zeros;
+
+/* Have the kernel touch page after page for us, until it finds none: it does not wait. */
+static void fill(void)
+{
+	while (read(zeros, next, 1) == 1)
+		next += 4096;
+}
+
+int main(int count, char **words)
+{
+	char *area = mmap(0, 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	int group = open(words[1], O_WRONLY);
+
+	zeros = open("/dev/zero", O_RDONLY);
+	next = mmap(0, 64 << 20, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	madvise(next, 64 << 20, MADV_NOHUGEPAGE);
+	/* Where glibc gave the kernel an area, it gets one that can go and come back as if swapped. */
+	if (__rseq_size) {
+		if (syscall(SYS_rseq, (char *)__builtin_thread_pointer() + __rseq_offset, 32, 1, RSEQ_SIG))
+			return 2;
+		if (syscall(SYS_rseq, area, 32, 0, RSEQ_SIG))
+			return 3;
+	}
+	if (write(group, "0", 1) != 1)
+		return 4;
+	for (int round = 0; round < 50; round++) {
+		fill();
+		madvise(area, 4096, MADV_DONTNEED);
+		fill();
+		usleep(1000);
+	}
+	return 0;
+}
+"""
 
 
 @pytest.mark.parametrize("parent", ["", "memory"])
@@ -116,3 +163,25 @@ def test_who_waits_is_woken_to_swap(full: tuple[Group, "subprocess.Popen[str]"])
         assert (group.path / "memory.limit_in_bytes").read_text() == f"{24 * MIB}\n"
     finally:
         swap.remove()
+
+
+@pytest.mark.lab
+def test_who_wakes_where_nothing_is_left_lives_in_the_environment_of_the_group(tmp_path: Path) -> None:
+    (tmp_path / "sleeps.c").write_text(SLEEPS)
+    subprocess.run(["gcc", "-O1", "-o", tmp_path / "sleeps", tmp_path / "sleeps.c"], check=True)
+    group = Group(f"autoballoon-test-{time.monotonic_ns()}")
+    if group.version == 2:
+        pytest.skip("a group of version 2 always kills")
+    group.make()
+    try:
+        (group.path / "memory.swappiness").write_text("0")  # whatever swap the machine has
+        group.limit(16 * MIB)
+        ends = [
+            subprocess.run(
+                [tmp_path / "sleeps", group.procs[0]], env=environment, timeout=20, check=False
+            ).returncode
+            for environment in ({}, {**os.environ, **ENVIRONMENT})
+        ]
+    finally:
+        group.remove()
+    assert ends == [-signal.SIGSEGV, 0]

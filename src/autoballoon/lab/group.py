@@ -15,6 +15,14 @@ from autoballoon.lab.processes import Identity, identify
 _TREE = Path("/sys/fs/cgroup")
 _GONE_S = 10.0
 """How long killed processes may take to leave the group; a QEMU that is swapped out needs a moment."""
+ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
+"""What a process that lives in the group needs in its environment.
+
+A group of version 1 that kills nobody has only those wait that touch memory themselves. Where the kernel touches it
+for a thread it finds none and gives up. With glibc 2.35 or newer it writes to a thread's rseq area whenever the thread
+runs again, and where it cannot, it ends the process with SIGSEGV, without a word: a QEMU whose thread slept until that
+page was swapped out, in a group that is full just then. Without an area there is nothing to write.
+"""
 
 
 class Group:

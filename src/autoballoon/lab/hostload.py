@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+import os
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 from autoballoon.lab.beside import beside
 from autoballoon.lab.experiments import HostLoad
+from autoballoon.lab.group import ENVIRONMENT
 
 
 @contextlib.asynccontextmanager
@@ -30,7 +32,7 @@ async def _take(load: HostLoad, procs: Sequence[Path], note: Callable[[str], Non
     hog = await asyncio.create_subprocess_exec(
         "setpriv", "--pdeathsig", "KILL", sys.executable, "-m", "autoballoon.lab.hog",
         str(load.mib), str(load.over_s), *map(str, procs),
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.DEVNULL, env={**os.environ, **ENVIRONMENT},
     )  # fmt: skip
     try:
         await hog.wait()

@@ -16,6 +16,7 @@ import msgspec
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab.commands import last_line
+from autoballoon.lab.group import ENVIRONMENT
 from autoballoon.lab.image import GuestImage
 
 QEMU = "qemu-system-x86_64"
@@ -178,7 +179,7 @@ class Vm:
             socket.parent.mkdir(parents=True, exist_ok=True)
             socket.unlink(missing_ok=True)
         words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye, swap)]
-        environment = {**os.environ, "ENTER": " ".join(str(procs) for procs in enter)}
+        environment = {**os.environ, **ENVIRONMENT, "ENTER": " ".join(str(procs) for procs in enter)}
         process = await asyncio.create_subprocess_exec(
             *words, stdin=PIPE, stdout=PIPE, stderr=PIPE, env=environment, start_new_session=True
         )
