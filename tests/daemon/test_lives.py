@@ -95,7 +95,8 @@ def test_nothing_stays_of_guests_that_have_gone(
     lives = 1000 if soak_minutes else 100
 
     async def scene() -> None:
-        async with Qemus(tmp_path) as world:
+        world = Qemus(tmp_path)
+        async with world:
             await asyncio.sleep(2)
             halves = []
             for first in range(0, lives, TOGETHER):
