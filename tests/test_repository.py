@@ -152,6 +152,17 @@ def test_the_manual_names_every_verb() -> None:
     assert f'"autoballoon {tomllib.loads(read("pyproject.toml"))["project"]["version"]}"' in manual
 
 
+@pytest.mark.parametrize("page", ["packaging/man/autoballoon.1", "docs/reference/cli.md"])
+def test_every_option_of_a_verb_is_on_its_page(page: str) -> None:
+    text = read(page).replace("\\-", "-")
+    for verb in main.list_commands(click.Context(main)):
+        command = main.get_command(click.Context(main), verb)
+        assert command is not None
+        for option in command.params:
+            for word in option.opts:
+                assert not word.startswith("--") or re.search(rf"{word}\b", text), (verb, word)
+
+
 def test_every_verb_is_in_the_reference() -> None:
     headings = "\n".join(re.findall(r"^## (.+)$", read("docs/reference/cli.md"), re.MULTILINE))
     for verb in main.list_commands(click.Context(main)):

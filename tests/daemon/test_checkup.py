@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoballoon.core.facts import GuestFacts
+from autoballoon.core.facts import GuestFacts, Lack
 from autoballoon.core.model import Guest, Host, Snapshot
 from autoballoon.core.pool import Account
 from autoballoon.core.units import GIB, MIB
@@ -19,6 +19,7 @@ from autoballoon.guests.libvirt_checkup import Domain
 from autoballoon.host.qemu import all_qemus
 from autoballoon.views.status import DaemonStatus, Status, Tick, Trouble, books
 from tests.guests.fake_qmp import FakeQemu
+from tests.host.groups_v2 import Tree
 
 STATUS = "VmLck:\t 0 kB\nHugetlbPages:\t 0 kB\nMems_allowed_list:\t0\nRssAnon:\t 204800 kB\nVmPTE:\t 0 kB\n"
 UUID = "03a38c53-633c-4266-813a-c0208a2e2041"
@@ -127,6 +128,26 @@ async def test_a_guest_held_above_its_size_is_looked_at_twice(root: Path, web: F
     facts = await gather(parse(f'[connect]\nqmp = ["{web.path}"]'), None, root, sleep)
     assert slept == [SECOND_LOOK_S]
     assert [guest.resident for guest in facts.guests] == [50 * MIB]
+
+
+async def test_who_cannot_be_contained_where_that_is_configured(root: Path, web: FakeQemu) -> None:
+    tree = Tree(root)
+    tree.group("vms")
+    tree.group("vms/web", 40, 44)
+    tree.process(40, "vms/web")
+    run_qemu(root, 40, "-qmp", f"unix:{web.path},server=on", "-device", "virtio-balloon-pci")
+    connect = f'[connect]\nqmp = ["{web.path}"]'
+    config = parse(f"{connect}\n[host]\ncontain = true")
+    (shared,) = (await gather(config, None, root)).guests
+    assert shared.uncontained is not None
+    assert (shared.uncontained.lack, "(pid 44)" in shared.uncontained.why) == (Lack.SHARED, True)
+    assert (await gather(parse(connect), None, root)).guests[0].uncontained is None
+    tree.group("vms/web", 40)
+    assert (await gather(config, None, root)).guests[0].uncontained is None
+    (root / "proc/self/mounts").write_text("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n")
+    facts = await gather(config, None, root)
+    assert "memory.high" in (facts.host.contain or "")
+    assert facts.guests[0].uncontained is None
 
 
 async def test_a_domain_that_has_a_socket_too_is_one_guest(

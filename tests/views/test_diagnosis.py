@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoballoon.core.facts import Facts, Finding, GuestFacts, HostFacts, Manager, Severity
+from autoballoon.core.facts import Facts, Finding, GuestFacts, HostFacts, Lack, Manager, Severity, Uncontained
 from autoballoon.core.units import GIB, MIB
 from autoballoon.views.checkup import Checkup, encode, text
 from autoballoon.views.diagnosis import can_work, diagnose, every_id
@@ -41,6 +41,7 @@ def test_nothing_is_wrong_with_a_sound_host() -> None:
 WRONG: list[tuple[str, str, Facts]] = [
     ("not-root", "warning", facts({"root": False})),
     ("capacity", "cannot", facts({"capacity": "nothing limits it"})),
+    ("contain", "cannot", facts({"contain": "no memory.high here; remove it"})),
     ("no-swap", "warning", facts({"swap": 0})),
     ("no-psi", "warning", facts({"psi": False})),
     ("khugepaged", "warning", facts({"max_ptes_none": 511})),
@@ -71,6 +72,7 @@ WRONG: list[tuple[str, str, Facts]] = [
     ("locked", "cannot", facts(locked=GIB)),
     ("frees-nothing", "warning", facts(actual=GIB // 2, resident=GIB // 2 + 17 * MIB)),
     ("numa", "warning", facts(nodes=(0,))),
+    ("not-contained", "warning", facts(uncontained=Uncontained(Lack.SHARED, "pid 7 is in its group"))),
 ]
 
 
@@ -130,6 +132,36 @@ def test_what_a_finding_explains_the_daemon_need_not_say_again() -> None:
 def test_the_mend_is_in_the_words_of_who_started_the_guest(manager: str | None) -> None:
     words = {"libvirt": "<memballoon", "Proxmox VE": "qm set", None: "-device virtio-balloon-pci"}
     assert words[manager] in found(facts(manager=manager, balloon=False))["no-balloon"].mend
+
+
+@pytest.mark.parametrize(
+    ("manager", "lack", "group", "mend"),
+    [
+        (None, Lack.SHARED, "/sys/fs/cgroup/user.slice/session-1.scope", "--slice=machine.slice --unit='web'"),
+        (None, Lack.HOSTS, "/sys/fs/cgroup/vms.slice", "--slice=vms.slice"),
+        (None, Lack.UNCOUNTED, "/sys/fs/cgroup/m.slice/q.scope", "set-property 'q.scope' MemoryAccounting"),
+        (None, Lack.UNCOUNTED, "/sys/fs/cgroup/vms/web", "+memory > '/sys/fs/cgroup/vms/cgroup.subtree"),
+        (None, Lack.UNCOUNTED, "/sys/fs/cgroup", "systemd-run --scope"),
+        ("libvirt", Lack.SHARED, "/sys/fs/cgroup/m.slice/q.scope/libvirt", "systemd-cgls"),
+        (None, Lack.UNSEEN, None, "as root on the host itself"),
+    ],
+)  # fmt: skip
+def test_how_a_guest_gets_a_group_that_can_be_limited(
+    manager: str | None, lack: Lack, group: str | None, mend: str
+) -> None:
+    given = facts(manager=manager, uncontained=Uncontained(lack, "why", group))
+    assert mend in found(given)["not-contained"].mend
+
+
+def test_what_keeps_a_guest_from_being_contained_is_told_once() -> None:
+    why = "its control group /a holds other processes too (pid 7)"
+    given = facts(uncontained=Uncontained(Lack.SHARED, why))
+    said = (
+        (GUEST.key, f"web: {why}; start QEMU in a group of its own; it is not contained"),
+        ("host", "no trigger"),
+    )
+    told = diagnose(msgspec.structs.replace(given, daemon=True, said=said))
+    assert [(one.id, one.where) for one in told] == [("daemon-says", "host"), ("not-contained", "web")]
 
 
 def test_the_worst_comes_first() -> None:

@@ -16,6 +16,29 @@ class Manager(msgspec.Struct, frozen=True):
     pid: int
 
 
+class Lack(Enum):
+    """What keeps a guest's control group from having a limit of its own."""
+
+    SHARED = "shared"
+    """Other processes are in it too."""
+    UNCOUNTED = "uncounted"
+    """No memory is counted for it alone."""
+    HOSTS = "hosts"
+    """It is the one that is the host's capacity, or lies above it."""
+    UNSEEN = "unseen"
+    """It cannot be seen, or not be read, from here."""
+
+
+class Uncontained(msgspec.Struct, frozen=True):
+    """Why `contain = true` does not reach a guest."""
+
+    lack: Lack
+    why: str
+    """In words that go on from the guest's name."""
+    group: str | None = None
+    """The folder of its control group, where it can be seen."""
+
+
 class HostFacts(msgspec.Struct, frozen=True):
     """The host, as far as it matters to ballooning."""
 
@@ -23,6 +46,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     """We may look into every process."""
     capacity: str | None = None
     """Why the configured capacity cannot be used, in a sentence."""
+    contain: str | None = None
+    """Why `contain = true`, which is configured, cannot work on this machine, in a sentence."""
     swap: int | None = None
     """Bytes of swap that are switched on."""
     psi: bool | None = None
@@ -84,6 +109,8 @@ class GuestFacts(msgspec.Struct, frozen=True):
     locked: int | None = None
     nodes: tuple[int, ...] | None = None
     """The NUMA nodes that its memory may lie on."""
+    uncontained: Uncontained | None = None
+    """Why it is not contained, where that is configured."""
 
 
 class Facts(msgspec.Struct, frozen=True):

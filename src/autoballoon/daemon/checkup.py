@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.facts import Facts, GuestFacts
 from autoballoon.core.model import Guest
 from autoballoon.core.track import RESIDENT_SLACK
@@ -19,6 +20,7 @@ from autoballoon.guests.agent_kernel import kernel_of
 from autoballoon.guests.qmp import sockets
 from autoballoon.host.checkup import host_facts
 from autoballoon.host.find import manager_of, other_managers_socket, qemu_behind
+from autoballoon.host.guest_group import GuestGroups, Unfit
 from autoballoon.host.process import ProcessReader
 from autoballoon.host.qemu import Qemu, all_qemus
 from autoballoon.views.status import Status
@@ -36,6 +38,7 @@ async def gather(
 ) -> Facts:
     """Everything that can be known now: by the daemon that runs, or by the configuration, or by /proc alone."""
     qemus = await asyncio.to_thread(all_qemus, root)
+    contain: str | None = None
     said: list[tuple[str, str]] = []
     if status is not None:
         guests = [_told(guest) for guest in status.snapshot.guests]
@@ -52,6 +55,8 @@ async def gather(
     guests = await _with_resident(guests, root, sleep if status is None else None)
     if config is not None:
         guests = [_replace(guest, managed=config.bounds(guest.name).manage) for guest in guests]
+        if config.contain:
+            contain, guests = await asyncio.to_thread(_contained, config, guests, root)
     host = await asyncio.to_thread(
         host_facts,
         "auto" if config is None else config.capacity,
@@ -59,7 +64,7 @@ async def gather(
         root,
     )
     return Facts(
-        host=host,
+        host=_replace(host, contain=contain),
         guests=tuple(guests),
         daemon=status is not None,
         configured=config is not None or status is not None,
@@ -211,6 +216,31 @@ async def _with_resident(guests: Sequence[GuestFacts], root: Path, sleep: Sleep 
         await sleep(SECOND_LOOK_S)
         looked = [held(guest) if _is_above(guest) else guest for guest in looked]
     return looked
+
+
+def _contained(
+    config: Config, guests: Sequence[GuestFacts], root: Path
+) -> tuple[str | None, list[GuestFacts]]:
+    """Why no guest can be contained on this machine; else the guests, with why this or that one cannot."""
+    groups = GuestGroups(root)
+    try:
+        groups.require()
+    except BadInput as error:
+        return str(error), list(guests)
+    spared = groups.of_capacity(config.capacity)
+
+    def one(guest: GuestFacts) -> GuestFacts:
+        if guest.pid is None:
+            return guest
+        try:
+            groups.find(guest.pid, spared).close()
+        except Unfit as unfit:
+            return _replace(guest, uncontained=unfit.facts)
+        except (OSError, CouldNot):
+            return guest  # it ends just now
+        return guest
+
+    return None, [one(guest) for guest in guests]
 
 
 def _is_above(guest: GuestFacts) -> bool:

@@ -140,8 +140,7 @@ class Containment:
         self, guests: Iterable[Guest], tracks: Mapping[str, Track], config: Config, now: float
     ) -> None:
         """Find the groups of some of the guests that have none yet, and have not been looked at a moment ago."""
-        capacity = str(config.capacity)
-        spared = self._root / capacity[8:].strip("/") if capacity.startswith("cgroup:/") else None
+        spared = self._groups.of_capacity(config.capacity)
         met = 0
         for guest in guests:
             track = tracks[guest.key]

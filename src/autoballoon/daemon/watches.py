@@ -16,9 +16,11 @@ log = logging.getLogger(__name__)
 ASK_EVERY_S = 0.2
 """How often guests near their edge are asked for fresh statistics ..."""
 LEAST_ASKS, MOST_ASKS, ASKS_PART = 4, 16, 4
-"""... and how many of them at once, those that grow first, then those that have waited longest: one in ASKS_PART,
-within these bounds. Asking one costs about 0.3 ms of our time, so that the watch is bounded to 0.6 % of a processor
-with up to sixteen guests and to 2.4 % with any number, however many of them grow."""
+"""... and how many of them are asked anew in one look, those that grow first, then those that have waited longest: one
+in ASKS_PART, within these bounds. Asking one costs about 0.3 ms of our time, so that the watch is bounded to 0.6 % of a
+processor with up to sixteen guests and to 2.4 % with any number, however many of them grow. More may be under way, of
+each guest one: who is slow to answer delays no other. Guests whose agent says that they run short come on top, as often
+as agents are heard."""
 PRESSED_WAIT_S = 0.05
 """The statistics of a guest that says it runs short are waited for so long before the tick that it causes: an idle one
 answers in 2 to 4 ms, one that thrashes may take long, and the tick looks at it all the same."""

@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 
 from autoballoon.core.errors import BadInput
+from autoballoon.core.facts import Lack, Uncontained
 from autoballoon.host.files import KeptFile, fields, read_if_there
 
 _RECLAIMABLE = (b"active_file", b"inactive_file", b"slab_reclaimable")
@@ -16,7 +17,11 @@ _OF_LIBVIRT = ("emulator", "vcpu", "iothread")
 
 
 class Unfit(Exception):
-    """Why a guest's group is not to be touched, in words that go on from the guest's name."""
+    """Why a guest's group is not to be touched, and a mend, in words that go on from the guest's name."""
+
+    def __init__(self, facts: Uncontained, mend: str = "") -> None:
+        self.facts = facts
+        super().__init__("; ".join(filter(None, (facts.why, mend))))
 
 
 class GuestGroup:
@@ -55,10 +60,8 @@ class GuestGroup:
         """Unfit when the group, with all below it, holds any other process than this one."""
         others = _processes(self.path) - {pid}
         if others:
-            raise Unfit(
-                f"its control group {self.path} holds other processes too (pid {min(others)}); start QEMU in a group"
-                " of its own"
-            )
+            why = f"its control group {self.path} holds other processes too (pid {min(others)})"
+            raise Unfit(Uncontained(Lack.SHARED, why, str(self.path)), "start QEMU in a group of its own")
 
     def close(self) -> None:
         """Let the kept files go."""
@@ -80,6 +83,11 @@ class GuestGroups:
                 " counts memory by version 1 or not at all; remove it, or boot with cgroup_no_v1=memory"
             )
 
+    def of_capacity(self, capacity: str | int) -> Path | None:
+        """The group that is the host's own, as `[host] capacity` names it."""
+        text = str(capacity)
+        return self._root / text[8:].strip("/") if text.startswith("cgroup:/") else None
+
     def find(self, pid: int, spared: Path | None = None) -> GuestGroup:
         """The group where the memory of this QEMU process is counted, when it holds nobody else.
 
@@ -94,20 +102,21 @@ class GuestGroups:
         )
         name = Path(line[3:])
         if tree is None or ".." in name.parts or not name.is_absolute():
-            raise Unfit("its control group is out of sight")
-        path = tree / str(name).lstrip("/")
+            raise Unfit(Uncontained(Lack.UNSEEN, "its control group is out of sight"))
+        own = path = tree / str(name).lstrip("/")
         while path != tree and not (path / "memory.high").exists() and _is_a_part(path):
             path = path.parent
         if path == tree or not (path / "memory.high").exists():
-            raise Unfit(
-                f"memory is not counted for its control group {name} alone; hand the memory controller down to it"
-            )
+            why = f"memory is not counted for its control group {name} alone"
+            raise Unfit(Uncontained(Lack.UNCOUNTED, why, str(own)), "hand the memory controller down to it")
         if spared is not None and (path == spared or path in spared.parents):
-            raise Unfit(f"its control group {path} is the host's (capacity); start it in a group below")
+            why = f"its control group {path} is the host's (capacity)"
+            raise Unfit(Uncontained(Lack.HOSTS, why, str(path)), "start it in a group below")
         try:
             group = GuestGroup(path)
         except OSError as error:
-            raise Unfit(f"its control group {path} cannot be read ({error.strerror})") from None
+            why = f"its control group {path} cannot be read ({error.strerror})"
+            raise Unfit(Uncontained(Lack.UNSEEN, why, str(path))) from None
         group.check(pid)
         return group
 

@@ -20,6 +20,7 @@ _MANAGERS = {
 HOST_FINDINGS = (
     "not-root",
     "capacity",
+    "contain",
     "no-swap",
     "no-psi",
     "khugepaged",
@@ -79,6 +80,19 @@ def _capacity(host: HostFacts) -> Iterator[Finding]:
         )
 
 
+def _contain(host: HostFacts) -> Iterator[Finding]:
+    if host.contain is not None:
+        yield Finding(
+            "contain",
+            CANNOT,
+            "host",
+            host.contain.partition(";")[0],
+            "The daemon does not start with it: a backstop that is asked for and not there is worse than none.",
+            "[host]\ncontain = false\n# or add cgroup_no_v1=memory to GRUB_CMDLINE_LINUX in /etc/default/grub, then:\n"
+            "update-grub && reboot",
+        )
+
+
 def _swap(host: HostFacts) -> Iterator[Finding]:
     if host.swap == 0:
         yield Finding(
@@ -135,7 +149,7 @@ def _managers(host: HostFacts) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[HostFacts], Iterator[Finding]], ...] = (
-    _root, _capacity, _swap, _psi, _khugepaged, _managers,
+    _root, _capacity, _contain, _swap, _psi, _khugepaged, _managers,
 )  # fmt: skip
 
 
@@ -159,8 +173,9 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "autoballoon check /etc/autoballoon.toml      # does [connect] name the right sockets?",
         )
     explained = {key for guest in facts.guests if not _is_fine(guest) for key in (guest.key, guest.name)}
+    uncontained = [guest.uncontained.why for guest in facts.guests if guest.managed and guest.uncontained]
     for where, says in facts.said:
-        if where not in explained:
+        if where not in explained and not any(why in says for why in uncontained):
             yield Finding(
                 "daemon-says",
                 WARNING,

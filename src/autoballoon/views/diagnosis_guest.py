@@ -7,6 +7,7 @@ from autoballoon.core.facts import Facts, Finding, GuestFacts, Severity
 from autoballoon.core.health import SILENT_S
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.core.units import size_text
+from autoballoon.views.diagnosis_contain import not_contained
 from autoballoon.views.mends import device, leave_alone, period, second_socket
 
 CANNOT, WARNING, NOTE = Severity.CANNOT, Severity.WARNING, Severity.NOTE
@@ -35,6 +36,7 @@ GUEST_FINDINGS = (
     "locked",
     "frees-nothing",
     "numa",
+    "not-contained",
 )
 
 
@@ -287,7 +289,7 @@ def _numa(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
 
 
 _LOOKS: tuple[Callable[[GuestFacts, Facts], Iterator[Finding]], ...] = (
-    _process, _balloon, _driver, _statistics, _deflate, _reporting, _kernel, _pinned, _resident, _numa,
+    _process, _balloon, _driver, _statistics, _deflate, _reporting, _kernel, _pinned, _resident, _numa, not_contained,
 )  # fmt: skip
 
 

@@ -13,6 +13,8 @@ from autoballoon.core.units import MIB
 from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
 
+TREE = Path("/sys/fs/cgroup")
+
 
 @pytest.fixture(scope="session")
 def swap() -> Iterator[Path]:
@@ -32,6 +34,17 @@ def group() -> Iterator[Group]:
     yield made
     made.remove()
     assert not made.exists()
+
+
+@pytest.fixture
+def slice_() -> Iterator[Path]:
+    """An inner group that hands memory down, as systemd's slices do."""
+    folder = TREE / "machine.slice"
+    (TREE / "cgroup.subtree_control").write_text("+memory")
+    folder.mkdir()
+    (folder / "cgroup.subtree_control").write_text("+memory")
+    yield folder
+    folder.rmdir()
 
 
 @contextlib.contextmanager

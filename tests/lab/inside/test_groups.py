@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -12,20 +11,7 @@ from autoballoon.core.units import MIB
 from autoballoon.host.memory import HostReader
 from autoballoon.lab.group import Group
 
-from .conftest import hog
-
-TREE = Path("/sys/fs/cgroup")
-
-
-@pytest.fixture
-def slice_() -> Iterator[Path]:
-    """An inner group that hands memory down, as systemd's slices do."""
-    folder = TREE / "machine.slice"
-    (TREE / "cgroup.subtree_control").write_text("+memory")
-    folder.mkdir()
-    (folder / "cgroup.subtree_control").write_text("+memory")
-    yield folder
-    folder.rmdir()
+from .conftest import TREE, hog
 
 
 def events(group: Group) -> dict[str, int]:
