@@ -47,6 +47,15 @@ def test_help_names_every_verb() -> None:
     assert all(verb in output for verb in ("run", "check", "status", "version", "plan", "lab"))
 
 
+def test_check_counts_sockets_and_names_what_is_none(config: Path, tmp_path: Path) -> None:
+    config.write_text(f'[connect]\nqmp = ["{tmp_path}/*.qmp"]\n')
+    (tmp_path / "words.qmp").touch()
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.bind(str(tmp_path / "web.qmp"))
+        output = call("check", config).output
+    assert f"*.qmp: 1 there now; no socket: {tmp_path}/words.qmp\n" in output
+
+
 def test_check_says_what_would_run(config: Path) -> None:
     result = call("check", config)
     assert result.exit_code == 0

@@ -43,6 +43,19 @@ def test_a_file_that_is_no_socket_is_not_removed(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [path]
 
 
+@pytest.mark.parametrize("waiting", [0, 1])
+def test_a_socket_that_another_program_serves_is_not_taken_from_it(tmp_path: Path, waiting: int) -> None:
+    path = tmp_path / "web-1.qmp"
+    with socket.socket(socket.AF_UNIX) as served, socket.socket(socket.AF_UNIX) as client:
+        served.bind(str(path))
+        served.listen(0)
+        if waiting:  # the queue is full
+            client.connect(str(path))
+        with pytest.raises(CouldNot, match="somebody else's program listens"):
+            ControlSocket(path)
+        assert list(tmp_path.iterdir()) == [path]
+
+
 def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(CouldNot, match="cannot make the control socket"):

@@ -73,6 +73,16 @@ def test_without_a_memory_controller_nothing_is_made(tmp_path: Path, parent: str
     assert sorted(tmp_path.rglob("*")) == before
 
 
+def test_the_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "memory").mkdir()
+    (tmp_path / "unified" / "lab").mkdir(parents=True)  # mkdir fails there, as on one that may only be read
+    with pytest.raises(
+        CouldNot, match=rf"memory group {tmp_path}/unified/lab .* needs a writable {tmp_path}/unified \("
+    ):
+        Group("lab", tree=tmp_path).make()
+    assert not (tmp_path / "memory" / "lab").exists()
+
+
 def test_version_2_hands_the_controller_down_from_the_root(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("cpu io")
     with pytest.raises(CouldNot):  # a plain folder gets no memory.current

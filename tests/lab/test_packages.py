@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoballoon.core.errors import CouldNot
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.lab import packages
 
 APT_CACHE = """
@@ -22,7 +22,9 @@ case "$1" in
     echo update >> "$WORLD/log"
     [ -e "$WORLD/offline" ] && { echo "E: no network" >&2; exit 100; }
     touch "$WORLD/lists";;
-  download) echo "download $3" >> "$WORLD/log"; echo archive > "$3.deb";;
+  download)
+    [ -e "$WORLD/full" ] && { echo "E: Error writing to file - write (28: No space left on device)" >&2; exit 100; }
+    echo "download $3" >> "$WORLD/log"; echo archive > "$3.deb";;
 esac
 """
 DPKG = """
@@ -64,6 +66,31 @@ def test_another_kernel_is_taken_by_name(world: Path, monkeypatch: pytest.Monkey
     (world / "lists").touch()
     monkeypatch.setenv("AUTOBALLOON_KERNEL", "linux-image-9.10.1+deb9-cloud-amd64")
     assert packages.kernel_tree(print)[0] == "9.10.1+deb9-cloud-amd64"
+
+
+def test_a_kernel_that_is_none_is_refused_by_the_variable(
+    world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AUTOBALLOON_KERNEL", "vmlinuz")
+    with pytest.raises(BadInput, match="AUTOBALLOON_KERNEL=vmlinuz names no kernel's package"):
+        packages.kernel_tree(print)
+    assert not (world / "log").exists()
+
+
+def test_a_cache_that_cannot_be_made_does_not_refresh_lists(world: Path) -> None:
+    (world / "cache").touch()
+    with pytest.raises(CouldNot, match="point AUTOBALLOON_CACHE at one you may write"):
+        packages.unpacked("busybox-static", print)
+    assert not (world / "log").exists()
+
+
+def test_a_full_disk_is_said_as_one_and_lists_are_not_refreshed(world: Path) -> None:
+    for name in ("lists", "full"):
+        (world / name).touch()
+    with pytest.raises(CouldNot, match=r"the disk of .*/cache is full; make room there"):
+        packages.unpacked("busybox-static", print)
+    assert not (world / "log").exists()
+    assert list((world / "cache").iterdir()) == []
 
 
 def test_modules_are_plain_or_packed_or_in_the_kernel(tmp_path: Path) -> None:

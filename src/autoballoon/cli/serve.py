@@ -7,6 +7,7 @@ import glob
 import logging
 import os
 import signal
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -111,7 +112,7 @@ def check(path: Path, as_json: bool) -> None:
         f"overload: {config.overload}: {CHOICES[config.overload]}",
         *(["contain: memory.high on each guest's own control group"] if config.contain else []),
         *(f"libvirt: {uri}" for uri in config.libvirt),
-        *(f"qmp: {pattern}: {len(found)} there now" for pattern, found in matches.items()),
+        *(f"qmp: {pattern}: {_there(found)}" for pattern, found in matches.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
         *([f"metrics: http://{config.metrics}/metrics"] if config.metrics else []),
@@ -123,6 +124,13 @@ def check(path: Path, as_json: bool) -> None:
     if not config.qmp and not config.libvirt:
         lines.append("no guest will be seen: [connect] names neither qmp nor libvirt")
     click.echo("\n".join(lines))
+
+
+def _there(found: Sequence[str]) -> str:
+    """How many sockets; files that are none are named, for no guest can be behind them."""
+    others = [path for path in found if not Path(path).is_socket()]
+    says = f"{len(found) - len(others)} there now"
+    return f"{says}; no socket: {', '.join(others)}" if others else says
 
 
 def _bounds(bounds: Bounds) -> str:

@@ -74,6 +74,10 @@ class ControlSocket:
                 raise CouldNot(
                     f"{self.path} exists and is no socket; move it away, or choose another [control] socket"
                 )
+            if self._is_served():
+                raise CouldNot(
+                    f"somebody else's program listens on {self.path}; choose another [control] socket"
+                )
             self.path.unlink()
         listener = socket.socket(
             socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC | socket.SOCK_NONBLOCK
@@ -86,6 +90,12 @@ class ControlSocket:
             listener.close()
             raise
         return listener
+
+    def _is_served(self) -> bool:
+        """Whether somebody listens there; as we hold the lock it is no daemon, but a guest's monitor, say."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK) as visitor:
+            # EAGAIN: there is a listener, and its queue is full.
+            return visitor.connect_ex(str(self.path)) in (0, errno.EAGAIN)
 
     def close(self) -> None:
         """Remove the socket and the lock, in this order; safe to call twice."""

@@ -1,5 +1,6 @@
 """Run a tool of the system, and tell its failure in one sentence."""
 
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,6 +32,8 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None) -> str:
         raise CouldNot(
             f"{tool} is not installed; install it with: apt-get install {PACKAGE_OF.get(tool, tool)}"
         ) from missing
+    if done.returncode == -signal.SIGINT:
+        raise KeyboardInterrupt  # Ctrl-C reaches the tool too, and asyncio hands it on at the next await only
     if done.returncode != 0:
         raise CouldNot(
             f"`{' '.join(str(part) for part in argv)}` failed: {last_line(done.stderr or done.stdout)}"

@@ -60,18 +60,21 @@ class Group:
 
     def make(self) -> None:
         """Make it, without a limit. CouldNot where groups are absent, read-only or lack the memory controller."""
+        folder = self.path
         try:
             if self.version == 2:
                 self._enable_memory()
             for folder in self._folders:
                 folder.mkdir()
+            folder = self.path
             self._usage.read_text()
             self._spare_all()
         except OSError as error:
             self.remove()
+            needs = "the memory controller in a" if folder == self.path else "a"
             raise CouldNot(
-                f"the lab cannot make its memory group {self.path} ({error.strerror}); it needs "
-                f"the memory controller in a writable {self.path.parent} (in a container: --privileged --cgroupns=host)"
+                f"the lab cannot make its memory group {folder} ({error.strerror}); it needs "
+                f"{needs} writable {folder.parent} (in a container: --privileged --cgroupns=host)"
             ) from error
 
     def limit(self, size: int | None) -> None:

@@ -1,5 +1,6 @@
 """Debian packages fetched by apt and unpacked into the cache; nothing is ever installed."""
 
+import errno
 import lzma
 import os
 import re
@@ -7,7 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from autoballoon.core.errors import CouldNot
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.lab import cache
 from autoballoon.lab.cache import Say
 from autoballoon.lab.commands import run
@@ -23,7 +24,12 @@ def kernel_tree(say: Say) -> tuple[str, Path]:
 
     It is Debian's newest cloud kernel that apt knows, or the package that $AUTOBALLOON_KERNEL names.
     """
-    package = os.environ.get("AUTOBALLOON_KERNEL") or _with_fresh_lists(_kernel_package, say)
+    chosen = os.environ.get("AUTOBALLOON_KERNEL")
+    package = chosen or _with_fresh_lists(_kernel_package, say)
+    if not package.startswith("linux-image-"):
+        raise BadInput(
+            f"AUTOBALLOON_KERNEL={package} names no kernel's package; write it like linux-image-VERSION-cloud-amd64"
+        )
     return package.removeprefix("linux-image-"), unpacked(package, say)
 
 
@@ -41,6 +47,8 @@ def kernel_module(version: str, tree: Path, name: str) -> bytes | None:
 
 def unpacked(package: str, say: Say) -> Path:
     """The cache folder with the package's files. CouldNot when apt cannot fetch it."""
+
+    cache.cache_folder()  # its trouble is none of apt's lists
 
     def fetch() -> Path:
         version = _field(package, "Version").replace(":", "%3a")
@@ -107,6 +115,10 @@ def _with_fresh_lists(do: Callable[[], T], say: Say) -> T:
     try:
         return do()
     except CouldNot as trouble:
+        if os.strerror(errno.ENOSPC) in str(trouble):
+            raise CouldNot(
+                f"the disk of {cache.cache_folder()} is full; make room there or point AUTOBALLOON_CACHE elsewhere"
+            ) from trouble
         say(f"{trouble}; refreshing apt's lists and trying again")
         run(["apt-get", "update", "-q"])
         return do()
