@@ -111,19 +111,6 @@ def test_a_qemu_that_is_killed(tmp_path: Path, virtually: Run) -> None:
     virtually(main())
 
 
-def test_fifty_guests_start_within_a_second(tmp_path: Path, virtually: Run) -> None:
-    async def main() -> None:
-        async with busy(tmp_path) as world, contextlib.AsyncExitStack() as stack:
-            world.capacity += 50 * 300 * MIB
-            for number in range(100, 150):
-                await stack.enter_async_context(world.qemu(number))
-                await asyncio.sleep(0.02)
-            await world.serves(10)
-            await world.sees(GUESTS + 50)
-
-    virtually(main())
-
-
 @pytest.mark.parametrize("step_s", [3600, -3600])
 def test_the_clock_steps_by_an_hour(tmp_path: Path, virtually: Run, step_s: int) -> None:
     """The loop's own clock never steps; QEMU dates its statistics by the one that does."""
