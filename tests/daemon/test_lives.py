@@ -12,18 +12,12 @@ import logging
 import tracemalloc
 from collections import Counter
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from autoballoon.core.units import KIB, MIB
-from autoballoon.daemon.config import Config
-from autoballoon.daemon.parts import Parts
-from autoballoon.guests.fake import FakeGuest
-from autoballoon.guests.hypervisor import Wake
-from autoballoon.guests.qmp import QmpHypervisor
-from tests.daemon.test_loop import Run, World
-from tests.guests.fake_qmp import FakeQemu
+from autoballoon.core.units import KIB
+from tests.daemon.qemus import Qemus
+from tests.daemon.test_loop import Run
 
 MOST_GROWN = 100 * KIB
 """By which the last 500 lives may have grown our memory: 0.2 KiB for each, the fake QEMUs' own included."""
@@ -33,42 +27,13 @@ FAULTS = (None, None, None, "cuts", "garbage", "silent")
 """How they are when they end."""
 
 
-class Qemus(World):
-    """A world whose guests are behind QMP sockets in `folder`."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        super().__init__(folder, 8000)
-        self.hypervisor.guests = {}
-
-    def assemble(self, config: Config, wake: Wake, old: Parts | None) -> Parts:
-        parts = super().assemble(config, wake, old)
-        qmp = QmpHypervisor(
-            [f"{self.folder}/*.qmp"],
-            verify=lambda path, pid: self._pid_of(path),
-            age_s=lambda pid: 100.0,
-            clock=asyncio.get_running_loop().time,
-        )
-        self.assembled[-1] = Parts(config, parts.engine, self, self, (qmp,))
-        return self.assembled[-1]
-
-    def read(self, pid: int = 0, ram: int = 0) -> Any:
-        return None if pid and self.identity(pid) is None else super().read(pid, ram)
-
-    def _pid_of(self, path: str) -> int | None:
-        guest = self.hypervisor.guests.get(path)
-        return None if guest is None else guest.pid
+class Generations(Qemus):
+    """A world whose guests come and go."""
 
     async def generation(self, numbers: range) -> None:
         """So many guests start, are balanced for ten seconds, and end, each in its way."""
-        clock = asyncio.get_running_loop().time
         async with contextlib.AsyncExitStack() as stack:
-            qemus = []
-            for number in numbers:
-                guest = FakeGuest(f"g{number}", pid=1000 + number, need=80 * MIB, born_at=clock() - 100)
-                qemu = FakeQemu(self.folder / f"g{number}.qmp", guest, clock=clock)
-                self.hypervisor.guests[str(qemu.path)] = guest
-                qemus.append(await stack.enter_async_context(qemu))
+            qemus = [await stack.enter_async_context(self.qemu(number)) for number in numbers]
             await asyncio.sleep(10)
             assert {one.name for one in (await self.status()).snapshot.guests} >= {f"g{n}" for n in numbers}
             for qemu, fault in zip(qemus, itertools.cycle(FAULTS), strict=False):
@@ -95,7 +60,7 @@ def test_nothing_stays_of_guests_that_have_gone(
     lives = 1000 if soak_minutes else 100
 
     async def scene() -> None:
-        world = Qemus(tmp_path)
+        world = Generations(tmp_path)
         async with world:
             await asyncio.sleep(2)
             halves = []

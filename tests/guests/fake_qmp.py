@@ -58,6 +58,8 @@ class FakeQemu:
         """Seconds before each answer."""
         self.lies: dict[str, Any] = {}
         """Statistics that replace the guest's, by QEMU's tag; and "last-update"."""
+        self.stepped_s = 0
+        """By how much the host's wall clock, by which "last-update" goes, has been set forward."""
         self.replies: dict[str, Any] = {}
         """Answers that replace QEMU's, by command."""
         self.knows_virtio_queries = True
@@ -264,7 +266,7 @@ class FakeQemu:
                     reported, taken_at, _ = self._served
                 stats = {f"stat-{tag}": reported.get(key, MISSING) for key, tag in TAGS.items()}
                 stats["stat-minor-faults"] = self.guest.answers
-                last_update = 0 if taken_at is None else 1_000_000_000 + int(taken_at)
+                last_update = 0 if taken_at is None else 1_000_000_000 + int(taken_at) + self.stepped_s
                 lies = {tag: lie for tag, lie in self.lies.items() if tag != "last-update"}
                 return {"stats": {**stats, **lies}, "last-update": self.lies.get("last-update", last_update)}
         raise Refusal("GenericError", f"Property '{name}' not found")
