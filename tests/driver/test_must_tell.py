@@ -17,8 +17,8 @@ HOST = Path(__file__).parent / "host"
 FILES = ("main", "resize", "pages", "shrink", "pressure")
 MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
 BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
-STORIES = ("resized", "reclaimed", "lacking", "own", "patient", "crossed", "moved", "slept")
-OF_RECLAIM = {"reclaimed", "lacking", "own", "crossed"}
+STORIES = ("resized", "reclaimed", "lacking", "own", "locked", "patient", "crossed", "moved", "slept")
+OF_RECLAIM = {"reclaimed", "lacking", "own", "locked", "crossed"}
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
     (
@@ -78,6 +78,14 @@ SLIPS = (
         0,
         "patient",
         "will try again for what it has",
+    ),
+    (
+        "pages.c",
+        "if (!spin_trylock_irqsave(&b->books, flags)) {",
+        "spin_lock_irqsave(&b->books, flags);\n\t\tif (0) {",
+        4,
+        "locked",
+        "a spinlock is taken twice",
     ),
     ("resize.c", "b->cap = b->held - owed;", ";", 5, "reclaimed", "pages after reclaim"),
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),

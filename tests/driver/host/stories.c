@@ -63,6 +63,19 @@ static void own(void)
 	has("pages of a guest whose last page is in the balloon", PAGES);
 }
 
+/* Somebody has the books open: reclaim goes away with nothing rather than wait. */
+static void locked(void)
+{
+	struct balloon *b = vdev.priv;
+
+	decide(1000);
+	b->books.held = true;
+	expect("freed while the books are open", reclaim(300), SHRINK_STOP);
+	b->books.held = false;
+	let_work();
+	has("pages after reclaim that found the books open", 1000);
+}
+
 /* It tries in vain, ever less often, until the host wants what it has. */
 static void patient(void)
 {
@@ -127,7 +140,8 @@ int main(int words, char **word)
 		const char *name;
 		void (*tell)(void);
 	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking }, { "own", own },
-			{ "patient", patient }, { "crossed", crossed }, { "moved", moved }, { "slept", slept } };
+			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
+			{ "moved", moved }, { "slept", slept } };
 
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
 	begin_host(strtoul(word[1], NULL, 0));
