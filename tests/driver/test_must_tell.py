@@ -1,8 +1,8 @@
 """The driver's own code against a host that looks closely: who is told what, and before what.
 
-The driver's files are compiled into a program beside a host (host/device.c) that offers any bits, also MUST_TELL_HOST,
-which QEMU never does, and that takes its time. A host that finds nothing wrong proves little, so it is shown drivers
-with one slip each, too.
+The driver's files are compiled into a program beside a host (host/device.c; what happens to both: host/stories.c) that
+offers any bits, also MUST_TELL_HOST, which QEMU never does, and takes its time. A host that finds nothing wrong proves
+little, so it is shown drivers with one slip each, too.
 """
 
 import re
@@ -17,8 +17,8 @@ HOST = Path(__file__).parent / "host"
 FILES = ("main", "resize", "pages", "shrink", "pressure")
 MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
 BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
-STORIES = ("resized", "reclaimed", "lacking", "crossed", "moved", "slept")
-OF_RECLAIM = {"reclaimed", "lacking", "crossed"}
+STORIES = ("resized", "reclaimed", "lacking", "own", "locked", "patient", "crossed", "moved", "slept")
+OF_RECLAIM = {"reclaimed", "lacking", "own", "locked", "crossed"}
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
     (
@@ -55,6 +55,38 @@ SLIPS = (
         "waits for a mutex where it may not",
     ),
     ("shrink.c", "b->cap = min(b->cap, b->held);", ";", 4, "lacking", "could have tried again"),
+    (
+        "shrink.c",
+        "if (READ_ONCE(b->inflater) == current) {",
+        "if (0) {",
+        4,
+        "own",
+        "pages freed for its own inflation",
+    ),
+    (
+        "resize.c",
+        "b->retry_ms = min(2 * b->retry_ms, RETRY_LAST_MS);",
+        ";",
+        0,
+        "patient",
+        "nearly as often as at first",
+    ),
+    (
+        "resize.c",
+        "if (held == want || READ_ONCE(b->leaving))\n\t\treturn;",
+        ";",
+        0,
+        "patient",
+        "will try again for what it has",
+    ),
+    (
+        "pages.c",
+        "if (!spin_trylock_irqsave(&b->books, flags)) {",
+        "spin_lock_irqsave(&b->books, flags);\n\t\tif (0) {",
+        4,
+        "locked",
+        "a spinlock is taken twice",
+    ),
     ("resize.c", "b->cap = b->held - owed;", ";", 5, "reclaimed", "pages after reclaim"),
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
@@ -71,7 +103,7 @@ def build(driver: Path, folder: Path) -> Path:
         for name in re.findall(r"#include <(linux/[^>]+)>", file.read_text()):
             (headers / name).parent.mkdir(parents=True, exist_ok=True)
             (headers / name).touch()
-    sources = [*(driver / f"{name}.c" for name in FILES), HOST / "device.c"]
+    sources = [*(driver / f"{name}.c" for name in FILES), HOST / "device.c", HOST / "stories.c"]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wno-unused", "-Werror", "-fsanitize=address,undefined"]
     subprocess.run(
         ["gcc", *flags, "-include", HOST / "kernel.h", "-I", headers, "-I", driver, "-o", folder / "device", *sources],

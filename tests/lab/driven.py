@@ -148,6 +148,18 @@ class Driven:
         assert isinstance(answer, dict)
         return int(answer["actual"])
 
+    def resident(self) -> int:
+        """What QEMU holds of the host's memory, in bytes."""
+        status = Path(f"/proc/{self.vm.pid}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
+    async def negotiated(self) -> set[str]:
+        """The device's own feature bits on which the driver in the guest agreed, in QEMU's words."""
+        path = "/machine/peripheral/balloon0/virtio-backend"
+        status = await self.session.execute("x-query-virtio-status", {"path": path})
+        assert isinstance(status, dict)
+        return set(status["guest-features"]["dev-features"])
+
     async def become(self, size_mib: int, seconds: float = 10.0) -> float:
         """Ask for a size and wait until the guest has it; how long that took."""
         begun = time.monotonic()

@@ -6,23 +6,17 @@
  * queue, until it has used one that names it on the deflate queue. It uses a buffer only at the second turn after the
  * kick, so a driver that does not wait goes on too early. Each wrong is a line on stdout; exit status 1 if there was
  * one.
- *
- *   device BITS STORY    BITS: the feature bits offered; STORY: see main()
  */
-#include "balloon.h"
+#include "host.h"
 
-#define PAGES 4096UL
 #define MOST_WORKS 8
 #define PATIENCE 1000 /* turns that anybody may have to wait */
 
-extern struct virtio_driver *const the_driver;
-
+bool believed[PAGES], taken[PAGES], asks_at_the_end;
+unsigned long wrongs, last_delay;
+struct virtio_device vdev;
 static struct page memory[PAGES];
-static bool believed[PAGES]; /* in the balloon, as the host sees it */
-static bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 static struct list_head unused = LIST_HEAD_INIT(unused);
-static unsigned long wrongs;
-static struct virtio_device vdev;
 static bool in_reclaim;
 static unsigned int spinning;
 
@@ -32,7 +26,7 @@ void complain(const char *what, unsigned long number)
 		printf("%s (%lu)\n", what, number);
 }
 
-static void expect(const char *what, unsigned long is, unsigned long should)
+void expect(const char *what, unsigned long is, unsigned long should)
 {
 	if (is == should)
 		return;
@@ -72,8 +66,11 @@ struct page *balloon_page_alloc(void)
 {
 	struct page *page = list_first_entry_or_null(&unused, struct page, lru);
 
-	if (!page)
+	if (!page) {
+		if (asks_at_the_end)
+			expect("pages freed for its own inflation", reclaim(300), SHRINK_STOP);
 		return NULL;
+	}
 	list_del(&page->lru);
 	taken[page_to_pfn(page)] = true;
 	return page;
@@ -139,6 +136,8 @@ void queue_work(struct workqueue_struct *queue, struct work_struct *work)
 void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay)
 {
 	due(&work->work, delay > 0);
+	if (delay)
+		last_delay = delay;
 }
 
 void cancel_work_sync(struct work_struct *work)
@@ -147,7 +146,7 @@ void cancel_work_sync(struct work_struct *work)
 }
 
 /* Every work item that is due, until none is. */
-static void let_work(void)
+void let_work(void)
 {
 	bool again = true;
 
@@ -165,6 +164,24 @@ static void let_work(void)
 	current = &program;
 }
 
+/* What waits for its time has waited long enough. */
+void let_time_pass(void)
+{
+	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++) {
+		works[i]->due |= works[i]->later;
+		works[i]->later = false;
+	}
+	let_work();
+}
+
+bool waits(void)
+{
+	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
+		if (works[i]->later)
+			return true;
+	return false;
+}
+
 /* Reclaim. */
 static struct shrinker *registered;
 
@@ -179,7 +196,7 @@ void unregister_shrinker(struct shrinker *shrinker)
 	registered = NULL;
 }
 
-static unsigned long reclaim(unsigned long pages)
+unsigned long reclaim(unsigned long pages)
 {
 	struct shrink_control control = { .nr_to_scan = pages };
 	unsigned long freed;
@@ -258,7 +275,7 @@ void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes)
 	return vq;
 }
 
-static unsigned long count(const bool *of)
+unsigned long count(const bool *of)
 {
 	unsigned long n = 0;
 
@@ -279,6 +296,16 @@ static void del_vqs(struct virtio_device *of)
 
 static void get(void)
 {
+}
+
+static const struct virtio_config_ops ops = { .get = get, .del_vqs = del_vqs };
+
+void begin_host(unsigned long bits)
+{
+	for (unsigned long i = 0; i < PAGES; i++)
+		list_add(&memory[i].lru, &unused);
+	vdev.features = bits;
+	vdev.config = &ops;
 }
 
 /* What is not compiled into this program. */
@@ -310,116 +337,4 @@ int balloon_report_start(struct balloon *b)
 
 void balloon_report_stop(struct balloon *b)
 {
-}
-
-/* The stories. */
-static void decide(u32 pages)
-{
-	vdev.space.num_pages = pages;
-	the_driver->config_changed(&vdev);
-	let_work();
-}
-
-static void has(const char *when, unsigned long pages)
-{
-	expect(when, count(taken), pages);
-	expect("what the host believes to have then", count(believed), pages);
-	expect("what it is told then", vdev.space.actual, pages);
-}
-
-static void resized(void)
-{
-	decide(1000);
-	has("pages given", 1000);
-	decide(300);
-	has("pages left", 300);
-}
-
-static void reclaimed(void)
-{
-	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
-
-	decide(1000);
-	expect("freed in reclaim", reclaim(300), first ? 300 : SHRINK_STOP);
-	expect("pages held after reclaim", count(taken), first ? 700 : 1000);
-	let_work();
-	has("pages after reclaim", 700);
-	expect("freed in reclaim", reclaim(1000000), first ? 700 : SHRINK_STOP);
-	let_work();
-	has("pages after reclaim has asked for everything", 0);
-	decide(1000);
-	has("pages after a new decision", 1000);
-}
-
-/* The guest cannot give what is wanted, and has just been asked for memory when it would try again. */
-static void lacking(void)
-{
-	decide(PAGES + 1000);
-	has("pages of a guest that has no more", PAGES);
-	reclaim(300);
-	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
-		works[i]->due |= works[i]->later;
-	let_work();
-	has("pages after it could have tried again", PAGES - 300);
-}
-
-/* Reclaim frees, and the host wants more before the work item has told it. */
-static void crossed(void)
-{
-	decide(1000);
-	reclaim(300);
-	vdev.space.num_pages = 2000;
-	the_driver->config_changed(&vdev);
-	let_work();
-	has("pages after a decision that crossed reclaim",
-	    virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST) ? 700 : 2000);
-}
-
-static void moved(void)
-{
-	struct balloon *b = vdev.priv;
-	struct page *to, *from;
-
-	decide(1000);
-	from = list_first_entry(&b->info.pages, struct page, lru);
-	list_del(&from->lru);
-	b->info.isolated_pages++;
-	to = balloon_page_alloc();
-	expect("moving a page", b->info.migratepage(&b->info, to, from, MIGRATE_SYNC), MIGRATEPAGE_SUCCESS);
-	has("pages after one was moved", 1000);
-}
-
-static void slept(void)
-{
-	decide(1000);
-	the_driver->freeze(&vdev);
-	has("pages while it sleeps", 0);
-	the_driver->restore(&vdev);
-	let_work();
-	has("pages after it slept", 1000);
-}
-
-int main(int words, char **word)
-{
-	static const struct virtio_config_ops ops = { .get = get, .del_vqs = del_vqs };
-	static const struct {
-		const char *name;
-		void (*tell)(void);
-	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking },
-			{ "crossed", crossed }, { "moved", moved }, { "slept", slept } };
-
-	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
-	for (unsigned long i = 0; i < PAGES; i++)
-		list_add(&memory[i].lru, &unused);
-	vdev.features = strtoul(word[1], NULL, 0);
-	vdev.config = &ops;
-	the_driver->validate(&vdev);
-	expect("whether the driver comes up", the_driver->probe(&vdev), 0);
-	let_work();
-	for (unsigned int i = 0; i < ARRAY_SIZE(stories); i++)
-		if (!strcmp(word[2], stories[i].name))
-			stories[i].tell();
-	the_driver->remove(&vdev);
-	expect("pages that it keeps for ever", count(taken), 0);
-	return wrongs > 0;
 }

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/* The host (device.c) as stories.c uses it. */
+#ifndef HOST_H
+#define HOST_H
+
+#include "balloon.h"
+
+#define PAGES 4096UL
+
+extern struct virtio_driver *const the_driver;
+extern struct virtio_device vdev;
+extern bool believed[PAGES]; /* in the balloon, as the host sees it */
+extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
+extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
+extern unsigned long wrongs, last_delay;
+
+void begin_host(unsigned long bits);
+void expect(const char *what, unsigned long is, unsigned long should);
+void let_work(void); /* every work item that is due, until none is */
+void let_time_pass(void); /* what waits for its time has waited long enough */
+bool waits(void); /* a work item for its time */
+unsigned long reclaim(unsigned long pages);
+unsigned long count(const bool *of);
+
+#endif

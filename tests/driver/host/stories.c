@@ -1,0 +1,157 @@
+// SPDX-License-Identifier: GPL-2.0
+/*
+ * What is done with the driver, and what must then be true.
+ *
+ *   device BITS STORY    BITS: the feature bits offered; STORY: see main()
+ */
+#include "host.h"
+
+static void decide(u32 pages)
+{
+	vdev.space.num_pages = pages;
+	the_driver->config_changed(&vdev);
+	let_work();
+}
+
+static void has(const char *when, unsigned long pages)
+{
+	expect(when, count(taken), pages);
+	expect("what the host believes to have then", count(believed), pages);
+	expect("what it is told then", vdev.space.actual, pages);
+}
+
+static void resized(void)
+{
+	decide(1000);
+	has("pages given", 1000);
+	decide(300);
+	has("pages left", 300);
+}
+
+static void reclaimed(void)
+{
+	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+
+	decide(1000);
+	expect("freed in reclaim", reclaim(300), first ? 300 : SHRINK_STOP);
+	expect("pages held after reclaim", count(taken), first ? 700 : 1000);
+	let_work();
+	has("pages after reclaim", 700);
+	expect("freed in reclaim", reclaim(1000000), first ? 700 : SHRINK_STOP);
+	let_work();
+	has("pages after reclaim has asked for everything", 0);
+	decide(1000);
+	has("pages after a new decision", 1000);
+}
+
+/* The guest cannot give what is wanted, and has just been asked for memory when it would try again. */
+static void lacking(void)
+{
+	decide(PAGES + 1000);
+	has("pages of a guest that has no more", PAGES);
+	reclaim(300);
+	let_time_pass();
+	has("pages after it could have tried again", PAGES - 300);
+}
+
+/* The reclaim that its own inflation causes is not answered with what it has just inflated. */
+static void own(void)
+{
+	asks_at_the_end = true;
+	decide(PAGES + 1000);
+	asks_at_the_end = false;
+	has("pages of a guest whose last page is in the balloon", PAGES);
+}
+
+/* Somebody has the books open: reclaim goes away with nothing rather than wait. */
+static void locked(void)
+{
+	struct balloon *b = vdev.priv;
+
+	decide(1000);
+	b->books.held = true;
+	expect("freed while the books are open", reclaim(300), SHRINK_STOP);
+	b->books.held = false;
+	let_work();
+	has("pages after reclaim that found the books open", 1000);
+}
+
+/* It tries in vain, ever less often, until the host wants what it has. */
+static void patient(void)
+{
+	unsigned long first, before;
+
+	decide(PAGES + 1000);
+	first = last_delay;
+	for (unsigned int i = 0; i < 10; i++) {
+		before = last_delay;
+		let_time_pass();
+		if (last_delay < before)
+			complain("tries again sooner than before", last_delay);
+	}
+	if (last_delay < 10 * first)
+		complain("tries again nearly as often as at first", last_delay);
+	expect("whether it will try again", waits(), true);
+	decide(PAGES);
+	expect("whether it will try again for what it has", waits(), false);
+	decide(PAGES + 1000);
+	expect("what passes before it tries again for a new decision", last_delay, first);
+}
+
+/* Reclaim frees, and the host wants more before the work item has told it. */
+static void crossed(void)
+{
+	decide(1000);
+	reclaim(300);
+	vdev.space.num_pages = 2000;
+	the_driver->config_changed(&vdev);
+	let_work();
+	has("pages after a decision that crossed reclaim",
+	    virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST) ? 700 : 2000);
+}
+
+static void moved(void)
+{
+	struct balloon *b = vdev.priv;
+	struct page *to, *from;
+
+	decide(1000);
+	from = list_first_entry(&b->info.pages, struct page, lru);
+	list_del(&from->lru);
+	b->info.isolated_pages++;
+	to = balloon_page_alloc();
+	expect("moving a page", b->info.migratepage(&b->info, to, from, MIGRATE_SYNC), MIGRATEPAGE_SUCCESS);
+	has("pages after one was moved", 1000);
+}
+
+static void slept(void)
+{
+	decide(1000);
+	the_driver->freeze(&vdev);
+	has("pages while it sleeps", 0);
+	the_driver->restore(&vdev);
+	let_work();
+	has("pages after it slept", 1000);
+}
+
+int main(int words, char **word)
+{
+	static const struct {
+		const char *name;
+		void (*tell)(void);
+	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking }, { "own", own },
+			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
+			{ "moved", moved }, { "slept", slept } };
+
+	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
+	begin_host(strtoul(word[1], NULL, 0));
+	the_driver->validate(&vdev);
+	expect("whether the driver comes up", the_driver->probe(&vdev), 0);
+	let_work();
+	for (unsigned int i = 0; i < ARRAY_SIZE(stories); i++)
+		if (!strcmp(word[2], stories[i].name))
+			stories[i].tell();
+	the_driver->remove(&vdev);
+	expect("pages that it keeps for ever", count(taken), 0);
+	return wrongs > 0;
+}

@@ -1,0 +1,51 @@
+"""Our driver in a guest and the daemon on its host: the guest takes memory back by itself."""
+
+from pathlib import Path
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.lab.host import LabHost
+
+from .driven import Driven
+from .test_daemon_real import daemon_on, named
+
+pytestmark = [pytest.mark.lab, pytest.mark.alone]
+
+PAGES = 12_800
+"""50 MiB."""
+
+
+async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_decision(
+    guest: Driven, lab_host: LabHost, tmp_path: Path
+) -> None:
+    await guest.load("deflate=shrinker")
+    lab_host.group.limit(400 * MIB)
+    async with daemon_on(lab_host, tmp_path) as daemon:
+        await daemon.until(
+            "small and left so",
+            lambda status: (
+                (seen := named(status, "driven")) is not None
+                and seen.actual < 400 * MIB
+                and not any(told.kind == "set-target" for told in status.decisions)
+                and status.decisions[0].target == seen.actual
+            ),
+        )
+        small = await guest.actual()
+        assert small < 400 * MIB
+        looked = len(daemon.seen)
+        await guest.sh(f"echo {PAGES} > $D/scan")
+        assert (await guest.sh("tail -n 1 $D/calls")).strip("|") == f"{PAGES} {PAGES}"
+        status = await daemon.until(
+            "followed", lambda status: any(told.reason == "deflated" for told in status.decisions)
+        )
+        (told,) = (told for told in status.decisions if told.reason == "deflated")
+        seen = named(status, "driven")
+        assert seen is not None
+        assert told.size == seen.actual == small + PAGES * 4096
+        assert (await guest.counters())["cap"] == -1, "the target that follows is a decision too"
+        later = await daemon.until(
+            "smaller again", lambda status: any(t.reason.startswith("take") for t in status.decisions), 20.0
+        )
+        between = [s for s in daemon.seen[looked:] if s is not later]
+        assert any(t.reason == "cool-down" for s in between for t in s.decisions)
