@@ -71,6 +71,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         What went out is known only since we look; what it exchanges for as much again tells of what went out before.
         One that has memory free exchanges nothing any more: what it misses comes in there.
         """
+        if not (self.swapped or self.exchanged):
+            return 0  # nearly always
         return max(self.swapped, self.exchanged - (self.free or 0))
 
     @property
