@@ -125,6 +125,7 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("[host]\nreserve = '100%'", "[host] reserve"),
         ("[host]\ncapacity = 'some'", "[host] capacity"),
         ("[host]\ncapacity = '0MiB'", "[host] capacity"),
+        ("[host]\ncapacity = '1KiB'", "1KiB"),
         ("[host]\ncapacity = 'cgroup:guests'", "[host] capacity"),
         ("[host]\noverload = 'pray'", "[host] overload"),
         ("[host]\ncontain = 1", "[host] contain: must be true or false"),

@@ -15,7 +15,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.overload import CHOICES
-from autoballoon.core.units import Portion, parse_duration, parse_portion, parse_size
+from autoballoon.core.units import MIB, Portion, parse_duration, parse_portion, parse_size, size_text
 from autoballoon.daemon.bounds import Bounds, Rule, rules_of
 from autoballoon.daemon.tables import Table, at, load_toml, read_table
 from autoballoon.guests.libvirt_uri import check_uri
@@ -23,6 +23,8 @@ from autoballoon.policies import policy_named
 
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 60.0
 """Statistics come once a second, so ticking faster sees nothing new; slower than a minute guards nothing."""
+LEAST_CAPACITY = 64 * MIB
+"""No guest runs in less: a unit was forgotten, or another one meant."""
 LARGEST_SIZE = 1 << 50
 """1 PiB: more is a slip of the pen, and the numbers stay within 64 bits."""
 LONGEST_SOCKET_PATH = 107
@@ -156,8 +158,11 @@ def _capacity(text: str) -> str | int:
         size = parse_size(text)
     except BadInput as error:
         raise at('[host] capacity is neither "auto" nor "cgroup:/PATH"', error) from None
-    if not 0 < size <= LARGEST_SIZE:
-        raise BadInput('[host] capacity must be between nothing and 1 PiB; write "auto" for all of the host')
+    if not LEAST_CAPACITY <= size <= LARGEST_SIZE:
+        raise BadInput(
+            f"[host] capacity must be between {size_text(LEAST_CAPACITY)} and 1 PiB, and {text} is not;"
+            ' write "auto" for all of the host'
+        )
     return size
 
 
