@@ -154,22 +154,23 @@ async def test_statistics_come_as_from_linux_own_driver(guest: Driven) -> None:
 
 
 @pytest.mark.parametrize(
-    "guest", [Kind(), Kind(boot=("init_on_free=1",))], indirect=True, ids=["plain", "zeroed"]
+    "guest", [Kind(soak=True), Kind(boot=("init_on_free=1",))], indirect=True, ids=["plain", "zeroed"]
 )
 async def test_free_pages_are_reported_and_the_same_is_negotiated_as_by_linux_own_driver(
     guest: Driven,
 ) -> None:
     """Page poison is a matter of kernels that overwrite what is freed; then the host must keep the pattern: zeros."""
-    bits, resident = [], []
+    bits, left = [], []
     for driver in ("autoballoon", "virtio_balloon"):
         await guest.sh(f"insmod /modules/{driver}; eat 300")
-        held = guest.resident()
-        await guest.sh("sleep 5")  # the kernel reports every two seconds
-        resident.append((held, guest.resident()))
+        await guest.sh(
+            "sleep 5"
+        )  # the kernel reports every two seconds, the first time perhaps while it still eats
+        left.append(guest.resident())
         bits.append(await guest.negotiated())
         if driver == "autoballoon":  # Linux's own crashes 6.12 when it is removed
             await guest.sh(f"rmmod {driver}")
-    assert all(after <= before - 200 * MIB for before, after in resident), resident
+    assert max(left) <= 250 * MIB, "300 MiB were eaten, beside what its kernel needs"
     assert bits[0] == bits[1]
     assert any("PAGE_POISON" in bit for bit in bits[0]) == bool(guest.vm.spec.boot)
     assert await guest.complaints() == ""
