@@ -154,8 +154,8 @@ class Domain:
 
         By what the last readings told: that there is no reading says nothing of this domain.
         """
-        missing_s = 0.0 if self.missing_since is None else self.seen_at - self.missing_since
-        return self.out > 0 or (self.missing_since is not None and missing_s >= late_s)
+        is_missing = self.missing_since is not None and self.seen_at - self.missing_since >= late_s
+        return self.out > 0 or is_missing
 
     def has_arrived(self) -> bool:
         """Whether it has the size that we asked for."""

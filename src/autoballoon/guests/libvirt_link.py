@@ -131,13 +131,12 @@ class Link:
         if lanes is None:
             self._forget_dead()
         elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
-            is_slow = self._listings > 0 or _is_under_way(self._listing)
-            if self._listings < _MOST_LISTINGS and not _is_under_way(self._listing):
+            is_slow = self._listings > 0 or bool(_under_way(self._listing))
+            if self._listings < _MOST_LISTINGS and not _under_way(self._listing):
                 self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
-            if is_slow and self.domains and not _is_under_way(self._reading):
+            if is_slow and self.domains and not _under_way(self._reading):
                 self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
-            tasks = [task for task in (self._listing, self._reading) if task is not None and not task.done()]
-            if tasks:
+            if tasks := _under_way(self._listing, self._reading):
                 await asyncio.wait(tasks, timeout=self._terms.look_s)
 
     async def leave(self) -> None:
@@ -267,8 +266,8 @@ class Link:
             self._wake(f"{domain.known.name} takes memory back by itself")
 
 
-def _is_under_way(task: asyncio.Task[None] | None) -> bool:
-    return task is not None and not task.done()
+def _under_way(*tasks: asyncio.Task[None] | None) -> list[asyncio.Task[None]]:
+    return [task for task in tasks if task is not None and not task.done()]
 
 
 def _calls(left: int) -> str:

@@ -86,7 +86,7 @@ class GuestGroups:
     def of_capacity(self, capacity: str | int) -> Path | None:
         """The group that is the host's own, as `[host] capacity` names it."""
         text = str(capacity)
-        return self._root / text[8:].strip("/") if text.startswith("cgroup:/") else None
+        return self._root / text.removeprefix("cgroup:").strip("/") if text.startswith("cgroup:/") else None
 
     def find(self, pid: int, spared: Path | None = None) -> GuestGroup:
         """The group where the memory of this QEMU process is counted, when it holds nobody else.

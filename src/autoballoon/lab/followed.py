@@ -30,13 +30,13 @@ class Followed:
 
     def told(self, data: Mapping[str, Any], at_s: float) -> None:
         """What the controller decided in a tick, as `status --json` prints it."""
-        headrooms = []
+        kept = 0
         for decision in data.get("decisions", []):
             if decision.get("kind") == "set-target":
                 self.asked({decision["guest"]: int(decision["to"])}, at_s)
-            headrooms += [int(found) for found in [decision.get("numbers", {}).get("headroom")] if found]
-        if headrooms:
-            self._headrooms.append((at_s, sum(headrooms)))
+            kept += int(decision.get("numbers", {}).get("headroom", 0))
+        if kept:
+            self._headrooms.append((at_s, kept))
 
     def seen(self, sizes: Mapping[str, int], at_s: float) -> None:
         """The sizes that guests have at that moment; one older than its target says nothing about it."""
