@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from click.testing import CliRunner, Result
 
 from autoballoon import __version__
 from autoballoon.cli import main
+from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.host.guest_group import GuestGroups
 from tests.host.groups_v2 import Tree
 
@@ -54,6 +56,51 @@ def test_check_counts_sockets_and_names_what_is_none(config: Path, tmp_path: Pat
         guest.bind(str(tmp_path / "web.qmp"))
         output = call("check", config).output
     assert f"*.qmp: 1 there now; no socket: {tmp_path}/words.qmp\n" in output
+
+
+@pytest.mark.parametrize(
+    ("greeting", "says"),
+    [
+        (b"220 mail.example.org ESMTP\r\n", "does not speak QMP; take it out"),
+        (b"", "is held open by no QEMU and gave no greeting; take it out"),
+    ],
+)
+def test_check_refuses_a_socket_that_is_another_programs(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, greeting: bytes, says: str
+) -> None:
+    monkeypatch.setattr("autoballoon.cli.serve.unusable", partial(unusable, timeout_s=0.2))
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    path = tmp_path / "mail.qmp"
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def serve() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                peer.sendall(greeting)
+                peer.recv(1000)
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        result = call("check", config)
+        thread.join()
+    assert result.exit_code == 2
+    assert result.output == f"autoballoon: [connect] qmp: {path} {says} of [connect] qmp\n"
+
+
+def test_check_knocks_at_no_socket_that_a_daemon_holds(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket(socket.AF_UNIX) as guest:
+        guest.bind(str(tmp_path / "web.qmp"))
+        guest.listen()
+        guest.setblocking(False)
+        held = frozenset({str(tmp_path / "web.qmp")})
+        monkeypatch.setattr("autoballoon.cli.serve.held_by_daemon", lambda path: held)
+        assert call("check", config).exit_code == 0
+        with pytest.raises(BlockingIOError):
+            guest.accept()
 
 
 def test_check_says_what_would_run(config: Path) -> None:

@@ -64,6 +64,13 @@ def complete_guest(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return []
 
 
+def held_by_daemon(path: Path) -> frozenset[str]:
+    """The keys of the guests that the daemon at this control socket sees; none when none answers."""
+    with suppress(AutoballoonError, msgspec.DecodeError):
+        return frozenset(guest.key for guest in decode(ask(path, "status")).snapshot.guests)
+    return frozenset()
+
+
 def paint() -> Paint:
     """Colour where standard output is a terminal that has it, and nobody says NO_COLOR."""
     wants = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

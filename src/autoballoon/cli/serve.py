@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 import msgspec
 
+from autoballoon.cli.connect import held_by_daemon
 from autoballoon.core.errors import AutoballoonError, BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
@@ -23,6 +24,10 @@ from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
 from autoballoon.guests.libvirt_api import load_libvirt
+from autoballoon.guests.qmp import sockets
+from autoballoon.guests.qmp_checkup import unusable
+from autoballoon.guests.qmp_wire import NotQmp
+from autoballoon.host.find import qemu_behind
 from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader
 
@@ -97,6 +102,7 @@ def check(path: Path, as_json: bool) -> None:
         load_libvirt()
     if config.contain:
         GuestGroups().require()
+    troubles = _troubles(config)
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
@@ -113,6 +119,7 @@ def check(path: Path, as_json: bool) -> None:
         *(["contain: memory.high on each guest's own control group"] if config.contain else []),
         *(f"libvirt: {uri}" for uri in config.libvirt),
         *(f"qmp: {pattern}: {_there(found)}" for pattern, found in matches.items()),
+        *(f"qmp: {path}: {says}" for path, says in troubles.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
         *([f"metrics: http://{config.metrics}/metrics"] if config.metrics else []),
@@ -124,6 +131,24 @@ def check(path: Path, as_json: bool) -> None:
     if not config.qmp and not config.libvirt:
         lines.append("no guest will be seen: [connect] names neither qmp nor libvirt")
     click.echo("\n".join(lines))
+
+
+def _troubles(config: Config) -> dict[str, str]:
+    """What keeps sockets that are there now from being used, by path. BadInput when one is not QEMU's at all.
+
+    Those that a running daemon sees are not knocked at: a QMP server has one client, and it is that daemon.
+    """
+    seen = held_by_daemon(Path(config.socket))
+    others = [path for path in sockets(config.qmp) if path not in seen]
+    troubles = asyncio.run(unusable(others))
+    for path, error in troubles.items():
+        if isinstance(error, NotQmp):
+            raise BadInput(f"[connect] qmp: {path} {error}")
+        if os.geteuid() == 0 and qemu_behind(path, None) is None:
+            raise BadInput(
+                f"[connect] qmp: {path} is held open by no QEMU and gave no greeting; take it out of [connect] qmp"
+            )
+    return {path: str(error) for path, error in troubles.items()}
 
 
 def _there(found: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""A guest behind its QMP socket, looked at once and changed in nothing: for doctor, where no daemon runs."""
+"""Guests behind QMP sockets, looked at once and changed in nothing: for `check`, and for doctor without a daemon."""
 
 import asyncio
 import time
@@ -10,13 +10,32 @@ import msgspec
 from autoballoon.core.facts import GuestFacts
 from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
 from autoballoon.guests.qmp_meet import name_of, ram
-from autoballoon.guests.qmp_wire import NotThere, Refused, Wire, WireError, open_wire
+from autoballoon.guests.qmp_wire import NotThere, Refused, Unusable, Wire, WireError, open_wire
 from autoballoon.guests.stats import Nonsense, check
 
 AT_ONCE = 16
 """Sockets that are spoken with at one time."""
 
 Verify = Callable[[str, int | None], int | None]
+
+
+async def unusable(paths: Sequence[str], timeout_s: float = 2.0) -> dict[str, Unusable]:
+    """Why these sockets cannot be used; those that greet, and those where nobody listens, are left out."""
+    slots = asyncio.Semaphore(AT_ONCE)
+
+    async def one(path: str) -> Unusable | None:
+        async with slots:
+            try:
+                wire = await open_wire(path, timeout_s, lambda event, data: None)
+            except Unusable as error:
+                return error
+            except WireError:
+                return None
+            await wire.close()
+            return None
+
+    found = zip(paths, await asyncio.gather(*map(one, paths)), strict=True)
+    return {path: error for path, error in found if error is not None}
 
 
 async def look_at_all(

@@ -3,6 +3,7 @@
 WireError
 ├── NotThere    nobody listens: the guest is gone
 ├── Unusable    somebody listens, and it cannot be used; the text is a sentence for the operator
+│   └── NotQmp  and never could be: it is another program's socket
 ├── Lost        the connection was good and is not any more
 └── Refused     QEMU answered the command with an error; the connection is fine
 """
@@ -38,6 +39,10 @@ class NotThere(WireError):
 
 class Unusable(WireError):
     """The socket cannot be used; the text says why and what to do."""
+
+
+class NotQmp(Unusable):
+    """Who listens greets as no QMP server does."""
 
 
 class Lost(WireError):
@@ -169,7 +174,7 @@ async def open_wire(
                 raise Unusable(
                     "hung up before it greeted; look whether its QEMU is starting or ending"
                 ) from None
-            raise Unusable("does not speak QMP; take it out of [connect] qmp") from None
+            raise NotQmp("does not speak QMP; take it out of [connect] qmp") from None
         raise
 
 
