@@ -74,9 +74,11 @@ class Turn:
         track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
         # What others published follows nobody and sets no boot target: their guests stay where their rule puts them.
         follow = None if self.raw else guard.must_follow(guest, track, self.now)
-        if follow is Reason.DEFLATED and wish is not None and self._bounded(guest, wish) > guest.actual:
-            # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
-            return Case(guest, track, wish, self._bounded(guest, wish), deflated=True)
+        if follow is Reason.DEFLATED and wish is not None:
+            size = guard.within(guest, track, wish.size)
+            if size > guest.actual:
+                # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
+                return Case(guest, track, wish, size, deflated=True)
         if follow is not None:
             self._follow(guest, track, follow)
         elif track.health is Health.BOOTING and not (track.ours or self.raw or guest.held):
@@ -99,15 +101,11 @@ class Turn:
         if track.shrinking and wish.need <= track.target and not self.raw:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
             return None
-        size = self._bounded(guest, wish)
+        size = guard.within(guest, track, wish.size)
         if size == track.target or (guest.held and size < track.target):
             self._stay(guest, track, Reason.HELD if guest.held else Reason.SETTLED, wish)
             return None
         return Case(guest, track, wish, size)
-
-    def _bounded(self, guest: Guest, wish: Wish) -> int:
-        """I1: the wish within the guest's bounds."""
-        return guard.within(guest, self.tracks[guest.key], wish.size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = guard.cool_down(guest, track, reason)
@@ -270,7 +268,7 @@ class Turn:
     def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:
         numbers: dict[str, int | float] = {}
         if wish is not None:
-            numbers = wish.numbers | {"wish": wish.size}
+            numbers = {**wish.numbers, "wish": wish.size}
         self._decisions[guest.key] = Stay(guest.key, guest.name, reason, numbers, size=track.target)
         if track.asked_since is not None and reason is not Reason.WAIT_READING:
             self.moved[guest.key] = msgspec.structs.replace(track, asked_since=None)
