@@ -120,8 +120,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
     excess = sum(map(attrgetter("need"), rungs)) - pool
     if excess > 0:
         return [max(rung.least, rung.held) for rung in rungs], excess
+    names: tuple[str, ...] = ("need", "headroom", "warm", "lately", "cold", "top")
+    if any(map(attrgetter("held"), rungs)):  # else all needs fit, and the floors are part of them
+        names = ("held", "floor", *names)
     sizes, left = [0] * len(rungs), pool
-    for name in ("held", "floor", "need", "headroom", "warm", "lately", "cold", "top"):
+    for name in names:
         if name == "warm":
             left -= kept
         if left <= 0:
