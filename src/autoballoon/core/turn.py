@@ -65,8 +65,10 @@ class Turn:
             case = self._settle(guest)
             if case is not None:
                 (growers if case.size > case.track.target else shrinkers).append(case)
-        self._shrink_all(shrinkers, growers)
-        self._grow_all(growers)
+        if shrinkers:
+            self._shrink_all(shrinkers, growers)
+        if growers:
+            self._grow_all(growers)
         return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
 
     def _settle(self, guest: Guest) -> Case | None:
@@ -145,6 +147,10 @@ class Turn:
             self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
 
     @cached_property
+    def _short_of(self) -> dict[str, int | float]:
+        return _shortage(self.account)
+
+    @cached_property
     def _fair_shares(self) -> dict[str, int]:
         """What each would get if the pool, less the cushion and those who cannot move, were shared out anew."""
         sharing = []
@@ -163,21 +169,29 @@ class Turn:
     def _shrink_all(self, cases: list[Case], growers: list[Case]) -> None:
         if self.raw:
             for case in cases:
-                self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
+                if case.track.fresh():
+                    self._take(case, case.size)
+                else:
+                    self._spare(case, case.size, Reason.WAIT_READING)
             return
         short = shortage(self.snapshot, self.tracks, self.account, self.wishes)
-        filled = sum(-case.gap for case in growers if case.would_fill) if cases else 0
+        filled = sum(-case.gap for case in growers if case.would_fill)
         for take in takes(cases, short, self.now, filled):
-            changes = {"paced_at": self.now} if take.paced else {}
-            self._shrink(take.case, take.size, take.bar, **changes)
+            if take.bar is None:
+                self._take(take.case, take.size, paced=take.paced)
+            else:
+                self._spare(take.case, take.size, take.bar)
 
-    def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
+    def _take(self, case: Case, size: int, *, paced: bool = False) -> None:
+        """It shrinks now."""
+        numbers = case.wish.numbers | self._short_of
+        size = page_floor(size)
+        changes = {"paced_at": self.now} if paced else {}
+        self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
+
+    def _spare(self, case: Case, size: int, bar: Reason) -> None:
+        """It does not shrink to `size` yet, because of `bar`."""
         track = case.track
-        if bar is None:
-            numbers = case.wish.numbers | _shortage(self.account)
-            size = page_floor(size)
-            self._set(case.guest, track, size, self._why(case, size), numbers, **changes)
-            return
         if bar is Reason.WAIT_READING:
             asked = self.now if track.asked_since is None else track.asked_since
             if self.now - asked > guard.STUCK_S and not self.raw:
@@ -228,13 +242,14 @@ class Turn:
     @staticmethod
     def _bars_grow(case: Case, gain: int) -> Reason | None:
         """Why a growth of `gain` bytes is not worth a move now, if it is not."""
-        wanted, worth = case.size - case.track.target, pace.dead_band(case.guest)
-        starves = case.track.target < case.wish.need + worth
-        if case.track.target >= min(case.wish.urgent, case.size):
+        wish, target = case.wish, case.track.target  # below case.size
+        wanted, worth = case.size - target, pace.dead_band(case.guest)
+        starves = target < wish.need + worth
+        if target >= wish.urgent:
             worth = max(worth, BACK_MIN)
-        if case.track.target >= min(case.wish.used, case.size):
+        if target >= wish.used:
             worth = max(worth, case.guest.max // BACK_PART)
-        if wanted <= worth and case.track.target >= min(case.wish.urgent, case.size):
+        if wanted <= worth and target >= wish.urgent:
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)
         return Reason.WAIT_ROOM if gain < least else None
