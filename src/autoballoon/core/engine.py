@@ -151,11 +151,15 @@ class Engine:
         if idle < beyond and _holds_all(snapshot, tracks, account):
             idle = beyond
         turn = Turn(snapshot, tracks, account, first.wishes, now, raw=self.policy.raw, idle=idle)
-        decisions = tuple(first.decisions.get(move.key, move) for move in turn.decide())
+        decisions: tuple[AnyDecision, ...] = turn.decide()
+        moved = turn.moved
+        if first.decisions:
+            decisions = tuple(first.decisions.get(move.key, move) for move in decisions)
+            moved = {k: track for k, track in moved.items() if k not in first.decisions}
         if not self.rules.dry_run:
-            tracks.update({k: track for k, track in turn.moved.items() if k not in first.decisions})
+            tracks.update(moved)
             tracks.update(first.tracks)
-        unseen = out_of_sight(state.unseen, state.tracks, snapshot.guests)
+        unseen = out_of_sight(state.unseen, state.tracks, tracks)
         after = State(
             tracks, wishes.memory, account, wishes, wished_at, lull, first.load, state.holds, unseen
         )
@@ -178,7 +182,9 @@ class Engine:
             if track.pause is not None or owed:
                 track = pause.follow(track, guest, now, owed.get(guest.key))
             tracks[guest.key] = track
-        return tracks, pause.still_owed(owed, state.tracks, snapshot.guests)
+        if owed or not state.tracks.keys() <= tracks.keys():
+            owed = pause.still_owed(owed, state.tracks, snapshot.guests)
+        return tracks, owed
 
     def curious(self, state: State, now: float) -> frozenset[str]:
         """Guests of whom a fresh reading is wanted now: about to shrink, or growing and perhaps near their edge."""

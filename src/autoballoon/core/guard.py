@@ -95,8 +95,9 @@ def refusal_s(track: Track, asked: int) -> float:
 
 def is_manual(guest: Guest, track: Track, now: float) -> bool:
     """I6: somebody else made it smaller, it stands there, and the host sees that too: one that holds more lies."""
-    agrees = guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK
-    return track.below >= 2 and now - track.changed_at >= STILL_S and agrees
+    if track.below < 2 or now - track.changed_at < STILL_S:
+        return False
+    return guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK
 
 
 def bars_shrink(track: Track, now: float) -> Reason | None:

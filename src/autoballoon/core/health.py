@@ -41,43 +41,34 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             pause=track.pause,
             spared_until=track.spared_until,
         )
-    if not track.ours:
-        track = msgspec.structs.replace(
-            track, target=guest.actual, before=guest.actual, taken_from=_taken_from(track, guest, now)
-        )
-    changed = guest.actual != track.actual
     # Readings first: one that came together with a change of size belongs to neither size.
     reading = _reading(track, guest, now)
     is_new = reading is not None and reading is not track.reading
+    if guest.actual != track.actual:
+        track = _moved(track, guest, now)
     below = 0
-    fell_at = now if guest.actual < track.actual else track.fell_at
     asked = min(track.target, track.before) if track.ours else track.taken_from
-    if asked is not None and fell_at > track.set_at and guest.actual < asked - SLACK:
+    if asked is not None and track.fell_at > track.set_at and guest.actual < asked - SLACK:
         below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
-    boots = health is Health.BOOTING or (track.boots and health is not Health.OK)
-    grace_until = now + BOOT_GRACE_S if track.boots and not boots else track.grace_until
-    held_until = now + guard.MIGRATING_COOL_S if guest.migrating else track.cool_until
+    if health is not Health.OK or track.health is not Health.OK:
+        track = _booted(track, health, now)
+    if guest.migrating or track.migrating:
+        cool_until = track.cool_until
+        if guest.migrating:
+            cool_until = max(cool_until, now + guard.MIGRATING_COOL_S)
+        track = msgspec.structs.replace(track, migrating=guest.migrating, cool_until=cool_until)
+    if is_new and reading is not None and reading.waits:
+        track = msgspec.structs.replace(track, learnt=guest.actual, learnt_at=now)
     track = msgspec.structs.replace(
         track,
-        actual=guest.actual,
-        changed_at=now if changed else track.changed_at,
-        fell_at=fell_at,
-        rose_at=now if guest.actual > track.actual else track.rose_at,
         up_s=guest.up_s or 0.0,
         pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
         below=below,
         health=health,
-        migrating=guest.migrating,
-        cool_until=max(track.cool_until, held_until),
-        boots=boots,
-        grace_until=grace_until,
-        ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
-    if is_new and reading is not None and reading.waits:
-        track = msgspec.structs.replace(track, learnt=guest.actual, learnt_at=now)
     if track.taken_from is not None and guard.is_manual(guest, track, now):
         # Nothing is to be done about it: what we have never moved has its own size as its target.
         return msgspec.structs.replace(track, adopted=guest.actual, taken_from=None, below=0)
@@ -95,6 +86,34 @@ def _new_life(guest: Guest, now: float) -> Track:
         since=now - up_s,
         met_at=now,
         up_s=up_s,
+    )
+
+
+def _moved(track: Track, guest: Guest, now: float) -> Track:
+    """The track of a guest whose size has changed since it was last seen."""
+    fell = guest.actual < track.actual
+    if not track.ours:
+        taken_from = _taken_from(track, guest, now)
+        track = msgspec.structs.replace(
+            track, target=guest.actual, before=guest.actual, taken_from=taken_from
+        )
+    return msgspec.structs.replace(
+        track,
+        actual=guest.actual,
+        changed_at=now,
+        fell_at=now if fell else track.fell_at,
+        rose_at=track.rose_at if fell else now,
+    )
+
+
+def _booted(track: Track, health: Health, now: float) -> Track:
+    """The track of a guest that boots, or was not OK until now or is not any more."""
+    boots = health is Health.BOOTING or (track.boots and health is not Health.OK)
+    return msgspec.structs.replace(
+        track,
+        boots=boots,
+        grace_until=now + BOOT_GRACE_S if track.boots and not boots else track.grace_until,
+        ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
     )
 
 
@@ -127,12 +146,15 @@ def health_of(guest: Guest, reading: Reading | None, now: float, since: float) -
     if not guest.running:
         return Health.STOPPED
     # Without a word from QEMU (before 7.2) a young guest that has never answered is taken to be booting.
-    young = guest.up_s is not None and guest.up_s < DRIVER_WAIT_S
-    if guest.driver is False or (guest.driver is None and guest.available is None and young):
+    if guest.driver is False or (guest.driver is None and guest.available is None and _is_young(guest)):
         return Health.BOOTING if now - since < DRIVER_WAIT_S else Health.NO_DRIVER
     if reading is None or guest.available is None or now - reading.taken_at > SILENT_S:
         return Health.SILENT
     return Health.OK
+
+
+def _is_young(guest: Guest) -> bool:
+    return guest.up_s is not None and guest.up_s < DRIVER_WAIT_S
 
 
 def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
@@ -157,10 +179,10 @@ def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
         faulting = misses * PAGE / elapsed
         if guest.psi_some_s is not None:
             stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
-    return Reading(
-        taken_at=taken_at,
-        actual=guest.actual,
-        available=available,
+    return Reading(  # with more than 15 names Python would make a dictionary of them for each call
+        taken_at,
+        guest.actual,
+        available,
         caches=min(guest.caches if guest.caches is not None else available, available),
         swap_in=guest.swap_in,
         swap_out=guest.swap_out,

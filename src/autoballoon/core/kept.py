@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from autoballoon.core.model import Guest
 from autoballoon.core.track import Track
 
 EVERYONE = "*"
@@ -52,11 +51,10 @@ def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
 
 
 def out_of_sight(
-    unseen: Mapping[str, KeptGuest], before: Mapping[str, Track], guests: Iterable[Guest]
+    unseen: Mapping[str, KeptGuest], before: Mapping[str, Track], seen: Mapping[str, Track]
 ) -> Mapping[str, KeptGuest]:
-    """What is kept of guests that are not seen now: of those before, and of those that have just vanished."""
-    seen = {guest.key for guest in guests}
-    if not unseen and before.keys() <= seen:
+    """What is kept of guests that are not `seen` now: of those before, and of those that have just vanished."""
+    if not unseen and before.keys() <= seen.keys():
         return unseen
     left = {key: kept for key, kept in unseen.items() if key not in seen}
     for key, track in before.items():

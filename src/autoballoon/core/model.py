@@ -100,7 +100,7 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     @property
     def top(self) -> int:
         """The largest size that the operator allows, bytes."""
-        return min(self.ceiling or self.max, self.max)
+        return min(self.ceiling, self.max) if self.ceiling else self.max
 
     @property
     def most_headroom(self) -> int:
@@ -126,6 +126,8 @@ def told_apart(guests: Sequence[Guest]) -> list[Guest]:
 
 class Reason(Enum):
     """Why a target moved, or did not. The value is the word used in JSON; views/sentences.py has the sentence."""
+
+    __hash__ = object.__hash__  # each is one object, and Enum's own hash is slow
 
     # It moves.
     BOOT = "boot"

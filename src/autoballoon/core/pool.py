@@ -63,6 +63,9 @@ def overhead_of(guest: Guest) -> int:
 
 def charge_of(guest: Guest, track: Track) -> int:
     """Bytes of the pool that this guest holds or may take without asking (design: charge)."""
+    held = max(track.target, guest.actual, guest.resident or 0)
+    if track.health is Health.OK:
+        return overhead_of(guest) + held
     if track.health is Health.UNMANAGED:
         return overhead_of(guest) + resident_of(guest)
     if track.health is Health.INCOMING:
@@ -73,7 +76,12 @@ def charge_of(guest: Guest, track: Track) -> int:
     if track.health in (Health.BOOTING, Health.NO_DRIVER):
         promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
         return overhead_of(guest) + max(promised, guest.resident or 0)
-    return overhead_of(guest) + max(track.target, guest.actual, guest.resident or 0)
+    return overhead_of(guest) + held
+
+
+def _is_unsure(track: Track) -> bool:
+    boots = track.health is Health.BOOTING and not track.ours
+    return boots or track.health in (Health.NO_DRIVER, Health.INCOMING)
 
 
 def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion) -> Account:
@@ -85,9 +93,7 @@ def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion
         track = tracks[guest.key]
         held += resident_of(guest) + (guest.overhead or 0)
         charges += charge_of(guest, track)
-        if track.health in (Health.NO_DRIVER, Health.INCOMING) or (
-            track.health is Health.BOOTING and not track.ours
-        ):
+        if track.health is not Health.OK and _is_unsure(track):
             unsure.append(guest.name)
     kept = reserve.of(host.capacity)
     other = max(0, host.capacity - host.available - held)

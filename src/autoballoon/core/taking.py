@@ -70,7 +70,8 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
         if wish.urgent > target:
             lacking += wish.urgent - target
             starving += max(0, wish.need - target)
-        lack = wish.used - max(target, wish.urgent)
+            target = wish.urgent
+        lack = wish.used - target
         if lack > pace.SHORT_DEAD_BAND:
             cold += lack
     coming = _coming(snapshot, tracks)

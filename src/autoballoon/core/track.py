@@ -83,7 +83,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
         without it `total` shrinks; either way `available` is the part of `actual` that is not in use. What the
         guest's kernel holds outside `total` (about 20 MiB of 512) is counted as need, as it should be.
         """
-        return self.actual - self.available + self.missed
+        in_use = self.actual - self.available
+        return in_use + self.missed if self.swapped or self.exchanged else in_use
 
     @property
     def waits(self) -> bool:

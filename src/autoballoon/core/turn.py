@@ -65,8 +65,10 @@ class Turn:
             case = self._settle(guest)
             if case is not None:
                 (growers if case.size > case.track.target else shrinkers).append(case)
-        self._shrink_all(shrinkers, growers)
-        self._grow_all(growers)
+        if shrinkers:
+            self._shrink_all(shrinkers, growers)
+        if growers:
+            self._grow_all(growers)
         return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
 
     def _settle(self, guest: Guest) -> Case | None:
@@ -74,9 +76,11 @@ class Turn:
         track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
         # What others published follows nobody and sets no boot target: their guests stay where their rule puts them.
         follow = None if self.raw else guard.must_follow(guest, track, self.now)
-        if follow is Reason.DEFLATED and wish is not None and self._bounded(guest, wish) > guest.actual:
-            # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
-            return Case(guest, track, wish, self._bounded(guest, wish), deflated=True)
+        if follow is Reason.DEFLATED and wish is not None:
+            size = guard.within(guest, track, wish.size)
+            if size > guest.actual:
+                # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
+                return Case(guest, track, wish, size, deflated=True)
         if follow is not None:
             self._follow(guest, track, follow)
         elif track.health is Health.BOOTING and not (track.ours or self.raw or guest.held):
@@ -99,15 +103,11 @@ class Turn:
         if track.shrinking and wish.need <= track.target and not self.raw:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
             return None
-        size = self._bounded(guest, wish)
+        size = guard.within(guest, track, wish.size)
         if size == track.target or (guest.held and size < track.target):
             self._stay(guest, track, Reason.HELD if guest.held else Reason.SETTLED, wish)
             return None
         return Case(guest, track, wish, size)
-
-    def _bounded(self, guest: Guest, wish: Wish) -> int:
-        """I1: the wish within the guest's bounds."""
-        return guard.within(guest, self.tracks[guest.key], wish.size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = guard.cool_down(guest, track, reason)
@@ -147,6 +147,10 @@ class Turn:
             self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
 
     @cached_property
+    def _short_of(self) -> dict[str, int | float]:
+        return _shortage(self.account)
+
+    @cached_property
     def _fair_shares(self) -> dict[str, int]:
         """What each would get if the pool, less the cushion and those who cannot move, were shared out anew."""
         sharing = []
@@ -165,21 +169,29 @@ class Turn:
     def _shrink_all(self, cases: list[Case], growers: list[Case]) -> None:
         if self.raw:
             for case in cases:
-                self._shrink(case, case.size, None if case.track.fresh() else Reason.WAIT_READING)
+                if case.track.fresh():
+                    self._take(case, case.size)
+                else:
+                    self._spare(case, case.size, Reason.WAIT_READING)
             return
         short = shortage(self.snapshot, self.tracks, self.account, self.wishes)
-        filled = sum(-case.gap for case in growers if case.would_fill) if cases else 0
+        filled = sum(-case.gap for case in growers if case.would_fill)
         for take in takes(cases, short, self.now, filled):
-            changes = {"paced_at": self.now} if take.paced else {}
-            self._shrink(take.case, take.size, take.bar, **changes)
+            if take.bar is None:
+                self._take(take.case, take.size, paced=take.paced)
+            else:
+                self._spare(take.case, take.size, take.bar)
 
-    def _shrink(self, case: Case, size: int, bar: Reason | None, **changes: Any) -> None:
+    def _take(self, case: Case, size: int, *, paced: bool = False) -> None:
+        """It shrinks now."""
+        numbers = case.wish.numbers | self._short_of
+        size = page_floor(size)
+        changes = {"paced_at": self.now} if paced else {}
+        self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
+
+    def _spare(self, case: Case, size: int, bar: Reason) -> None:
+        """It does not shrink to `size` yet, because of `bar`."""
         track = case.track
-        if bar is None:
-            numbers = case.wish.numbers | _shortage(self.account)
-            size = page_floor(size)
-            self._set(case.guest, track, size, self._why(case, size), numbers, **changes)
-            return
         if bar is Reason.WAIT_READING:
             asked = self.now if track.asked_since is None else track.asked_since
             if self.now - asked > guard.STUCK_S and not self.raw:
@@ -230,13 +242,14 @@ class Turn:
     @staticmethod
     def _bars_grow(case: Case, gain: int) -> Reason | None:
         """Why a growth of `gain` bytes is not worth a move now, if it is not."""
-        wanted, worth = case.size - case.track.target, pace.dead_band(case.guest)
-        starves = case.track.target < case.wish.need + worth
-        if case.track.target >= min(case.wish.urgent, case.size):
+        wish, target = case.wish, case.track.target  # below case.size
+        wanted, worth = case.size - target, pace.dead_band(case.guest)
+        starves = target < wish.need + worth
+        if target >= wish.urgent:
             worth = max(worth, BACK_MIN)
-        if case.track.target >= min(case.wish.used, case.size):
+        if target >= wish.used:
             worth = max(worth, case.guest.max // BACK_PART)
-        if wanted <= worth and case.track.target >= min(case.wish.urgent, case.size):
+        if wanted <= worth and target >= wish.urgent:
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)
         return Reason.WAIT_ROOM if gain < least else None
@@ -270,7 +283,7 @@ class Turn:
     def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:
         numbers: dict[str, int | float] = {}
         if wish is not None:
-            numbers = wish.numbers | {"wish": wish.size}
+            numbers = {**wish.numbers, "wish": wish.size}
         self._decisions[guest.key] = Stay(guest.key, guest.name, reason, numbers, size=track.target)
         if track.asked_since is not None and reason is not Reason.WAIT_READING:
             self.moved[guest.key] = msgspec.structs.replace(track, asked_since=None)

@@ -129,17 +129,17 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     faulting = reading.faulting
     if habit.faulting:
         faulting += (habit.faulting - faulting) * 0.5 ** (elapsed / FAULT_HALF_S)
-    is_full = reading.free is not None and reading.is_full
     is_hungry = misses_cache(faulting, reading)
     # Cache becomes cold with time, unless the guest misses more of it; cache that went away is not cold any more.
     aim = 0 if is_hungry else reading.caches
     cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))
     # What it misses it will want again; what it has room for and does not read it wants no more.
     proven = habit.proven
-    if proven:
+    if proven or is_hungry:
+        is_full = reading.free is not None and reading.is_full
         proven = round(proven * 0.5 ** (elapsed / (PROVEN_HALF_S if is_full or is_hungry else WARM_S)))
-    if is_full and is_hungry:
-        proven = max(proven, reading.caches)
+        if is_full and is_hungry:
+            proven = max(proven, reading.caches)
     high, high_at = habit.high, habit.high_at
     lately = round(needed + (high - needed) * 0.5 ** ((now - high_at) / LATELY_HALF_S))
     if needed >= lately - base // 4:

@@ -49,15 +49,17 @@ class Ladder:
             held = {guest.key for guest in movable}
             pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
         cushion = self._cushion(memory, pool)
-        rungs = [rungs_of(guest, sight.tracks[guest.key], memory.habits[guest.key], now) for guest in movable]
+        tracks = [sight.tracks[guest.key] for guest in movable]
+        habits = [memory.habits[guest.key] for guest in movable]
+        rungs = [rungs_of(*one, now) for one in zip(movable, tracks, habits, strict=True)]
         kept = cushion + sight.account.promised
         sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, kept)
         excess = over
         if over and sight.overload == "guest-swap":
             sizes, excess = guest_swap.take(movable, rungs, sizes, pool)
         wishes, edges, peaks = {}, {}, {}
-        for guest, rung, size in zip(movable, rungs, sizes, strict=True):
-            track = sight.tracks[guest.key]
+        for guest, track, habit, rung, size in zip(movable, tracks, habits, rungs, sizes, strict=True):
+            caches = track.reading.caches if track.reading is not None else 0
             if not over:
                 # What others hold and would not give up may leave less than its need, and nobody pays for that (I8);
                 # and taken to the last of its need it would seem to need more, and be given it, and so on for ever.
@@ -66,10 +68,10 @@ class Ladder:
             numbers: dict[str, int | float] = {
                 "need": rung.need,
                 "headroom": rung.headroom - rung.need,
-                "cache": _caches(track),
+                "cache": caches,
             }
             if reason is Reason.TAKE_COLD_CACHE:
-                numbers["unread_s"] = unread_s(memory.habits[guest.key], _caches(track))
+                numbers["unread_s"] = unread_s(habit, caches)
             need, urgent, used = rung.need, rung.headroom, rung.warm
             if size < used:
                 need, urgent, used = min(size, need), min(size, urgent), size
@@ -85,7 +87,7 @@ class Ladder:
             # It is near its edge when half its headroom is used, be it in cache that it reads again and again.
             has = min(size, rung.enough, max(track.target, rung.headroom))
             edges[guest.key] = max(rung.base // 2, has - rung.needed - rung.slack)
-            peaks[guest.key] = memory.habits[guest.key].peak
+            peaks[guest.key] = habit.peak
         return Wishes(
             memory=memory,
             wishes=wishes,
@@ -107,10 +109,6 @@ def _why(rung: Rungs, track: Track, size: int) -> Reason:
     return Reason.NEED if track.target < rung.headroom else Reason.GIVE_BACK
 
 
-def _caches(track: Track) -> int:
-    return track.reading.caches if track.reading is not None else 0
-
-
 def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tuple[list[int], int]:
     """Sizes that sum to the pool less what is `kept`, as far as claims go; and by how much needs exceed the pool.
 
@@ -122,8 +120,11 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
     excess = sum(map(attrgetter("need"), rungs)) - pool
     if excess > 0:
         return [max(rung.least, rung.held) for rung in rungs], excess
+    names: tuple[str, ...] = ("need", "headroom", "warm", "lately", "cold", "top")
+    if any(map(attrgetter("held"), rungs)):  # else all needs fit, and the floors are part of them
+        names = ("held", "floor", *names)
     sizes, left = [0] * len(rungs), pool
-    for name in ("held", "floor", "need", "headroom", "warm", "lately", "cold", "top"):
+    for name in names:
         if name == "warm":
             left -= kept
         if left <= 0:

@@ -72,17 +72,18 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     floor = min(guest.floor, top)
     base, needed = base_headroom(guest), reading.need
     # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
-    bound = max(base, guest.most_headroom)
-    most = min(bound, base + max(0, habit.lately - needed))
-    least, headroom = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
-    least = base if least < base else min(least, most)
-    headroom = least if headroom < least else min(headroom, most)
+    least = headroom = base
+    peak, run = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
+    if peak > base or run > base:
+        most = min(_bound(guest, base), base + max(0, habit.lately - needed))
+        least = max(base, min(peak, most))
+        headroom = max(least, min(run, most))
     if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more; but what it
         # has just put into swap of its own is counted already.
         needed += max(0, base - reading.missed)
     if track.learnt > needed:
-        headroom = max(headroom, min(bound, _learnt(track, needed, now)))
+        headroom = max(headroom, min(_bound(guest, base), _learnt(track, needed, now)))
     need, with_headroom = needed, needed + headroom
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
@@ -94,7 +95,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     lately = max(warm, habit.lately + base + used)
     cold = max(lately, needed + least + reading.caches)
     kept = max(need, needed + int(base * KEPT))
-    held = track.actual if now < max(track.cool_until, track.grace_until) else 0
+    held = track.actual if now < track.cool_until or now < track.grace_until else 0
     if guest.held:
         held = max(held, track.target)
     if cold > top:
@@ -114,9 +115,14 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         enough=enough,
         slack=headroom // 2,
         base=base,
-        held=min(held, top),
+        held=min(held, top) if held else 0,
         swapped=reading.swapped,
     )
+
+
+def _bound(guest: Guest, base: int) -> int:
+    """The most headroom that it is given, bytes."""
+    return max(base, guest.most_headroom)
 
 
 def _learnt(track: Track, needed: int, now: float) -> int:
