@@ -189,9 +189,8 @@ def test_doctor_tells_what_can_be_contained_and_what_cannot(
     assert host["swap"] > 0
     assert not {"capacity", "contain", "no-swap", "no-psi", "not-contained", "not-root"} & set(ids(told))
     # With a daemon, and another process in the guest's group: both complain of it, and it is told once.
-    daemon()
-    until(lambda: status["snapshot"]["guests"] if (status := ask(control)) else [], tmp_path)
     (group.path / "fake.scope/cgroup.procs").write_text(str(bystander.pid))
+    daemon()
 
     def complains() -> bool:
         status = ask(control)
