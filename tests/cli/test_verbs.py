@@ -55,7 +55,25 @@ def test_check_counts_sockets_and_names_what_is_none(config: Path, tmp_path: Pat
     with socket.socket(socket.AF_UNIX) as guest:
         guest.bind(str(tmp_path / "web.qmp"))
         output = call("check", config).output
-    assert f"*.qmp: 1 there now; no socket: {tmp_path}/words.qmp\n" in output
+    assert "*.qmp: 1 there now" in output
+    assert f"; no socket: {tmp_path}/words.qmp\n" in output
+
+
+def test_check_counts_the_sockets_of_agents_too(config: Path) -> None:
+    config.write_text('[connect]\nagent = ["/run/none/*.agent"]\nqga = ["/run/none/*.qga"]\n')
+    output = call("check", config).output
+    assert "agent: /run/none/*.agent: 0 there now\n" in output
+    assert "qga: /run/none/*.qga: 0 there now\n" in output
+    told = json.loads(call("check", config, "--json").output)
+    assert told["matches"].keys() == {"/run/none/*.agent", "/run/none/*.qga"}
+
+
+@pytest.mark.parametrize("folder", ["/tmp", "/var/tmp"])
+def test_check_says_what_the_service_will_not_see(config: Path, folder: str) -> None:
+    config.write_text(f'[connect]\nqmp = ["{folder}/none/*.qmp", "/run/none/*.qmp"]\n')
+    output = call("check", config).output
+    assert f"qmp: {folder}/none/*.qmp: 0 there now; autoballoon.service has a /tmp of its own" in output
+    assert "qmp: /run/none/*.qmp: 0 there now\n" in output
 
 
 @pytest.mark.parametrize(

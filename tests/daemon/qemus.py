@@ -30,7 +30,7 @@ class Qemus(World):
             else QmpHypervisor(
                 [f"{self.folder}/*.qmp"],
                 verify=lambda path, pid: self._pid_of(path),
-                age_s=lambda pid: 100.0,
+                age_s=self.age_s,
                 clock=asyncio.get_running_loop().time,
             )
         )
@@ -39,6 +39,10 @@ class Qemus(World):
 
     def read(self, pid: int = 0, ram: int = 0) -> Any:
         return None if pid and self.identity(pid) is None else super().read(pid, ram)
+
+    def age_s(self, pid: int) -> float:
+        now = asyncio.get_running_loop().time()
+        return next((now - one.born_at for one in self.guests.values() if one.pid == pid), 100.0)
 
     def _pid_of(self, path: str) -> int | None:
         guest = self.hypervisor.guests.get(path)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from autoballoon.core.facts import GuestFacts, Lack
+from autoballoon.core.facts import Complaint, GuestFacts, Lack
 from autoballoon.core.model import Guest, Host, Snapshot
 from autoballoon.core.pool import Account
 from autoballoon.core.units import GIB, MIB
@@ -84,7 +84,7 @@ async def test_with_a_daemon_no_socket_is_touched(root: Path, web: FakeQemu) -> 
     assert (known.actual, known.resident, known.autodeflate, known.reporting) == (
         256 * MIB, 200 * MIB, True, False,
     )  # fmt: skip
-    assert facts.said == (("host", "no trigger"),)
+    assert facts.said == (Complaint("host", "no trigger"),)
 
 
 async def test_a_guest_without_a_balloon_is_known_through_the_daemon_by_its_command_line(root: Path) -> None:
@@ -174,8 +174,8 @@ async def test_domains_of_libvirt_are_joined_by_their_uuid(
         lambda uri: [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed",
     )
 
-    said: list[tuple[str, str]] = []
+    said: list[Complaint] = []
     guests = await checkup._domains(Config(libvirt=("a:///", "b:///")), said)
     joined = [checkup._joined(one, checkup._process_of(one, all_qemus(root))) for one in guests]
     assert [(one.name, one.pid, one.period_s) for one in joined] == [("one", 40, 0)]
-    assert said == [("b:///", "b:/// is closed")]
+    assert said == [Complaint("b:///", "b:/// is closed")]

@@ -1,7 +1,6 @@
 """What goes wrong around a daemon at work: nothing is lost, the other guests are served, and its ticks come in time.
 
-Twelve guests behind real QMP sessions, whose needs jump, on a host smaller than all of them; time is virtual, so a late
-tick is one that waited for somebody.
+Twelve guests behind real QMP sessions, whose needs jump, on a host smaller than all of them.
 """
 
 import asyncio
@@ -9,64 +8,31 @@ import contextlib
 import errno
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from random import Random
 
 import msgspec
 import pytest
 
+from autoballoon.cli.connect import LONGEST_REPLY
+from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
+from autoballoon.daemon.recorder import MEMBER_LINES, Recording, Writer
 from autoballoon.daemon.statefile import StateFile
+from autoballoon.guests.fake import FakeGuest
+from tests.daemon.busy import Load
 from tests.daemon.qemus import Qemus
 from tests.daemon.test_loop import Run
+from tests.daemon.test_recorder import FullDisk
 from tests.guests.fake_qmp import FakeQemu
 
 GUESTS, CAPACITY_MIB = 12, 3600
-LATE_S = 0.25
-HURT_S = 5.0
-"""A guest's need is granted within so long, the balloon's own way included."""
 
 
-class Busy(Qemus):
-    """The host at work. Its guests' needs, the first one's aside, jump once a second; together they fit."""
+class Busy(Qemus, Load):
+    """The host at work; the first of its guests is the one that things happen to."""
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, CAPACITY_MIB)
         self.qemus: list[FakeQemu] = []
-        self.hurt: dict[str, float] = {}
-        """Since when a guest has less than it needs."""
-        self.starved: set[str] = set()
-
-    async def live(self) -> None:
-        dice, now = Random(4), asyncio.get_running_loop().time
-        while True:
-            await asyncio.sleep(0.5)
-            for qemu in self.qemus[1:]:
-                guest = qemu.guest
-                guest.advance(now())
-                if guest.actual >= guest.need:
-                    self.hurt.pop(guest.name, None)
-                elif now() - self.hurt.setdefault(guest.name, now()) > HURT_S:
-                    self.starved.add(guest.name)
-                if dice.random() < 0.1:
-                    guest.need = dice.randint(60, 200) * MIB
-
-    async def serves(self, seconds: float) -> None:
-        """The ticks of so many seconds come, in time, and each guest but the first has what it needs."""
-        before = (await self.status()).daemon.tick.number
-        self.starved.clear()
-        await asyncio.sleep(seconds)
-        told = (await self.status()).daemon
-        assert told.tick.number - before >= seconds - 1
-        assert told.lateness is not None
-        assert (told.lateness.missed, told.lateness.most_s < LATE_S) == (0, True)
-        assert self.starved == set()
-        assert self.daemon._failures == 0
-
-    async def sees(self, count: int) -> None:
-        """All guests are there, and their readings are fresh."""
-        guests = (await self.status()).snapshot.guests
-        assert len(guests) == count
-        assert [guest.name for guest in guests if guest.age_s is None or guest.age_s > 4] == []
 
 
 @contextlib.asynccontextmanager
@@ -74,6 +40,7 @@ async def busy(folder: Path) -> AsyncIterator[Busy]:
     world = Busy(folder)
     async with contextlib.AsyncExitStack() as stack:
         world.qemus = [await stack.enter_async_context(world.qemu(number)) for number in range(GUESTS)]
+        world.lively = [qemu.guest for qemu in world.qemus[1:]]
         await stack.enter_async_context(world)
         living = asyncio.create_task(world.live())
         stack.callback(living.cancel)
@@ -107,6 +74,45 @@ def test_a_qemu_that_is_killed(tmp_path: Path, virtually: Run) -> None:
             del world.hypervisor.guests[str(victim.path)]
             await world.serves(20)
             await world.sees(GUESTS - 1)
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("boots", [True, False])
+def test_fifty_guests_start_within_a_second(tmp_path: Path, virtually: Run, boots: bool) -> None:
+    """Those that do not boot have run for long, with all their memory in use as far as the host sees: fifty sockets
+    that somebody has just made readable. They take more than there is, and have to give it back first."""
+
+    def start(world: Busy, guest: FakeGuest, driver_after_s: float) -> None:
+        loop = asyncio.get_running_loop()
+        guest.born_at = guest._moved_until = loop.time()
+        guest.driver = False
+        world.touched[guest.name] = 120 * MIB
+
+        def driver_is_up() -> None:
+            guest.advance(loop.time())
+            guest.driver = True
+
+        loop.call_later(driver_after_s, driver_is_up)
+
+    async def main() -> None:
+        async with busy(tmp_path) as world, contextlib.AsyncExitStack() as stack:
+            world.capacity += 50 * 300 * MIB
+            started = []
+            for number in range(100, 150):
+                started.append(qemu := world.qemu(number))
+                if boots:
+                    start(world, qemu.guest, 2 + number % 7)
+                await stack.enter_async_context(qemu)
+                await asyncio.sleep(0.02)
+            await world.serves(15)
+            await world.sees(GUESTS + 50)
+            status = await world.status()
+            assert status.daemon.account.guarantee
+            assert all(qemu.guest.need < qemu.guest.actual < qemu.guest.max for qemu in started)
+            assert world.free_now() > 0
+            if boots:
+                assert world.least_free > 0
 
     virtually(main())
 
@@ -146,6 +152,42 @@ def test_the_disk_of_the_state_file_is_full(
             assert key in world.daemon._keeper.saved.holds
             assert key in StateFile(tmp_path / "control.sock.state.json").load().holds
             await world.sees(GUESTS)
+
+    virtually(main())
+
+
+def test_the_disk_of_a_recording_is_full(tmp_path: Path, virtually: Run) -> None:
+    """The recording ends with a sentence; of the daemon that is recorded nobody notices anything."""
+
+    async def record(world: Busy, recording: Writer) -> None:
+        reader, writer = await asyncio.open_unix_connection(world.config.socket, limit=LONGEST_REPLY)
+        try:
+            writer.write(b'{"v":1,"id":1,"do":"watch"}\n')
+            while line := await reader.readline():
+                recording.add(msgspec.json.encode(msgspec.json.decode(line)["data"]))
+        finally:
+            writer.close()
+            recording.close()
+
+    async def main() -> None:
+        async with busy(tmp_path) as world:
+            recording = Writer(tmp_path / "full.gz", 64 * MIB)
+            recorder = asyncio.create_task(record(world, recording))
+            while not recording.written:
+                await world.serves(5)
+            recording._file = FullDisk(recording._file, 100)  # type: ignore[assignment]
+            await world.serves(MEMBER_LINES + 5)
+            assert recorder.done()
+            with pytest.raises(CouldNot, match="No space left on device"):
+                await recorder
+            assert len(list(Recording(tmp_path / "full.gz"))) == MEMBER_LINES
+            another = Writer(tmp_path / "another.gz", 64 * MIB)
+            recorder = asyncio.create_task(record(world, another))
+            await world.serves(MEMBER_LINES + 5)
+            assert another.written
+            await world.sees(GUESTS)
+        await recorder
+        assert len(list(Recording(tmp_path / "another.gz"))) == another.lines
 
     virtually(main())
 

@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from autoballoon.cli.connect import LONGEST_REPLY
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.model import Host, SetTarget, Snapshot
@@ -78,11 +79,15 @@ class World:
         if pid:
             guest = next(guest for guest in self.hypervisor.guests.values() if guest.pid == pid)
             guest.advance(asyncio.get_running_loop().time())
-            return Held(guest.actual)
+            return Held(self.held(guest))
         self.reads += 1
         if self.broken is not None:
             raise self.broken
         return Host(capacity=self.capacity, available=self.free_now())
+
+    def held(self, guest: FakeGuest) -> int:
+        """What the host holds of its memory: all that it may use."""
+        return guest.actual
 
     async def split_holed(self, pid: int) -> int | None:
         return 0
@@ -100,7 +105,7 @@ class World:
         now = asyncio.get_running_loop().time()
         for guest in self.guests.values():
             guest.advance(now)
-        held = sum(guest.actual + 30 * MIB for guest in self.guests.values())
+        held = sum(self.held(guest) + 30 * MIB for guest in self.guests.values())
         return max(0, self.capacity - self.other - held)
 
     def close(self) -> None:
@@ -124,7 +129,8 @@ class World:
         await asyncio.gather(self.running, return_exceptions=True)
 
     async def status(self) -> Status:
-        reader, writer = await asyncio.open_unix_connection(self.config.socket)
+        # asyncio takes lines of 64 KiB, as many as tell of sixty guests: more where their sockets have long paths.
+        reader, writer = await asyncio.open_unix_connection(self.config.socket, limit=LONGEST_REPLY)
         writer.write(b'{"v":1,"id":1,"do":"status"}\n')
         reply = msgspec.json.decode(await reader.readline())
         writer.close()

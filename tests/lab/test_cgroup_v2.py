@@ -33,7 +33,7 @@ async def test_host_readers_triggers_groups_swap_and_daemon_on_cgroup_v2(
     )  # fmt: skip
     guest = await lab_host.start_vm(spec)
     try:
-        done = await guest.expect("done", "failed", "oom", timeout=120)
+        done = await guest.expect("done", "failed", "oom", timeout=240)
     except CouldNot as trouble:
         pytest.fail(f"{trouble}\n{guest.transcript}")
     assert done.data.get("code") == 0, guest.transcript

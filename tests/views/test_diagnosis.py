@@ -7,7 +7,18 @@ from typing import Any
 import msgspec
 import pytest
 
-from autoballoon.core.facts import Facts, Finding, GuestFacts, HostFacts, Lack, Manager, Severity, Uncontained
+from autoballoon.core.facts import (
+    CONTAINMENT,
+    Complaint,
+    Facts,
+    Finding,
+    GuestFacts,
+    HostFacts,
+    Lack,
+    Manager,
+    Severity,
+    Uncontained,
+)
 from autoballoon.core.units import GIB, MIB
 from autoballoon.views.checkup import Checkup, encode, text
 from autoballoon.views.diagnosis import can_work, diagnose, every_id
@@ -49,7 +60,11 @@ WRONG: list[tuple[str, str, Facts]] = [
     ("other-manager", "warning", facts({"managers": (Manager("pvestatd", 7),)})),
     ("no-configuration", "note", msgspec.structs.replace(facts(), configured=False)),
     ("no-guests", "note", msgspec.structs.replace(facts(), guests=())),
-    ("daemon-says", "warning", msgspec.structs.replace(facts(), daemon=True, said=(("web", "it lies"),))),
+    (
+        "daemon-says",
+        "warning",
+        msgspec.structs.replace(facts(), daemon=True, said=(Complaint("web", "it lies"),)),
+    ),
     ("not-connected", "warning", facts(seen=False, balloon=False)),
     ("others-socket", "cannot", facts(owned="it is the monitor of libvirt")),
     ("no-answer", "cannot", facts(trouble="gave no greeting")),
@@ -120,7 +135,7 @@ def test_where_the_daemon_runs_statistics_are_its_own_business() -> None:
 def test_what_a_finding_explains_the_daemon_need_not_say_again() -> None:
     given = facts(balloon=False, driver=None)
     given = msgspec.structs.replace(
-        given, daemon=True, said=((GUEST.key, "no balloon"), ("host", "no trigger"))
+        given, daemon=True, said=(Complaint(GUEST.key, "no balloon"), Complaint("host", "no trigger"))
     )
     assert [(one.id, one.where) for one in diagnose(given)] == [
         ("no-balloon", "web"),
@@ -154,14 +169,20 @@ def test_how_a_guest_gets_a_group_that_can_be_limited(
 
 
 def test_what_keeps_a_guest_from_being_contained_is_told_once() -> None:
-    why = "its control group /a holds other processes too (pid 7)"
-    given = facts(uncontained=Uncontained(Lack.SHARED, why))
+    given = facts(uncontained=Uncontained(Lack.SHARED, "its control group holds pid 7 too"))
     said = (
-        (GUEST.key, f"web: {why}; start QEMU in a group of its own; it is not contained"),
-        ("host", "no trigger"),
+        Complaint(GUEST.key, "web: in other words; it is not contained", CONTAINMENT),
+        Complaint(GUEST.key, "web takes more than it was granted"),
+        Complaint("/run/b.qmp", "b: it is not contained", CONTAINMENT),
+        Complaint("host", "no trigger"),
     )
     told = diagnose(msgspec.structs.replace(given, daemon=True, said=said))
-    assert [(one.id, one.where) for one in told] == [("daemon-says", "host"), ("not-contained", "web")]
+    assert [(one.id, one.where) for one in told] == [
+        ("daemon-says", GUEST.key),
+        ("daemon-says", "/run/b.qmp"),
+        ("daemon-says", "host"),
+        ("not-contained", "web"),
+    ]
 
 
 def test_the_worst_comes_first() -> None:

@@ -106,7 +106,8 @@ def check(path: Path, as_json: bool) -> None:
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
-    matches = {pattern: sorted(glob.glob(pattern)) for pattern in config.qmp}  # noqa: PTH207 - absolute
+    globs = {"qmp": config.qmp, "agent": config.agent, "qga": config.qga}
+    matches = {one: sorted(glob.glob(one)) for some in globs.values() for one in some}  # noqa: PTH207 - absolute
     if as_json:
         click.echo(msgspec.json.encode({"config": config, "host": host, "matches": matches}))
         return
@@ -118,7 +119,7 @@ def check(path: Path, as_json: bool) -> None:
         f"overload: {config.overload}: {CHOICES[config.overload]}",
         *(["contain: memory.high on each guest's own control group"] if config.contain else []),
         *(f"libvirt: {uri}" for uri in config.libvirt),
-        *(f"qmp: {pattern}: {_there(found)}" for pattern, found in matches.items()),
+        *(f"{key}: {one}: {_there(one, matches[one])}" for key, some in globs.items() for one in some),
         *(f"qmp: {path}: {says}" for path, says in troubles.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
@@ -151,10 +152,14 @@ def _troubles(config: Config) -> dict[str, str]:
     return {path: str(error) for path, error in troubles.items()}
 
 
-def _there(found: Sequence[str]) -> str:
+def _there(pattern: str, found: Sequence[str]) -> str:
     """How many sockets; files that are none are named, for no guest can be behind them."""
     others = [path for path in found if not Path(path).is_socket()]
     says = f"{len(found) - len(others)} there now"
+    if pattern.startswith(("/tmp/", "/var/tmp/")):
+        says += (
+            "; autoballoon.service has a /tmp of its own and will not see them: give them a folder in /run"
+        )
     return f"{says}; no socket: {', '.join(others)}" if others else says
 
 

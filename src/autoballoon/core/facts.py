@@ -29,6 +29,20 @@ class Lack(Enum):
     """It cannot be seen, or not be read, from here."""
 
 
+CONTAINMENT = "containment"
+"""The kind of a complaint about a guest that `contain = true` does not reach."""
+
+
+class Complaint(msgspec.Struct, frozen=True):
+    """What the daemon complains of, or what keeps a connection closed."""
+
+    where: str
+    """The guest's key, the socket or the connection."""
+    says: str
+    kind: str | None = None
+    """What it is about, where a finding of ours may say the same: CONTAINMENT."""
+
+
 class Uncontained(msgspec.Struct, frozen=True):
     """Why `contain = true` does not reach a guest."""
 
@@ -122,8 +136,8 @@ class Facts(msgspec.Struct, frozen=True):
     """A daemon runs, and guests were seen through it: a socket serves one client."""
     configured: bool = False
     """There is a configuration, or a daemon with one."""
-    said: tuple[tuple[str, str], ...] = ()
-    """(where, sentence): what the daemon itself complains of."""
+    said: tuple[Complaint, ...] = ()
+    """What the daemon itself complains of."""
 
 
 class Severity(Enum):

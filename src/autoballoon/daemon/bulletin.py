@@ -69,4 +69,4 @@ class Bulletin:
 
 
 def _troubles(problems: Sequence[Problem]) -> tuple[Trouble, ...]:
-    return tuple(Trouble(one.where, one.says) for one in problems)
+    return tuple(Trouble(one.where, one.says, one.kind) for one in problems)

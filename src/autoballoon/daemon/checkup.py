@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
-from autoballoon.core.facts import Facts, GuestFacts
+from autoballoon.core.facts import Complaint, Facts, GuestFacts
 from autoballoon.core.model import Guest
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.daemon.config import Config
@@ -39,10 +39,10 @@ async def gather(
     """Everything that can be known now: by the daemon that runs, or by the configuration, or by /proc alone."""
     qemus = await asyncio.to_thread(all_qemus, root)
     contain: str | None = None
-    said: list[tuple[str, str]] = []
+    said: list[Complaint] = []
     if status is not None:
         guests = [_told(guest) for guest in status.snapshot.guests]
-        said = [(one.where, one.says) for one in status.daemon.problems]
+        said = [Complaint(one.where, one.says, one.kind) for one in status.daemon.problems]
     elif config is not None:
         guests = await _behind_sockets(config, root)
         guests += await _domains(config, said)
@@ -105,13 +105,13 @@ async def _behind_sockets(config: Config, root: Path) -> list[GuestFacts]:
     return [*found, *others]
 
 
-async def _domains(config: Config, said: list[tuple[str, str]]) -> list[GuestFacts]:
+async def _domains(config: Config, said: list[Complaint]) -> list[GuestFacts]:
     """The domains of the libvirt connections; what keeps one of them closed goes into `said`."""
     guests = []
     for uri in config.libvirt:
         found = await asyncio.to_thread(libvirt_checkup.domains, uri)
         if isinstance(found, str):
-            said.append((uri, found))
+            said.append(Complaint(uri, found))
             continue
         for one in found:
             guests.append(

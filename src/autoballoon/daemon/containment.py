@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.facts import CONTAINMENT
 from autoballoon.core.limit import keeps, limit_of, slack_of
 from autoballoon.core.model import Guest
 from autoballoon.core.track import Health, Track
@@ -78,7 +79,10 @@ class Containment:
 
     def problems(self) -> list[Problem]:
         """Guests that are not contained, and those that would take more than they were granted."""
-        unfit = [Problem(key, f"{says}; it is not contained") for key, (_, _, says) in self._unfit.items()]
+        unfit = [
+            Problem(key, f"{says}; it is not contained", CONTAINMENT)
+            for key, (_, _, says) in self._unfit.items()
+        ]
         failed = [] if self._failed is None else [Problem("contain", self._failed)]
         return [*failed, *unfit, *self._over.values()]
 

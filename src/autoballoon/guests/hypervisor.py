@@ -17,6 +17,8 @@ class Problem(msgspec.Struct, frozen=True):
     where: str
     """The socket or connection."""
     says: str
+    kind: str | None = None
+    """What it is about, for whoever must not go by the sentence: core.facts.CONTAINMENT, or nothing."""
 
 
 class Wake(Protocol):

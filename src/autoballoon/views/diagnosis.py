@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 
-from autoballoon.core.facts import Facts, Finding, GuestFacts, HostFacts, Severity
+from autoballoon.core.facts import CONTAINMENT, Facts, Finding, GuestFacts, HostFacts, Severity
 from autoballoon.views.diagnosis_guest import GUEST_FINDINGS, of_guest
 
 CANNOT, WARNING, NOTE = Severity.CANNOT, Severity.WARNING, Severity.NOTE
@@ -173,14 +173,14 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "autoballoon check /etc/autoballoon.toml      # does [connect] name the right sockets?",
         )
     explained = {key for guest in facts.guests if not _is_fine(guest) for key in (guest.key, guest.name)}
-    uncontained = [guest.uncontained.why for guest in facts.guests if guest.managed and guest.uncontained]
-    for where, says in facts.said:
-        if where not in explained and not any(why in says for why in uncontained):
+    uncontained = {guest.key for guest in facts.guests if guest.managed and guest.uncontained}
+    for one in facts.said:
+        if one.where not in explained and not (one.kind == CONTAINMENT and one.where in uncontained):
             yield Finding(
                 "daemon-says",
                 WARNING,
-                where,
-                says,
+                one.where,
+                one.says,
                 "The running daemon complains of it, so it keeps a guest from being seen or balanced well.",
                 "as the sentence says; autoballoon status shows whether it is gone",
             )

@@ -61,6 +61,8 @@ class Trouble(msgspec.Struct, frozen=True):
 
     where: str
     says: str
+    kind: str | None = None
+    """"containment": the guest cannot be contained; None: nothing that anybody has to know but from the sentence."""
 
 
 class DaemonStatus(msgspec.Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""`autoballoon run` in a cgroup v2 group, with a guest that only pretends."""
+"""`autoballoon run` and `doctor` on a host that has cgroup v2 alone, with a guest that only pretends."""
 
 import contextlib
 import json
@@ -136,3 +136,70 @@ def test_the_daemon_fits_a_guest_into_its_group_and_holds_it_there(
     assert second.wait(10) == 0, (tmp_path / "log").read_text()
     assert not high()
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def doctor(config: Path) -> tuple[int, dict[str, Any]]:
+    words = [sys.executable, "-m", "autoballoon", "doctor", "--config", str(config)]
+    for more in ([], ["--json"]):
+        done = subprocess.run([*words, *more], check=False, capture_output=True, text=True)
+        assert done.stderr == ""
+        print(done.stdout)
+    return done.returncode, json.loads(done.stdout)
+
+
+def ids(told: dict[str, Any]) -> list[str]:
+    return [one["id"] for one in told["findings"]]
+
+
+@pytest.fixture
+def bystander() -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(["sleep", "1000"])
+    yield process
+    process.kill()
+    process.wait()
+
+
+def test_doctor_tells_what_can_be_contained_and_what_cannot(
+    group: Group,
+    swap: Path,
+    guest: subprocess.Popen[str],
+    daemon: Callable[[], subprocess.Popen[bytes]],
+    bystander: subprocess.Popen[bytes],
+    tmp_path: Path,
+) -> None:
+    config, control = tmp_path / "autoballoon.toml", tmp_path / "control.sock"
+
+    def configure(capacity: str) -> None:
+        config.write_text(
+            f'[host]\ncapacity = "{capacity}"\ncontain = true\nreserve = "{150 * MIB}B"\n'
+            f'[connect]\nqmp = ["{tmp_path}/fake.qmp"]\n[control]\nsocket = "{control}"\n'
+        )
+
+    # Without a daemon: a capacity that is none, then what is there.
+    configure("cgroup:/sys/fs/cgroup/nowhere")
+    code, told = doctor(config)
+    assert (code, "capacity" in ids(told)) == (3, True)
+    configure(f"cgroup:{group.path}")
+    code, told = doctor(config)
+    assert code == 0, told
+    (seen,) = told["facts"]["guests"]
+    assert (seen["pid"], seen["uncontained"]) == (guest.pid, None)
+    host = told["facts"]["host"]
+    assert (host["root"], host["psi"], host["contain"], host["capacity"]) == (True, True, None, None)
+    assert host["swap"] > 0
+    assert not {"capacity", "contain", "no-swap", "no-psi", "not-contained", "not-root"} & set(ids(told))
+    # With a daemon, and another process in the guest's group: both complain of it, and it is told once.
+    (group.path / "fake.scope/cgroup.procs").write_text(str(bystander.pid))
+    daemon()
+
+    def complains() -> bool:
+        status = ask(control)
+        return status is not None and "containment" in [one["kind"] for one in status["daemon"]["problems"]]
+
+    until(complains, tmp_path)
+    code, told = doctor(config)
+    assert code == 0, told
+    assert ids(told).count("not-contained") == 1
+    (uncontained,) = [one for one in told["findings"] if one["id"] == "not-contained"]
+    assert str(bystander.pid) in uncontained["what"]
+    assert "daemon-says" not in ids(told)
