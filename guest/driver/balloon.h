@@ -7,6 +7,7 @@
  *   main.c      finding the device, leaving it, sleep
  *   resize.c    following the host's target, in a work item
  *   pages.c     pages in and out of the balloon, and what the host is told of them
+ *   notices.c   room for what it will be told later
  *   shrink.c    giving pages back when reclaim asks: never waits for anything
  *   pressure.c  whether reclaim is in trouble
  *   stats.c     statistics for the host
@@ -19,6 +20,7 @@
 #ifndef AUTOBALLOON_BALLOON_H
 #define AUTOBALLOON_BALLOON_H
 
+#include <linux/atomic.h>
 #include <linux/balloon_compaction.h>
 #include <linux/mm.h>
 #include <linux/mutex.h>
@@ -41,6 +43,9 @@
 
 enum when { DEFLATE_OFF, DEFLATE_SHRINKER, DEFLATE_PRESSURE };
 
+/* Who asks for pages of the balloon. */
+enum asker { BY_RECLAIM, BY_OOM, BY_HOST };
+
 /* One page that holds the numbers of pages of which the host must still be told. */
 struct notice {
 	struct list_head list;
@@ -55,13 +60,17 @@ struct notice {
 #define REMEMBERED 64U
 
 struct counters {
-	u64 counts, calls, asked, freed; /* of the shrinker, in kernel pages */
+	atomic64_t calls, asked, freed; /* of the shrinker's scan function, in kernel pages */
+	/* Reclaim asks on all processors at once, and no lock is worth it: of these some may be missed. */
+	u64 counts; /* calls of the shrinker's count function */
 	u64 busy; /* calls that found a lock taken and gave up */
 	u64 calm; /* questions of reclaim that were answered with nothing: it was not in trouble */
 	u64 own; /* calls out of our own allocation */
+	/* The others are exact. */
 	u64 oom_calls, oom_freed;
-	u64 inflated, deflated, puffed; /* pages, pages, allocations that failed */
-	u64 told_late; /* pages that were freed first and told afterwards */
+	u64 inflated, puffed; /* pages, allocations that failed */
+	u64 deflated; /* pages of which the host was told before they were freed */
+	u64 told_late; /* pages that were freed first and told afterwards, whoever asked for them */
 	u64 moved; /* by compaction */
 	struct {
 		unsigned long asked, freed;
@@ -79,7 +88,7 @@ struct balloon {
 
 	spinlock_t books;
 	struct balloon_dev_info info;
-	unsigned long held; /* pages in the balloon, those being moved by compaction too */
+	unsigned long held; /* pages in the balloon, those on their way into it and those being moved by compaction too */
 	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
 	unsigned long owed; /* pages that reclaim asked for and that have to be told first */
 	unsigned long notices_free; /* notices in the list */
@@ -109,10 +118,13 @@ struct balloon {
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
 void balloon_tell(struct balloon *b);
-void balloon_show_actual(struct balloon *b);
-void balloon_drop_notices(struct balloon *b);
 int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who);
+
+/* notices.c */
+bool balloon_set_aside(struct balloon *b, unsigned long more);
+void balloon_trim_notices(struct balloon *b);
+void balloon_drop_notices(struct balloon *b);
 
 /* resize.c */
 void balloon_resize(struct work_struct *work);

@@ -24,7 +24,8 @@ static int counters_show(struct seq_file *out, void *unused)
 	spin_unlock_irq(&b->books);
 	seq_printf(out, "held %lu\n", held);
 	seq_printf(out, "cap %ld\n", cap == NO_CAP ? -1L : (long)cap);
-	seq_printf(out, "counts %llu\ncalls %llu\nasked %llu\nfreed %llu\n", c->counts, c->calls, c->asked, c->freed);
+	seq_printf(out, "counts %llu\ncalls %lld\n", c->counts, atomic64_read(&c->calls));
+	seq_printf(out, "asked %lld\nfreed %lld\n", atomic64_read(&c->asked), atomic64_read(&c->freed));
 	seq_printf(out, "busy %llu\ncalm %llu\nown %llu\n", c->busy, c->calm, c->own);
 	seq_printf(out, "oom_calls %llu\noom_freed %llu\n", c->oom_calls, c->oom_freed);
 	seq_printf(out, "inflated %llu\ndeflated %llu\npuffed %llu\n", c->inflated, c->deflated, c->puffed);
@@ -37,9 +38,10 @@ static int calls_show(struct seq_file *out, void *unused)
 {
 	struct balloon *b = out->private;
 	const struct counters *c = &b->counters;
-	u64 i = c->calls > REMEMBERED ? c->calls - REMEMBERED : 0;
+	u64 calls = (u64)atomic64_read(&c->calls);
+	u64 i = calls > REMEMBERED ? calls - REMEMBERED : 0;
 
-	for (; i < c->calls; i++)
+	for (; i < calls; i++)
 		seq_printf(out, "%lu %lu\n", c->last[i % REMEMBERED].asked, c->last[i % REMEMBERED].freed);
 	return 0;
 }

@@ -9,6 +9,7 @@
 #include "balloon.h"
 
 #include <linux/virtio_config.h>
+#include <linux/vmstat.h>
 
 static void put_pieces(__le32 *to, const struct page *page)
 {
@@ -27,9 +28,11 @@ static void exchange(struct balloon *b, struct virtqueue *vq, __le32 *pfns, unsi
 
 	lockdep_assert_held(&b->wire);
 	sg_init_one(&sg, pfns, pieces * sizeof(*pfns));
-	/* Nothing else is in this queue, so there is room. */
-	if (WARN_ON_ONCE(virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)))
+	if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
+		/* Nothing else is in this queue, so there is room, and one entry needs no memory: the device is gone. */
+		WARN_ON_ONCE(!virtqueue_is_broken(vq));
 		return;
+	}
 	virtqueue_kick(vq);
 	wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
 }
@@ -40,80 +43,19 @@ static bool counts_as_used(const struct balloon *b)
 	return virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
 }
 
-static void release_page(struct balloon *b, struct page *page)
+static void release_pages_of(struct balloon *b, struct list_head *pages)
 {
-	if (!counts_as_used(b))
-		adjust_managed_page_count(page, 1);
-	put_page(page);
-}
+	struct page *page;
 
-static unsigned long release_pages_of(struct balloon *b, struct list_head *pages)
-{
-	struct page *page, *next;
-	unsigned long n = 0;
-
-	list_for_each_entry_safe(page, next, pages, lru) {
-		list_del(&page->lru);
-		release_page(b, page);
-		n++;
-	}
-	return n;
-}
-
-/* Set notices aside until there is room in them for all that is held and `more` pages. */
-static bool set_aside(struct balloon *b, unsigned long more)
-{
-	for (;;) {
-		struct notice *notice;
-		bool enough;
-
-		spin_lock_irq(&b->books);
-		enough = b->notices_free * NOTICE_PAGES >= b->held + more;
-		spin_unlock_irq(&b->books);
-		if (enough)
-			return true;
-		notice = (struct notice *)__get_free_page(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
-		if (!notice)
-			return false;
-		notice->pieces = 0;
-		spin_lock_irq(&b->books);
-		list_add(&notice->list, &b->notices);
-		b->notices_free++;
-		spin_unlock_irq(&b->books);
+	while ((page = balloon_page_pop(pages))) {
+		if (!counts_as_used(b))
+			adjust_managed_page_count(page, 1);
+		put_page(page);
 	}
 }
 
-/* Let go of notices beyond what the balloon may need. */
-static void trim_notices(struct balloon *b)
-{
-	struct notice *notice, *next;
-	LIST_HEAD(spare);
-
-	spin_lock_irq(&b->books);
-	list_for_each_entry_safe(notice, next, &b->notices, list) {
-		/* Keep one more than is needed, so that a target that moves by a page does not allocate each time. */
-		if ((b->notices_free - 2) * NOTICE_PAGES < b->held || b->notices_free <= 2)
-			break;
-		list_move(&notice->list, &spare);
-		b->notices_free--;
-	}
-	spin_unlock_irq(&b->books);
-	list_for_each_entry_safe(notice, next, &spare, list)
-		free_page((unsigned long)notice);
-}
-
-void balloon_drop_notices(struct balloon *b)
-{
-	struct notice *notice, *next;
-
-	list_for_each_entry_safe(notice, next, &b->notices, list)
-		free_page((unsigned long)notice);
-	INIT_LIST_HEAD(&b->notices);
-	b->notices_free = 0;
-}
-
-/* The size that the host sees, in pieces (virtio: `actual`). */
-void balloon_show_actual(struct balloon *b)
+/* The size that the host sees, in pieces (virtio: `actual`). The caller holds wire. */
+static void show_actual(struct balloon *b)
 {
 	u32 actual;
 
@@ -149,19 +91,31 @@ void balloon_tell(struct balloon *b)
 {
 	mutex_lock(&b->wire);
 	tell_untold(b);
-	balloon_show_actual(b);
+	show_actual(b);
 	mutex_unlock(&b->wire);
+	balloon_trim_notices(b);
+}
+
+/* Of `pages` pages for which the balloon has been reaching, how many may still go into it; they count from here on. */
+static unsigned long enter(struct balloon *b, unsigned long pages)
+{
+	spin_lock_irq(&b->books);
+	pages = min(pages, b->cap > b->held ? b->cap - b->held : 0);
+	b->held += pages;
+	b->counters.inflated += pages;
+	spin_unlock_irq(&b->books);
+	return pages;
 }
 
 /* Up to CHUNK_PAGES pages into the balloon; how many. */
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 {
 	LIST_HEAD(got);
-	unsigned long n = 0;
+	unsigned long n = 0, most;
 	struct page *page;
 
 	pages = min_t(unsigned long, pages, CHUNK_PAGES);
-	if (!set_aside(b, pages)) {
+	if (!balloon_set_aside(b, pages)) {
 		b->counters.puffed++;
 		return 0;
 	}
@@ -174,25 +128,24 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 		balloon_page_push(&got, page);
 		n++;
 	}
-	if (!n)
-		return 0;
 
 	mutex_lock(&b->wire);
 	tell_untold(b);
-	n = 0;
-	list_for_each_entry(page, &got, lru) {
-		put_pieces(b->chunk + n * PIECES_PER_PAGE, page);
-		if (!counts_as_used(b))
-			adjust_managed_page_count(page, -1);
-		n++;
+	/* Reclaim may have taken something back since: that is not put in again by what is on its way. */
+	for (most = enter(b, n); n > most; n--)
+		put_page(balloon_page_pop(&got));
+	if (n) {
+		n = 0;
+		list_for_each_entry(page, &got, lru) {
+			put_pieces(b->chunk + n * PIECES_PER_PAGE, page);
+			if (!counts_as_used(b))
+				adjust_managed_page_count(page, -1);
+			n++;
+		}
+		exchange(b, b->inflate_vq, b->chunk, n * PIECES_PER_PAGE);
+		balloon_page_list_enqueue(&b->info, &got);
+		show_actual(b);
 	}
-	exchange(b, b->inflate_vq, b->chunk, n * PIECES_PER_PAGE);
-	balloon_page_list_enqueue(&b->info, &got);
-	spin_lock_irq(&b->books);
-	b->held += n;
-	b->counters.inflated += n;
-	spin_unlock_irq(&b->books);
-	balloon_show_actual(b);
 	mutex_unlock(&b->wire);
 	return n;
 }
@@ -216,17 +169,18 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 	b->counters.deflated += n;
 	spin_unlock_irq(&b->books);
 	release_pages_of(b, &got);
-	balloon_show_actual(b);
+	show_actual(b);
 	mutex_unlock(&b->wire);
-	trim_notices(b);
+	balloon_trim_notices(b);
 	return n;
 }
 
 /*
- * Free up to `pages` pages now and leave the telling to a work item; how many. Called out of reclaim: takes no lock
- * that anybody holds while waiting, and allocates nothing.
+ * Free up to `pages` pages now and leave the telling to a work item; how many. It waits for nothing and allocates
+ * nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
+ * first pages opens them on another processor, and for a moment only, as everybody does.
  */
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages)
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who)
 {
 	unsigned long freed = 0;
 
@@ -236,7 +190,9 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages)
 		struct page *page;
 		LIST_HEAD(list);
 
-		if (!spin_trylock_irqsave(&b->books, flags)) {
+		if (who != BY_RECLAIM || freed) {
+			spin_lock_irqsave(&b->books, flags);
+		} else if (!spin_trylock_irqsave(&b->books, flags)) {
 			b->counters.busy++; /* a torn count is better than waiting for it */
 			break;
 		}
@@ -264,6 +220,11 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages)
 		}
 		b->held -= got;
 		b->counters.told_late += got;
+		/* What the guest took by itself stays taken until the host decides anew. */
+		if (got && who != BY_HOST)
+			b->cap = min(b->cap, b->held);
+		if (got && !b->leaving)
+			queue_work(b->workers, &b->tell);
 		spin_unlock_irqrestore(&b->books, flags);
 		release_pages_of(b, &list);
 		freed += got;
@@ -274,7 +235,10 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages)
 }
 
 #ifdef CONFIG_BALLOON_COMPACTION
-/* Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. */
+/*
+ * Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. As in Linux's own driver it waits
+ * for the host to have heard of both; it goes away when somebody else is talking to the host.
+ */
 int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode)
 {
 	struct balloon *b = container_of(info, struct balloon, info);
@@ -293,6 +257,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	spin_lock_irqsave(&info->pages_lock, flags);
 	balloon_page_insert(info, to);
 	info->isolated_pages--;
+	__count_vm_event(BALLOON_MIGRATE);
 	b->counters.moved++;
 	spin_unlock_irqrestore(&info->pages_lock, flags);
 	put_pieces(b->chunk, from);

@@ -38,14 +38,26 @@ static unsigned long held_now(struct balloon *b)
 /* What reclaim asked for while nothing may be freed before the host knows (MUST_TELL_HOST). */
 static void pay_owed(struct balloon *b)
 {
-	unsigned long owed;
+	unsigned long left, owed;
 
 	spin_lock_irq(&b->books);
-	owed = min(b->owed, b->held);
+	left = min(b->cap, b->held); /* what it asked for before may be on its way */
+	owed = min(b->owed, left);
 	b->owed = 0;
 	if (owed)
-		b->cap = b->held - owed;
+		b->cap = left - owed;
 	spin_unlock_irq(&b->books);
+}
+
+/*
+ * Up to CHUNK_PAGES pages back to the guest, because the host says so; how many. A guest that is given memory wants it
+ * now: where the host may hear of it later, nothing here waits for it to take one message after the other.
+ */
+static unsigned long give_back(struct balloon *b, unsigned long pages)
+{
+	if (b->must_tell)
+		return balloon_deflate(b, pages);
+	return balloon_free_first(b, min_t(unsigned long, pages, CHUNK_PAGES), BY_HOST);
 }
 
 void balloon_resize(struct work_struct *work)
@@ -53,7 +65,7 @@ void balloon_resize(struct work_struct *work)
 	struct balloon *b = container_of(to_delayed_work(work), struct balloon, resize);
 	unsigned long held, want;
 
-	b->inflater = current;
+	WRITE_ONCE(b->inflater, current);
 	for (;;) {
 		unsigned long moved;
 
@@ -62,13 +74,13 @@ void balloon_resize(struct work_struct *work)
 		want = wanted(b);
 		if (held == want || READ_ONCE(b->leaving))
 			break;
-		moved = want > held ? balloon_inflate(b, want - held) : balloon_deflate(b, held - want);
+		moved = want > held ? balloon_inflate(b, want - held) : give_back(b, held - want);
 		if (!moved)
 			break;
 		b->retry_ms = RETRY_FIRST_MS;
 		cond_resched();
 	}
-	b->inflater = NULL;
+	WRITE_ONCE(b->inflater, NULL);
 	balloon_tell(b);
 	if (held == want || READ_ONCE(b->leaving))
 		return;

@@ -19,20 +19,18 @@
 static void remember(struct balloon *b, unsigned long asked, unsigned long freed)
 {
 	struct counters *c = &b->counters;
-	unsigned int slot;
+	unsigned int slot = (unsigned int)((u64)(atomic64_inc_return(&c->calls) - 1) % REMEMBERED);
 
-	slot = (unsigned int)(c->calls % REMEMBERED);
 	c->last[slot].asked = asked;
 	c->last[slot].freed = freed;
-	c->calls++;
-	c->asked += asked;
-	c->freed += freed;
+	atomic64_add((s64)asked, &c->asked);
+	atomic64_add((s64)freed, &c->freed);
 }
 
-/* Take `pages` pages back for the guest; how many were freed before it returned. */
-static unsigned long take_back(struct balloon *b, unsigned long pages)
+/* Take `pages` pages back for the guest; how many were freed before it returned. The host hears of it in a moment. */
+static unsigned long take_back(struct balloon *b, unsigned long pages, enum asker who)
 {
-	unsigned long flags, freed = 0;
+	unsigned long flags;
 
 	if (b->must_tell) {
 		if (!spin_trylock_irqsave(&b->books, flags))
@@ -43,16 +41,7 @@ static unsigned long take_back(struct balloon *b, unsigned long pages)
 		spin_unlock_irqrestore(&b->books, flags);
 		return 0;
 	}
-	freed = balloon_free_first(b, pages);
-	if (!freed)
-		return 0;
-	/* What was taken stays taken until the host decides anew; it hears of it in a moment. */
-	spin_lock_irqsave(&b->books, flags);
-	b->cap = min(b->cap, b->held);
-	if (!b->leaving)
-		queue_work(b->workers, &b->tell);
-	spin_unlock_irqrestore(&b->books, flags);
-	return freed;
+	return balloon_free_first(b, pages, who);
 }
 
 /* The shrinker's scan function, also called by the test build's debugfs file. */
@@ -64,7 +53,7 @@ unsigned long balloon_scan(struct balloon *b, unsigned long pages)
 		b->counters.own++;
 		return SHRINK_STOP;
 	}
-	freed = take_back(b, pages);
+	freed = take_back(b, pages, BY_RECLAIM);
 	remember(b, pages, freed);
 	return freed ? freed : SHRINK_STOP;
 }
@@ -95,7 +84,8 @@ static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_contr
 static int before_oom_kill(struct notifier_block *block, unsigned long unused, void *freed_pages)
 {
 	struct balloon *b = container_of(block, struct balloon, on_oom);
-	unsigned long freed = take_back(b, max_t(unsigned long, OOM_PAGES, READ_ONCE(b->held) / OOM_PART));
+	unsigned long pages = max_t(unsigned long, OOM_PAGES, READ_ONCE(b->held) / OOM_PART);
+	unsigned long freed = take_back(b, pages, BY_OOM);
 
 	b->counters.oom_calls++;
 	b->counters.oom_freed += freed;

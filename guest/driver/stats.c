@@ -94,9 +94,12 @@ void balloon_stats_work(struct work_struct *work)
 void balloon_stats_answered(struct virtqueue *vq)
 {
 	struct balloon *b = vq->vdev->priv;
+	unsigned long flags;
 
-	if (!READ_ONCE(b->leaving))
+	spin_lock_irqsave(&b->books, flags);
+	if (!b->leaving)
 		queue_work(b->workers, &b->stats_work);
+	spin_unlock_irqrestore(&b->books, flags);
 }
 
 /* The first buffer goes without being asked for. */

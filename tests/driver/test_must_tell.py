@@ -14,11 +14,14 @@ import pytest
 
 DRIVER = Path(__file__).parents[2] / "guest" / "driver"
 HOST = Path(__file__).parent / "host"
-FILES = ("main", "resize", "pages", "shrink", "pressure")
+FILES = ("main", "resize", "pages", "notices", "shrink", "pressure")
 MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
 BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
-STORIES = ("resized", "reclaimed", "lacking", "own", "locked", "patient", "crossed", "moved", "slept")
-OF_RECLAIM = {"reclaimed", "lacking", "own", "locked", "crossed"}
+STORIES = (
+    "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
+    "moved", "slept",
+)  # fmt: skip
+OF_RECLAIM = {"reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed"}
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
     (
@@ -40,8 +43,8 @@ SLIPS = (
     ),
     (
         "pages.c",
-        "\tmutex_lock(&b->wire);\n\ttell_untold(b);\n\tn = 0;",
-        "\tmutex_lock(&b->wire);\n\tn = 0;",
+        "\ttell_untold(b);\n\t/* Reclaim may",
+        "\t/* Reclaim may",
         4,
         "crossed",
         "a page is given that the host believes to have",
@@ -54,7 +57,11 @@ SLIPS = (
         "reclaimed",
         "waits for a mutex where it may not",
     ),
-    ("shrink.c", "b->cap = min(b->cap, b->held);", ";", 4, "lacking", "could have tried again"),
+    ("pages.c", "b->cap = min(b->cap, b->held);", ";", 4, "lacking", "could have tried again"),
+    ("pages.c", "pages = min(pages, b->cap > b->held ?", "(void)(b->cap > b->held ?", 4, "overtaken", "given in all"),
+    ("notices.c", "b->held + more + NOTICE_PAGES", "b->held + more", 4, "spare", "freed while the host takes"),
+    ("resize.c", "left = min(b->cap, b->held);", "left = b->held;", 5, "twice", "pages after reclaim"),
+    ("resize.c", "if (b->must_tell)", "if (1)", 4, "prompt", "turns of the host"),
     (
         "shrink.c",
         "if (READ_ONCE(b->inflater) == current) {",
@@ -81,13 +88,13 @@ SLIPS = (
     ),
     (
         "pages.c",
-        "if (!spin_trylock_irqsave(&b->books, flags)) {",
-        "spin_lock_irqsave(&b->books, flags);\n\t\tif (0) {",
+        "} else if (!spin_trylock_irqsave(&b->books, flags)) {",
+        "} else {\n\t\t\tspin_lock_irqsave(&b->books, flags);\n\t\t}\n\t\tif (0) {",
         4,
         "locked",
         "a spinlock is taken twice",
     ),
-    ("resize.c", "b->cap = b->held - owed;", ";", 5, "reclaimed", "pages after reclaim"),
+    ("resize.c", "b->cap = left - owed;", ";", 5, "reclaimed", "pages after reclaim"),
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
     ("main.c", "return err ? err : begin(b);", "return err;", 4, "slept", "pages after it slept"),

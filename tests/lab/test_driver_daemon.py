@@ -34,8 +34,7 @@ async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_dec
         small = await guest.actual()
         assert small < 400 * MIB
         looked = len(daemon.seen)
-        await guest.sh(f"echo {PAGES} > $D/scan")
-        assert (await guest.sh("tail -n 1 $D/calls")).strip("|") == f"{PAGES} {PAGES}"
+        assert await guest.scan(PAGES) == PAGES
         status = await daemon.until(
             "followed", lambda status: any(told.reason == "deflated" for told in status.decisions)
         )

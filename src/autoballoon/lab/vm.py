@@ -60,6 +60,7 @@ class VmSpec(msgspec.Struct, frozen=True):
     image: GuestImage
     accel: Accel
     memory_mib: int = 512
+    cpus: int = 1
     workload: str = "idle"
     """idle, eat, wave or cache; or inside, which needs a userland and a project among its disks."""
     params: Mapping[str, int] = {}
@@ -100,7 +101,8 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
     read_only = "if=virtio,format=raw,readonly=on,cache=none,file.locking=off"
     return [
         QEMU,
-        *("-name", spec.name, "-machine", "q35", "-accel", spec.accel.option, "-m", str(spec.memory_mib), "-smp", "1"),
+        *("-name", spec.name, "-machine", "q35", "-accel", spec.accel.option, "-m", str(spec.memory_mib)),
+        *("-smp", str(spec.cpus)),
         *(("-cpu", PLAIN_CPU) if newer else ()),
         *("-nodefaults", "-no-user-config", "-display", "none", *(() if spec.may_reset else ("-no-reboot",))),
         *("-kernel", str(spec.image.kernel), "-initrd", str(spec.image.initrd), "-append", " ".join(words)),

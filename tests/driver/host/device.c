@@ -13,7 +13,9 @@
 #define PATIENCE 1000 /* turns that anybody may have to wait */
 
 bool believed[PAGES], taken[PAGES], asks_at_the_end;
-unsigned long wrongs, last_delay;
+unsigned long wrongs, last_delay, turns; /* of the host, while somebody waited */
+unsigned long last_put; /* the turn at which a page was freed last */
+void (*meanwhile[PLACES])(void);
 struct virtio_device vdev;
 static struct page memory[PAGES];
 static struct list_head unused = LIST_HEAD_INIT(unused);
@@ -32,6 +34,22 @@ void expect(const char *what, unsigned long is, unsigned long should)
 		return;
 	printf("%s: %lu instead of %lu\n", what, is, should);
 	wrongs++;
+}
+
+static struct task_struct worker, program;
+struct task_struct *current = &program;
+
+static void let_happen(enum place place)
+{
+	void (*does)(void) = meanwhile[place];
+	struct task_struct *was = current;
+
+	meanwhile[place] = NULL;
+	if (!does)
+		return;
+	current = &program;
+	does();
+	current = was;
 }
 
 /* Locks. */
@@ -64,8 +82,10 @@ unsigned long page_to_pfn(const struct page *page)
 
 struct page *balloon_page_alloc(void)
 {
-	struct page *page = list_first_entry_or_null(&unused, struct page, lru);
+	struct page *page;
 
+	let_happen(TAKING);
+	page = list_first_entry_or_null(&unused, struct page, lru);
 	if (!page) {
 		if (asks_at_the_end)
 			expect("pages freed for its own inflation", reclaim(300), SHRINK_STOP);
@@ -85,6 +105,7 @@ void put_page(struct page *page)
 	if (believed[pfn] && virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
 		complain("a page is used before the host was told", pfn);
 	taken[pfn] = false;
+	last_put = turns;
 	list_add(&page->lru, &unused);
 }
 
@@ -94,6 +115,7 @@ size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head
 
 	for (; !list_empty(pages); n++)
 		list_move(pages->next, &info->pages);
+	let_happen(PUTTING);
 	return n;
 }
 
@@ -108,8 +130,6 @@ size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head
 
 /* Work. */
 static struct workqueue_struct only_queue;
-static struct task_struct worker, program;
-struct task_struct *current = &program;
 static struct work_struct *works[MOST_WORKS];
 
 struct workqueue_struct *alloc_workqueue(const char *name, int flags, int most)
@@ -227,10 +247,9 @@ static void use(struct virtqueue *vq)
 
 void device_turn(void)
 {
-	static unsigned int turns;
-
 	if (in_reclaim || spinning)
 		complain("waits for the host where it may not", in_reclaim);
+	let_happen(WAITING);
 	for (unsigned int i = 0; i < QUEUES; i++) {
 		if (!queues[i].kicked || queues[i].used)
 			continue;

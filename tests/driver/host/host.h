@@ -12,7 +12,16 @@ extern struct virtio_device vdev;
 extern bool believed[PAGES]; /* in the balloon, as the host sees it */
 extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
-extern unsigned long wrongs, last_delay;
+extern unsigned long wrongs, last_delay, turns, last_put;
+
+/* What happens once at that place, as if another processor did it. */
+enum place {
+	TAKING, /* the driver takes a page */
+	WAITING, /* it waits for the host */
+	PUTTING, /* it has just put pages into the balloon's list */
+	PLACES
+};
+extern void (*meanwhile[PLACES])(void);
 
 void begin_host(unsigned long bits);
 void expect(const char *what, unsigned long is, unsigned long should);

@@ -20,6 +20,7 @@ typedef uint8_t u8;
 typedef uint16_t u16;
 typedef uint32_t u32;
 typedef uint64_t u64;
+typedef int64_t s64;
 typedef u32 __le32;
 typedef unsigned int gfp_t;
 
@@ -55,6 +56,14 @@ typedef unsigned int gfp_t;
 /* What the tests read. */
 void complain(const char *what, unsigned long number);
 #define WARN_ON_ONCE(x) ((x) ? (complain("the driver warns: " #x, 0), true) : false)
+
+/* Numbers that many count at once; here one thread does. */
+typedef struct {
+	s64 value;
+} atomic64_t;
+#define atomic64_read(at) ((at)->value)
+#define atomic64_add(more, at) ((at)->value += (more))
+#define atomic64_inc_return(at) (++(at)->value)
 
 /* Lists. */
 struct list_head {
@@ -162,10 +171,19 @@ void put_page(struct page *page);
 size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head *pages);
 size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head *pages, size_t most);
 #define balloon_page_push(list, page) list_add(&(page)->lru, list)
+static inline struct page *balloon_page_pop(struct list_head *pages)
+{
+	struct page *page = list_first_entry_or_null(pages, struct page, lru);
+
+	if (page)
+		list_del(&page->lru);
+	return page;
+}
 #define balloon_page_insert(info, page) list_add(&(page)->lru, &(info)->pages)
 #define balloon_page_finalize(page) ((void)(page))
 #define get_page(page) ((void)(page))
 #define page_zone(page) ((void)(page), NULL)
+#define __count_vm_event(event) ((void)0)
 static inline void balloon_devinfo_init(struct balloon_dev_info *info)
 {
 	memset(info, 0, sizeof(*info));

@@ -54,6 +54,71 @@ static void lacking(void)
 	has("pages after it could have tried again", PAGES - 300);
 }
 
+static void take_300(void)
+{
+	reclaim(300);
+}
+
+static void take_all(void)
+{
+	unsigned long freed = reclaim(1000000);
+
+	if (!virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
+		expect("freed while the host takes a message", freed, 999);
+}
+
+/* Reclaim asks while more pages are on their way: what it took is not put in again by those. */
+static void overtaken(void)
+{
+	struct balloon *b = vdev.priv;
+	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+
+	decide(1000);
+	meanwhile[TAKING] = take_300;
+	decide(2000);
+	has("pages after reclaim came before a chunk", first ? 700 : 956);
+	expect("pages given in all", b->counters.inflated, first ? 1000 : 1256);
+	let_time_pass();
+	has("pages some time later", first ? 700 : 956);
+	decide(0);
+	meanwhile[PUTTING] = take_300;
+	decide(2000);
+	has("pages after reclaim took the first chunk", 0);
+}
+
+/* Reclaim wants everything while the host takes its time with the page that was freed before. */
+static void spare(void)
+{
+	decide(1000);
+	reclaim(1);
+	meanwhile[WAITING] = take_all;
+	let_work();
+	has("pages after reclaim has asked twice", 0);
+}
+
+/* Reclaim asks again before it was paid what it asked for first. */
+static void twice(void)
+{
+	decide(1000);
+	reclaim(600);
+	meanwhile[WAITING] = take_300;
+	let_work();
+	has("pages after reclaim has asked for 900", 100);
+}
+
+/* A guest that is given memory has it before the host has taken a single message, where the host allows that. */
+static void prompt(void)
+{
+	unsigned long before;
+
+	decide(1000);
+	before = turns;
+	decide(0);
+	has("pages after all were given back", 0);
+	if (!virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
+		expect("turns of the host before the last page was the guest's", last_put - before, 0);
+}
+
 /* The reclaim that its own inflation causes is not answered with what it has just inflated. */
 static void own(void)
 {
@@ -140,6 +205,7 @@ int main(int words, char **word)
 		const char *name;
 		void (*tell)(void);
 	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking }, { "own", own },
+			{ "overtaken", overtaken }, { "spare", spare }, { "twice", twice }, { "prompt", prompt },
 			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
 			{ "moved", moved }, { "slept", slept } };
 
