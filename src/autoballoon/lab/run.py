@@ -200,6 +200,9 @@ class _Work:
                 "filled",
                 f"was not ready for the go within {self._experiment.fill_limit_s:.0f} s",
             )
+            # An agent that is not up yet would only slow its guest down.
+            if self._arm.side and (silent := await self._followed.silent([vm.name for vm in self._vms])):
+                self.notes.append(f"no agent was heard of {', '.join(silent)} before the go")
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
