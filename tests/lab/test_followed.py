@@ -1,5 +1,9 @@
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any
+
 from autoballoon.core.units import MIB
-from autoballoon.lab.followed import Followed, balloons_of
+from autoballoon.lab.followed import VOICES_S, Followed, balloons_of
 from autoballoon.lab.vm import Event
 
 
@@ -59,3 +63,22 @@ def test_what_is_kept_for_growth_is_averaged_over_time() -> None:
     assert (
         followed.extra()["headrooms"] == 35
     )  # 40 for 3 s, then 20 for 1 s: a tick that tells of none is left out
+
+
+def test_the_go_waits_for_agents_that_have_not_been_heard_and_not_for_ever(
+    virtually: Callable[[Coroutine[Any, Any, None]], None],
+) -> None:
+    def tick(**ages: float | None) -> dict[str, Any]:
+        return {"daemon": {"agents": {name: {"age_s": age_s} for name, age_s in ages.items()}}}
+
+    async def main() -> None:
+        followed, loop = Followed(), asyncio.get_running_loop()
+        followed.told(tick(a=0.5, b=None), 1.0)
+        loop.call_later(5.0, followed.told, tick(a=0.5, b=0.1), 6.0)
+        began = loop.time()
+        assert await followed.silent(["a", "b"]) == []
+        assert 5.0 <= loop.time() - began <= 5.5
+        assert await followed.silent(["a", "c"]) == ["c"]
+        assert loop.time() - began >= VOICES_S
+
+    virtually(main())

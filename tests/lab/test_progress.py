@@ -25,10 +25,11 @@ def test_one_sentence_tells_what_guests_do_what_is_held_and_what_is_swapped() ->
         guest(("ready", {}), ("filled", {})),
         guest(("phase", {"n": 0})),
         guest(("phase", {"n": 0}), ("begin", {"n": 1})),
+        guest(("begin", {"n": 1}), ("short", {"n": 1})),
         guest(("phase", {"n": 3}), ("done", {})),
     ]
-    said = sentence("off", 9, guests, SAMPLE)
-    assert said.startswith("off 34 s: 4 boot, 1 done, 1 fill, 2 phase 2, 1 ready | 2312 of 2600 MiB held")
+    said = sentence("off", 10, guests, SAMPLE)
+    assert said.startswith("off 34 s: 4 boot, 1 done, 1 fill, 3 phase 2, 1 ready | 2312 of 2600 MiB held")
     assert said.endswith("swapped in 1,200, out 34 pages")
 
 

@@ -30,6 +30,7 @@ def phase(at: float, busy_s: float) -> Event:
             [2.5, 0.0],
         ),  # it may have slept until then
         ([READY, begin(10.0), phase(14.0, 2.5), begin(30.0, 0.0)], 50.0, [2.5, 20.0]),
+        ([READY, begin(10.0), Event("short", 11.0, {})], 50.0, [38.5]),  # it said more and did not end either
         ([READY, begin(10.0), Event("oom", 12.0, {})], 50.0, []),  # killed in its guest: nothing ran any more
     ],
 )

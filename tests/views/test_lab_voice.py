@@ -27,7 +27,7 @@ def results(*runs: Run, name: str = "guest-side") -> Results:
 
 TOLD: dict[str, Any] = {
     "first_s": [0.05, 0.25, 0.04], "whole_s": [0.9, None, 0.8], "guests_psi_s": 1.25, "inflated_pages": 500,
-    "kept_pages": 100,
+    "kept_pages": 100, "first_short_s": [0.02, 0.07], "whole_short_s": [0.6, 0.5],
 }  # fmt: skip
 
 
@@ -35,6 +35,7 @@ def test_a_row_tells_what_it_cost_and_how_soon_guests_were_given() -> None:
     *_, row = voice_rows(results(run(**TOLD)))
     assert row.split() == [
         "agent", "1.50x", "1,000", "2,000", "1", "1.25", "900", "3", "50", "250", "900", "never",
+        "2", "20", "70", "500", "600",
     ]  # fmt: skip
     assert row in table(results(run(**TOLD)))
 
@@ -46,7 +47,7 @@ def test_rounds_are_put_together_and_what_one_does_not_know_is_not_told() -> Non
 
 def test_an_arm_without_spikes_has_no_times_and_other_experiments_no_rows() -> None:
     *_, row = voice_rows(results(run(first_s=[], whole_s=[], guests_psi_s=0.0)))
-    assert row.split()[4:] == ["1", "0.00", "-", "0", "-", "-", "-", "-"]
+    assert row.split()[4:] == ["1", "0.00", "-", *(2 * ["0", "-", "-", "-", "-"])]
     assert list(voice_rows(results(run(**TOLD), name="wave"))) == []
 
 
@@ -61,11 +62,12 @@ def test_a_time_that_never_came_is_later_than_any(
 
 
 def test_a_hundredth_is_judged_from_three_hundred_spikes_on() -> None:
-    few = verdicts(results(run(**TOLD)))[:2]
-    assert [verdict.met for verdict in few] == [None, None]
-    slow = verdicts(results(run(first_s=[0.05] * 296 + [0.4] * 4)))[:2]
-    assert [verdict.met for verdict in slow] == [True, False]
-    assert [verdict.measured for verdict in slow] == ["50 ms of 300", "400 ms of 300"]
+    few = verdicts(results(run(**TOLD)))[:4]
+    assert [verdict.met for verdict in few] == [None] * 4
+    times = [0.05] * 296 + [0.4] * 4
+    slow = verdicts(results(run(first_s=[0.9] * 300, first_short_s=times)))[:4]
+    assert [verdict.met for verdict in slow] == [False, False, True, False]
+    assert [verdict.measured for verdict in slow[1:]] == ["900 ms of 300", "50 ms of 300", "400 ms of 300"]
 
 
 def test_pages_moved_are_those_inflated_and_those_deflated() -> None:

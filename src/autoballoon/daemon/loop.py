@@ -89,10 +89,11 @@ class Daemon:
         self._failures = 0
 
     def wake(self, why: str, *, freed: bool = False) -> None:
-        """Have a tick as soon as the least gap allows; `why` is told in the status. Wake in guests/hypervisor.py."""
+        """Have a tick as soon as the least gap allows; `why` is told in the status; sooner when memory
+        came back that somebody lacks. Wake in guests/hypervisor.py."""
         if freed and not self._parts.engine.lacks_room(self._state):
             return
-        self._pulse.wake(why)
+        self._pulse.wake(why, prompt=freed)
 
     def stop(self) -> None:
         """Hand back memory and leave, within 5 s."""

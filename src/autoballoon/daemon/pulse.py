@@ -1,6 +1,7 @@
 """When ticks come: once an interval, and early when something happens; and how punctual they have been."""
 
 import asyncio
+import contextlib
 
 import msgspec
 
@@ -10,6 +11,10 @@ REGULAR = "interval"
 """Why a tick came that nothing called for."""
 LEAST_GAP_S = 0.2
 """Between two ticks: a guest that causes early ticks as fast as it can costs five of them a second."""
+PROMPT_GAP_S = 0.05
+"""Between a tick and one for which somebody waits, of which there is none sooner than LEAST_GAP_S after another such.
+On a loaded host ticks come as often as they may, because guests near their edge cause them; memory that comes back just
+after one would lie there until the next, while a guest has nothing left."""
 
 
 class Beat(msgspec.Struct, frozen=True):
@@ -28,21 +33,25 @@ class Pulse:
         self.punctuality = Punctuality()
         self.due = 0.0
         """When the next regular tick is."""
-        self._early = asyncio.Event()
+        self._early, self._prompt = asyncio.Event(), asyncio.Event()
         self._why = ""
-        self._quiet_until = 0.0
-        """No early tick before this time."""
+        self._quiet_until = self._prompt_from = 0.0
+        """No early tick before these times: no tick at all that is not prompt, and none that is."""
+        self._was_prompt = False
 
-    def wake(self, why: str) -> None:
-        """Have a tick as soon as the least gap allows; of several reasons the first is told."""
+    def wake(self, why: str, *, prompt: bool = False) -> None:
+        """Have a tick as soon as the least gap allows; of several reasons the first is told. `prompt`: somebody waits
+        for it, who can be given something."""
         if not self._early.is_set():
             self._why = why
             self._early.set()
+        if prompt:
+            self._prompt.set()
 
     def hurry(self, why: str) -> None:
         """Have it at once."""
-        self._quiet_until = 0.0
-        self.wake(why)
+        self._prompt_from = 0.0
+        self.wake(why, prompt=True)
 
     def begin(self) -> None:
         """The first tick is due now."""
@@ -54,12 +63,17 @@ class Pulse:
         try:
             async with asyncio.timeout_at(self.due):
                 await self._early.wait()
-                await asyncio.sleep(self._quiet_until - now())
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout_at(self._quiet_until):
+                        await self._prompt.wait()
+                        await asyncio.sleep(self._prompt_from - now())
         except TimeoutError:
             why = REGULAR
         else:
             why = self._why
+        self._was_prompt = self._prompt.is_set()
         self._early.clear()
+        self._prompt.clear()
         return why
 
     def beat(self, why: str, interval_s: float) -> Beat:
@@ -71,4 +85,7 @@ class Pulse:
             self.punctuality.note(late_s, interval_s)
             self.due += interval_s * (1 + late_s // interval_s)  # ticks that were missed are not made up for
         self._quiet_until = begun + LEAST_GAP_S
+        self._prompt_from = (
+            self._quiet_until if self._was_prompt else max(self._prompt_from, begun + PROMPT_GAP_S)
+        )
         return Beat(why, begun, late_s)

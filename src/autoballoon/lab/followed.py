@@ -1,6 +1,7 @@
 """What became of the balloon in one run: targets that were reached or not, pages inflated for nothing."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -9,6 +10,9 @@ from autoballoon.lab.vm import Event
 
 NEAR = MIB
 """A guest this close to its target has reached it: drivers move whole chunks of 1 MiB at most."""
+
+VOICES_S = 60.0
+"""Agents are waited for so long: Python took up to 40 s to start in guests that all boot at once, on two cores."""
 
 
 class Followed:
@@ -19,6 +23,8 @@ class Followed:
         """By guest: the size asked for last, and when."""
         self._reached: dict[str, float] = {}
         """By guest: how long it took to be there; a new target is not reached."""
+        self._voices: frozenset[str] = frozenset()
+        """Guests whose agents the controller has heard."""
         self._headrooms: list[tuple[float, int]] = []
         """When the controller decided, and what it kept for growth beyond need in all guests, bytes."""
 
@@ -30,13 +36,22 @@ class Followed:
 
     def told(self, data: Mapping[str, Any], at_s: float) -> None:
         """What the controller decided in a tick, as `status --json` prints it."""
-        kept = 0
+        kept, agents = 0, data.get("daemon", {}).get("agents", {})
+        self._voices = frozenset(name for name, agent in agents.items() if agent["age_s"] is not None)
         for decision in data.get("decisions", []):
             if decision.get("kind") == "set-target":
                 self.asked({decision["guest"]: int(decision["to"])}, at_s)
             kept += int(decision.get("numbers", {}).get("headroom", 0))
         if kept:
             self._headrooms.append((at_s, kept))
+
+    async def silent(self, guests: Collection[str]) -> list[str]:
+        """Wait until the controller has heard the agents of all these guests, or for VOICES_S; those it has not."""
+        for _ in range(round(VOICES_S / 0.2)):
+            if self._voices.issuperset(guests):
+                break
+            await asyncio.sleep(0.2)
+        return sorted(set(guests) - self._voices)
 
     def seen(self, sizes: Mapping[str, int], at_s: float) -> None:
         """The sizes that guests have at that moment; one older than its target says nothing about it."""

@@ -17,8 +17,8 @@ def stage(vm: Vm) -> str:
     if not vm.heard:
         return "boot"
     last = vm.heard[-1]
-    if last.name in ("begin", "phase"):
-        return f"phase {int(last.data['n']) + (1 if last.name == 'begin' else 2)}"
+    if last.name in ("begin", "short", "phase"):
+        return f"phase {int(last.data['n']) + (2 if last.name == 'phase' else 1)}"
     return _STAGES.get(last.name, last.name)
 
 

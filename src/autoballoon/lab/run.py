@@ -167,7 +167,8 @@ async def _listen(
 def phases_of(heard: Sequence[Event], until: float) -> list[float]:
     """Busy seconds of each phase that a guest told of, and of one that it never ended: those until then, at least."""
     phases = [float(event.data["busy_s"]) for event in heard if event.name == "phase"]
-    if heard and (last := heard[-1]).name == "begin":
+    acts = [event for event in heard if event.name != "short"]
+    if acts and (last := acts[-1]).name == "begin":
         phases.append(round(max(0.0, until - last.at - float(last.data["sleeps_s"])), 3))
     return phases
 
@@ -199,6 +200,9 @@ class _Work:
                 "filled",
                 f"was not ready for the go within {self._experiment.fill_limit_s:.0f} s",
             )
+            # An agent that is not up yet would only slow its guest down.
+            if self._arm.side and (silent := await self._followed.silent([vm.name for vm in self._vms])):
+                self.notes.append(f"no agent was heard of {', '.join(silent)} before the go")
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")

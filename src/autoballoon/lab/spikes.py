@@ -1,7 +1,9 @@
-"""How soon a guest that takes more than it has is given it: from its first byte to the first page, and to all of it.
+"""How soon a guest that takes more than it has is given it: to the first page, and to all of it; counted from its first
+byte, and from when it has used what it had.
 
 A guest says on its console that it begins, how much it will take, and how much it has available: what it lacks beyond
-that must come out of its balloon. The balloon is looked at until it has, through a socket that no controller uses.
+that must come out of its balloon. It says too when it runs short: until then it misses nothing. The balloon is looked
+at until it has, through a socket that no controller uses.
 """
 
 import asyncio
@@ -22,15 +24,13 @@ class Spikes:
     def __init__(self, size_of: Callable[[Vm], Awaitable[int | None]], began: float) -> None:
         self._size_of = size_of
         self._began = began
-        self._spikes: list[dict[str, Any]] = []
-        self._first: list[float | None] = []
-        self._whole: list[float | None] = []
+        self._spikes: list[_Spike] = []
         self._enough = 0
 
     async def follow(self, vm: Vm) -> None:
         """Time every spike of this guest, until it ends."""
         async for event in vm.events():
-            if event.name == "begin" and "takes" in event.data and event is vm.heard[-1]:
+            if event.name == "begin" and "takes" in event.data and not _is_over(vm, event):
                 await self._time(vm, event)
 
     async def _time(self, vm: Vm, begin: Event) -> None:
@@ -38,35 +38,90 @@ class Spikes:
         if lacks <= 0:
             self._enough += 1
             return
-        self._spikes.append({"guest": vm.name, "at_s": round(begin.at - self._began, 3), "lacks": lacks})
-        number = len(self._spikes) - 1
-        self._first.append(None)
-        self._whole.append(None)
-        least = begun = await self._size_of(vm)
-        first: float | None = None
-        whole: float | None = None
-        while begun is not None and least is not None and whole is None and vm.heard[-1] is begin:
+        spike = _Spike(vm.name, begin.at, lacks)
+        self._spikes.append(spike)
+        size = await self._size_of(vm)
+        while size is not None and not spike.see(size, time.monotonic()) and not _is_over(vm, begin):
             await asyncio.sleep(LOOK_EVERY_S)
-            size, waited = await self._size_of(vm), time.monotonic() - begin.at
-            if size is None:
-                break
-            if first is None and size > least:
-                first = waited
-            least = min(least, size)
-            if size >= begun + lacks:
-                whole = waited
-        self._first[number] = None if first is None else round(first, 4)
-        self._whole[number] = None if whole is None else round(whole, 4)
+            size = await self._size_of(vm)
+            # A size is no older than the shortage that was heard before it was asked for, but for the last look's time.
+            short = next((event for event in _since(vm, begin) if event.name == "short"), None)
+            if short is not None:
+                spike.runs_short(short.at)
 
     def extra(self) -> dict[str, Any]:
-        """For Run.extra: each spike; its seconds, null where the guest was through before it was given that; and how
-        many lacked nothing."""
+        """For Run.extra: each spike; its seconds, null where the guest was through before it was given that; the same
+        from when it ran short, of those that did; and how many lacked nothing."""
+        ran_short = [spike for spike in self._spikes if spike.short_at is not None]
         return {
-            "spikes": self._spikes,
-            "first_s": self._first,
-            "whole_s": self._whole,
+            "spikes": [
+                {
+                    "guest": spike.guest,
+                    "at_s": round(spike.begun - self._began, 3),
+                    "lacks": spike.lacks,
+                    "short_s": _after(spike.begun, spike.short_at),
+                }
+                for spike in self._spikes
+            ],
+            "first_s": [_after(spike.begun, spike.first_at) for spike in self._spikes],
+            "whole_s": [_after(spike.begun, spike.whole_at) for spike in self._spikes],
+            "first_short_s": [_after(spike.short_at, spike.relief_at) for spike in ran_short],
+            "whole_short_s": [_after(spike.short_at, spike.whole_at) for spike in ran_short],
             "spikes_enough": self._enough,
         }
+
+
+class _Spike:
+    """One spike as it is seen, size by size. Times are of the monotonic clock; None: not yet."""
+
+    def __init__(self, guest: str, begun: float, lacks: int) -> None:
+        self.guest, self.begun, self.lacks = guest, begun, lacks
+        self.short_at: float | None = None
+        """The guest had used what it had, with all that it had been given until then."""
+        self.first_at: float | None = None
+        self.relief_at: float | None = None
+        """The first page that came after it ran short."""
+        self.whole_at: float | None = None
+        self._size: int | None = None
+        self._least = self._least_short = 0
+        self._aim = 0
+
+    def runs_short(self, at: float) -> None:
+        """The guest said so at that time."""
+        if self.short_at is None:
+            self.short_at, self._least_short = at, self._size or 0
+
+    def see(self, size: int, now: float) -> bool:
+        """It has this size now; whether it has all that it lacked."""
+        if self._size is None:
+            self._least, self._aim = size, size + self.lacks
+        if self.first_at is None and size > self._least:
+            self.first_at = now
+        if self.short_at is not None and self.relief_at is None and size > self._least_short:
+            self.relief_at = now
+        self._size, self._least, self._least_short = (
+            size,
+            min(self._least, size),
+            min(self._least_short, size),
+        )
+        if size >= self._aim:
+            self.whole_at = now
+        return self.whole_at is not None
+
+
+def _since(vm: Vm, begin: Event) -> list[Event]:
+    """What the guest has said after that."""
+    at = next(number for number, event in enumerate(vm.heard) if event is begin)
+    return vm.heard[at + 1 :]
+
+
+def _is_over(vm: Vm, begin: Event) -> bool:
+    """Whether the phase that began so has ended."""
+    return any(event.name != "short" for event in _since(vm, begin))
+
+
+def _after(begun: float | None, at: float | None) -> float | None:
+    return None if begun is None or at is None else round(max(0.0, at - begun), 4)
 
 
 def waited_of(guests: Iterable[Sequence[Event]]) -> dict[str, float | None]:

@@ -47,7 +47,7 @@ class Event(msgspec.Struct, frozen=True):
     """One line that the workload printed on its console: `@ab {"event": NAME, ...}`."""
 
     name: str
-    """ready, filled, begin, phase, done, oom, answer, failed"""
+    """ready, filled, begin, short, phase, done, oom, answer, failed"""
     at: float
     """When it arrived, time.monotonic()."""
     data: dict[str, Any]

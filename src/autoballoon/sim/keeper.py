@@ -185,7 +185,7 @@ class Daemon(Keeper):
         self._look_at_promises(now)
         self.ticks += 1
         self._early = None
-        self._quiet_until = now + LEAST_GAP_S
+        self._quiet_until = now + LEAST_GAP_S  # the daemon's prompt ticks are not simulated: it is no slower
 
     def _act(self, decisions: Sequence[Decision], now: float) -> None:
         for decision in decisions:

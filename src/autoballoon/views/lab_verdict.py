@@ -231,20 +231,25 @@ def at_rank(times: Sequence[float | None], part: float) -> float | None:
 
 
 def spikes_of(arm: ArmResult, name: str) -> list[float | None]:
-    """The times of that name, "first_s" or "whole_s", of all its runs together."""
+    """The times of that name, as "first_s", of all its runs together."""
     return [time for run in arm.counted for time in run.extra.get(name, [])]
 
 
 def _voice(results: Results) -> Iterable[Verdict]:
     arm = results.arm("agent")
-    times = [] if arm is None else spikes_of(arm, "first_s")
-    for part, most_s in ((0.5, 0.1), (0.99, 0.3)):
-        asks = f"with the agent p{part * 100:.0f} of {SPIKES} spikes to first pages is under {most_s * 1000:.0f} ms"
-        time = at_rank(times, part)
-        measured = (
-            f"{'never' if time is None else f'{time * 1000:.0f} ms'} of {len(times)}" if times else "no spike"
-        )
-        yield Verdict(asks, measured, (time is not None and time < most_s) if len(times) >= SPIKES else None)
+    for name, since in (("first_s", ""), ("first_short_s", ", from when the guest ran short,")):
+        times = [] if arm is None else spikes_of(arm, name)
+        for part, most_s in ((0.5, 0.1), (0.99, 0.3)):
+            asks = (
+                f"with the agent p{part * 100:.0f} of {SPIKES} spikes to first pages{since} is under"
+                f" {most_s * 1000:.0f} ms"
+            )
+            time = at_rank(times, part)
+            told = "never" if time is None else f"{time * 1000:.0f} ms"
+            measured = f"{told} of {len(times)}" if times else "no spike"
+            yield Verdict(
+                asks, measured, (time is not None and time < most_s) if len(times) >= SPIKES else None
+            )
 
 
 def _headrooms(results: Results) -> Iterable[Verdict]:

@@ -23,6 +23,9 @@
 #define MIB (1024L * 1024L)
 #define DATA "/disk/data"
 #define MOST_TAKES 256
+/* A guest with less available than this has used what it had; looked at each time it has taken so many MiB. */
+#define SHORT (8 * MIB)
+#define LOOK_MIB 4
 
 static char cmdline[4096];
 static char buffer[MIB];
@@ -199,8 +202,14 @@ static double phase(long n, const struct shape *s)
 	char *memory = take(s->anon_mib);
 	if (!memory)
 		fail("taking memory");
-	for (long i = 0; i < s->anon_mib; i++) {
+	for (long i = 0, is_short = 0; i < s->anon_mib; i++) {
 		double step = now();
+		if (!is_short && i % LOOK_MIB == 0) {
+			available = kernel_says("/proc/meminfo", "MemAvailable:");
+			if ((is_short = available < SHORT))
+				tell("{\"event\": \"short\", \"n\": %ld, \"taken\": %ld, \"available\": %ld}", n,
+				     i * MIB, available);
+		}
 		fill((uint64_t *)(memory + i * MIB), i);
 		if (s->rate_mib)
 			slept += rest(1.0 / s->rate_mib - (now() - step));
