@@ -16,7 +16,7 @@ setup: ## install what is missing: Debian packages (needs root), .venv/; prints 
 demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
 	@.venv/bin/autoballoon lab run wave
 
-test: check fast lab ## everything: set-up, then these three, each with its time (root, under 15 minutes)
+test: check fast lab ## everything: set-up, then these three, each with its time (root, about 15 minutes)
 
 check: setup ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
 	@$(timed) check tools/check
