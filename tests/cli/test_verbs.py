@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -24,6 +25,24 @@ from tests.host.groups_v2 import Tree
 
 def call(*words: str | Path) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words], prog_name="autoballoon")
+
+
+@contextmanager
+def another_program(path: Path, serve: Callable[[socket.socket], None]) -> Iterator[None]:
+    """Somebody listens at `path` who serves one client."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(path))
+        listener.listen()
+
+        def accept() -> None:
+            peer, _ = listener.accept()
+            with peer:
+                serve(peer)
+
+        thread = threading.Thread(target=accept)
+        thread.start()
+        yield
+        thread.join()
 
 
 @pytest.fixture
@@ -89,20 +108,13 @@ def test_check_refuses_a_socket_that_is_another_programs(
     monkeypatch.setattr("autoballoon.cli.serve.unusable", partial(unusable, timeout_s=0.2))
     monkeypatch.setattr("os.geteuid", lambda: 0)
     path = tmp_path / "mail.qmp"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
 
-        def serve() -> None:
-            peer, _ = listener.accept()
-            with peer:
-                peer.sendall(greeting)
-                peer.recv(1000)
+    def serve(peer: socket.socket) -> None:
+        peer.sendall(greeting)
+        peer.recv(1000)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with another_program(path, serve):
         result = call("check", config)
-        thread.join()
     assert result.exit_code == 2
     assert result.output == f"autoballoon: [connect] qmp: {path} {says} of [connect] qmp\n"
 
@@ -211,20 +223,13 @@ def test_status_without_a_daemon_is_one_sentence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b'{"ok":true,"data":{}}\n', b'{"ok":"maybe"}\n'])
 def test_status_from_something_else_is_one_sentence(tmp_path: Path, answer: bytes) -> None:
     path = tmp_path / "other.sock"
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind(str(path))
-        listener.listen()
 
-        def serve() -> None:
-            peer, _ = listener.accept()
-            peer.recv(1000)
-            peer.sendall(answer)
-            peer.close()
+    def serve(peer: socket.socket) -> None:
+        peer.recv(1000)
+        peer.sendall(answer)
 
-        thread = threading.Thread(target=serve)
-        thread.start()
+    with another_program(path, serve):
         result = call("status", "--socket", path)
-        thread.join()
     assert result.exit_code == 3
     assert result.output.startswith("autoballoon: ")
     assert result.output.count("\n") == 1

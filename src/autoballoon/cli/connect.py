@@ -15,7 +15,7 @@ import msgspec
 from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.daemon.config import DEFAULT_SOCKET
 from autoballoon.views.paint import Paint, coloured, plain
-from autoballoon.views.status import decode
+from autoballoon.views.status import Status, decode
 
 PATIENCE_S = 5.0
 LONGEST_REPLY = 64 << 20
@@ -64,11 +64,18 @@ def complete_guest(ctx: click.Context, param: click.Parameter, incomplete: str) 
     return []
 
 
+def running(path: Path) -> Status | None:
+    """What the daemon at this control socket sees; None when none answers."""
+    try:
+        return decode(ask(path, "status"))
+    except (CouldNot, msgspec.DecodeError):
+        return None
+
+
 def held_by_daemon(path: Path) -> frozenset[str]:
     """The keys of the guests that the daemon at this control socket sees; none when none answers."""
-    with suppress(AutoballoonError, msgspec.DecodeError):
-        return frozenset(guest.key for guest in decode(ask(path, "status")).snapshot.guests)
-    return frozenset()
+    status = running(path)
+    return frozenset() if status is None else frozenset(guest.key for guest in status.snapshot.guests)
 
 
 def paint() -> Paint:

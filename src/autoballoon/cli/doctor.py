@@ -4,15 +4,13 @@ import asyncio
 from pathlib import Path
 
 import click
-import msgspec
 
-from autoballoon.cli.connect import ask
+from autoballoon.cli.connect import running
 from autoballoon.core.errors import CouldNot
 from autoballoon.daemon.checkup import gather
 from autoballoon.daemon.config import DEFAULT_SOCKET, load
 from autoballoon.views import checkup
 from autoballoon.views.diagnosis import can_work, diagnose
-from autoballoon.views.status import Status, decode
 
 USUAL_CONFIG = Path("/etc/autoballoon.toml")
 
@@ -31,17 +29,10 @@ def doctor(ctx: click.Context, path: Path | None, as_json: bool) -> None:
     if path is None and USUAL_CONFIG.exists():
         path = USUAL_CONFIG
     config = None if path is None else load(path)
-    status = _running(Path(DEFAULT_SOCKET if config is None else config.socket))
+    # What a daemon sees; where none answers the guests are asked directly.
+    status = running(Path(DEFAULT_SOCKET if config is None else config.socket))
     facts = asyncio.run(gather(config, status))
     findings = diagnose(facts)
     click.echo(checkup.encode(facts, findings) if as_json else checkup.text(facts, findings), nl=as_json)
     if not can_work(findings):
         ctx.exit(CouldNot.exit_code)
-
-
-def _running(socket: Path) -> Status | None:
-    """What the daemon at the socket sees; None when none answers: then the guests are asked directly."""
-    try:
-        return decode(ask(socket, "status"))
-    except (CouldNot, msgspec.DecodeError):
-        return None

@@ -2,8 +2,8 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Coroutine, Iterable, Sequence
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -17,24 +17,12 @@ AT_ONCE = 16
 """Sockets that are spoken with at one time."""
 
 Verify = Callable[[str, int | None], int | None]
+Answer = TypeVar("Answer")
 
 
 async def unusable(paths: Sequence[str], timeout_s: float = 2.0) -> dict[str, Unusable]:
     """Why these sockets cannot be used; those that greet, and those where nobody listens, are left out."""
-    slots = asyncio.Semaphore(AT_ONCE)
-
-    async def one(path: str) -> Unusable | None:
-        async with slots:
-            try:
-                wire = await open_wire(path, timeout_s, lambda event, data: None)
-            except Unusable as error:
-                return error
-            except WireError:
-                return None
-            await wire.close()
-            return None
-
-    found = zip(paths, await asyncio.gather(*map(one, paths)), strict=True)
+    found = zip(paths, await _few_at_once(_greet(path, timeout_s) for path in paths), strict=True)
     return {path: error for path, error in found if error is not None}
 
 
@@ -42,14 +30,29 @@ async def look_at_all(
     sockets: Sequence[tuple[str, str]], verify: Verify, timeout_s: float = 2.0
 ) -> list[GuestFacts]:
     """The guests at these (path, stem), in this order; those that are gone are left out. Nothing raises."""
+    found = await _few_at_once(look(path, stem, verify, timeout_s) for path, stem in sockets)
+    return [guest for guest in found if guest is not None]
+
+
+async def _few_at_once(looks: Iterable[Coroutine[Any, Any, Answer]]) -> list[Answer]:
     slots = asyncio.Semaphore(AT_ONCE)
 
-    async def one(path: str, stem: str) -> GuestFacts | None:
+    async def one(look: Coroutine[Any, Any, Answer]) -> Answer:
         async with slots:
-            return await look(path, stem, verify, timeout_s)
+            return await look
 
-    found = await asyncio.gather(*(one(path, stem) for path, stem in sockets))
-    return [guest for guest in found if guest is not None]
+    return await asyncio.gather(*map(one, looks))
+
+
+async def _greet(path: str, timeout_s: float) -> Unusable | None:
+    try:
+        wire = await open_wire(path, timeout_s, lambda event, data: None)
+    except Unusable as error:
+        return error
+    except WireError:
+        return None
+    await wire.close()
+    return None
 
 
 async def look(path: str, stem: str, verify: Verify, timeout_s: float = 2.0) -> GuestFacts | None:
