@@ -15,6 +15,7 @@ from qemu.qmp import QMPClient
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB, MIB
 from autoballoon.lab import tidy
+from autoballoon.lab import vm as machines
 from autoballoon.lab.accel import Accel, choose_accel
 from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.host import LabHost
@@ -142,7 +143,21 @@ async def test_what_qemu_says_is_in_the_sentence(start_guest: StartGuest) -> Non
         await start_guest(balloon="no-such-device")
 
 
-async def test_wave_runs_through(start_guest: StartGuest) -> None:
+def with_bad_reads(disk: Path, folder: Path) -> Path:
+    """A disk like this one, but for four reads at 30 MiB, within its file, which fail (QEMU's driver blkdebug)."""
+    once = f'[inject-error]\nevent = "read_aio"\nerrno = "5"\nonce = "on"\nsector = "{30 * MIB // 512}"\n'
+    (folder / "faults").write_text(4 * once)
+    return Path(f"blkdebug:{folder / 'faults'}:{disk}")
+
+
+async def test_wave_runs_through_also_where_reads_fail(
+    start_guest: StartGuest, image: GuestImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As they do on a host that is out of memory when QEMU reads into the guest's."""
+    real = machines.command  # blkdebug cannot leave locking off
+    monkeypatch.setattr(
+        machines, "command", lambda *a: [word.replace(",file.locking=off", "") for word in real(*a)]
+    )
     shape = {
         "phases": 2,
         "period_ms": 1000,
@@ -152,7 +167,8 @@ async def test_wave_runs_through(start_guest: StartGuest) -> None:
         "rate_mib": 100,
         "passes": 2,
     }
-    guest = await start_guest(workload="wave", params=shape)
+    disk = with_bad_reads(image.disk, tmp_path)
+    guest = await start_guest(workload="wave", params=shape, disks={"/disk": disk})
     await guest.expect("filled", timeout=30)
     guest.send("go")
     done = await guest.expect("done", timeout=30)

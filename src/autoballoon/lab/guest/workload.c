@@ -26,6 +26,9 @@
 /* A guest with less available than this has used what it had; looked at each time it has taken so many MiB. */
 #define SHORT (8 * MIB)
 #define LOOK_MIB 4
+/* A read that failed is tried again so often, after so long. */
+#define TRIES 50
+#define TRY_AGAIN_S 0.1
 
 static char cmdline[4096];
 static char buffer[MIB];
@@ -142,12 +145,20 @@ static double waited(void)
 static double read_file(int fd, long from, long mib)
 {
 	double began = now();
-	for (long i = from; i < from + mib; i++) {
-		ssize_t got = pread(fd, buffer, MIB, i * MIB);
-		if (got < 0)
-			fail("reading " DATA);
+	long at = from * MIB, end = at + mib * MIB, tries = 0;
+	while (at < end) {
+		ssize_t got = pread(fd, buffer, MIB - at % MIB, at);
 		if (got == 0)
 			break;
+		if (got > 0) {
+			at += got;
+			tries = 0;
+		} else if (errno == EIO && tries++ < TRIES) {
+			/* A host that is out of memory when QEMU reads into the guest's lets that read fail. */
+			rest(TRY_AGAIN_S);
+		} else {
+			fail("reading " DATA);
+		}
 	}
 	return now() - began;
 }
