@@ -49,7 +49,7 @@ enum asker { BY_RECLAIM, BY_OOM, BY_HOST };
 /* One page that holds the numbers of pages of which the host must still be told. */
 struct notice {
 	struct list_head list;
-	unsigned int pieces; /* filled entries */
+	unsigned int pieces; /* filled entries: some in those that are untold, none in those set aside */
 	__le32 pfns[];
 };
 
@@ -119,9 +119,10 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
 void balloon_tell(struct balloon *b);
 int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who);
 
 /* notices.c */
+void balloon_put_aside(struct balloon *b, struct notice *notice);
 bool balloon_set_aside(struct balloon *b, unsigned long more);
 void balloon_trim_notices(struct balloon *b);
 void balloon_drop_notices(struct balloon *b);

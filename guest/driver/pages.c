@@ -79,11 +79,7 @@ static void tell_untold(struct balloon *b)
 		if (!notice)
 			return;
 		exchange(b, b->deflate_vq, notice->pfns, notice->pieces);
-		notice->pieces = 0;
-		spin_lock_irq(&b->books);
-		list_add(&notice->list, &b->notices);
-		b->notices_free++;
-		spin_unlock_irq(&b->books);
+		balloon_put_aside(b, notice);
 	}
 }
 
@@ -176,11 +172,11 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 }
 
 /*
- * Free up to `pages` pages now and leave the telling to a work item; how many. It waits for nothing and allocates
- * nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
+ * Free up to `pages` pages now, but none of the last `keep`, and leave the telling to a work item; how many. It waits
+ * for nothing and allocates nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
  * first pages opens them on another processor, and for a moment only, as everybody does.
  */
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who)
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who)
 {
 	unsigned long freed = 0;
 
@@ -197,21 +193,22 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum as
 			break;
 		}
 		notice = list_empty(&b->untold) ? NULL : list_last_entry(&b->untold, struct notice, list);
-		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES) {
+		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES)
 			notice = list_first_entry_or_null(&b->notices, struct notice, list);
-			if (notice) {
-				list_move_tail(&notice->list, &b->untold);
-				b->notices_free--;
-			}
-		}
-		if (!notice) {
+		if (!notice || b->held <= keep) {
 			spin_unlock_irqrestore(&b->books, flags);
 			break;
 		}
-		want = min(pages - freed, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
+		want = min(pages - freed, b->held - keep);
+		want = min_t(unsigned long, want, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
 		want = min_t(unsigned long, want, CHUNK_PAGES);
 		/* Its list's own lock is held by others only while they move a page. */
 		balloon_page_list_dequeue(&b->info, &list, want);
+		/* One without a page stays where it is: QEMU gives up a device that is handed a buffer of no bytes. */
+		if (!list_empty(&list) && !notice->pieces) {
+			list_move_tail(&notice->list, &b->untold);
+			b->notices_free--;
+		}
 		got = 0;
 		list_for_each_entry(page, &list, lru) {
 			put_pieces(notice->pfns + notice->pieces, page);

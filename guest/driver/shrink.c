@@ -41,7 +41,7 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 		spin_unlock_irqrestore(&b->books, flags);
 		return 0;
 	}
-	return balloon_free_first(b, pages, who);
+	return balloon_free_first(b, pages, 0, who);
 }
 
 /* The shrinker's scan function, also called by the test build's debugfs file. */

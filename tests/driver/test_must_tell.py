@@ -98,7 +98,14 @@ SLIPS = (
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
     ("main.c", "return err ? err : begin(b);", "return err;", 4, "slept", "pages after it slept"),
-    ("pages.c", "min(pages - freed, (NOTICE", "min(b->held - pages, (NOTICE", 4, "reclaimed", "freed in reclaim"),
+    (
+        "pages.c",
+        "min(pages - freed, b->held - keep)",
+        "min(b->held - pages, b->held - keep)",
+        4,
+        "reclaimed",
+        "freed in reclaim",
+    ),
 )  # fmt: skip
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 
