@@ -50,10 +50,10 @@ enum asker { BY_RECLAIM, BY_OOM, BY_HOST };
 struct notice {
 	struct list_head list;
 	unsigned int pieces; /* filled entries: some in those that are untold, none in those set aside */
-	__le32 pfns[];
+	__virtio32 pfns[]; /* in the byte order of the device: the guest's own for a legacy one */
 };
 
-#define NOTICE_PIECES ((PAGE_SIZE - sizeof(struct notice)) / sizeof(__le32))
+#define NOTICE_PIECES ((PAGE_SIZE - sizeof(struct notice)) / sizeof(__virtio32))
 #define NOTICE_PAGES (NOTICE_PIECES / PIECES_PER_PAGE)
 
 /* Calls of the scan function, as many as are remembered one by one. */
@@ -84,7 +84,7 @@ struct balloon {
 	struct workqueue_struct *workers;
 
 	struct mutex wire;
-	__le32 *chunk; /* CHUNK_PAGES pages in pieces, for the holder of wire */
+	__virtio32 *chunk; /* CHUNK_PAGES pages in pieces, for the holder of wire */
 
 	spinlock_t books;
 	struct balloon_dev_info info;

@@ -123,6 +123,7 @@ static void end(struct balloon *b)
 	spin_lock_irq(&b->books);
 	b->leaving = true; /* from here on nothing is queued */
 	spin_unlock_irq(&b->books);
+	wake_up(&b->acked); /* who waits for a device that was pulled out has not been told that it is gone */
 	balloon_report_stop(b);
 	cancel_delayed_work_sync(&b->resize);
 	cancel_work_sync(&b->tell);

@@ -11,17 +11,17 @@
 #include <linux/virtio_config.h>
 #include <linux/vmstat.h>
 
-static void put_pieces(__le32 *to, const struct page *page)
+static void put_pieces(const struct balloon *b, __virtio32 *to, const struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page) << (PAGE_SHIFT - VIRTIO_BALLOON_PFN_SHIFT);
 	unsigned int i;
 
 	for (i = 0; i < PIECES_PER_PAGE; i++)
-		to[i] = cpu_to_le32((u32)(pfn + i));
+		to[i] = cpu_to_virtio32(b->vdev, (u32)(pfn + i));
 }
 
 /* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
-static void exchange(struct balloon *b, struct virtqueue *vq, __le32 *pfns, unsigned int pieces)
+static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, unsigned int pieces)
 {
 	struct scatterlist sg;
 	unsigned int unused;
@@ -133,7 +133,7 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 	if (n) {
 		n = 0;
 		list_for_each_entry(page, &got, lru) {
-			put_pieces(b->chunk + n * PIECES_PER_PAGE, page);
+			put_pieces(b, b->chunk + n * PIECES_PER_PAGE, page);
 			if (!counts_as_used(b))
 				adjust_managed_page_count(page, -1);
 			n++;
@@ -157,7 +157,7 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 	tell_untold(b);
 	balloon_page_list_dequeue(&b->info, &got, min_t(unsigned long, pages, CHUNK_PAGES));
 	list_for_each_entry(page, &got, lru)
-		put_pieces(b->chunk + n++ * PIECES_PER_PAGE, page);
+		put_pieces(b, b->chunk + n++ * PIECES_PER_PAGE, page);
 	if (n)
 		exchange(b, b->deflate_vq, b->chunk, n * PIECES_PER_PAGE);
 	spin_lock_irq(&b->books);
@@ -211,7 +211,7 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		}
 		got = 0;
 		list_for_each_entry(page, &list, lru) {
-			put_pieces(notice->pfns + notice->pieces, page);
+			put_pieces(b, notice->pfns + notice->pieces, page);
 			notice->pieces += PIECES_PER_PAGE;
 			got++;
 		}
@@ -249,7 +249,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	}
 	get_page(to); /* the balloon's reference */
 	tell_untold(b);
-	put_pieces(b->chunk, to);
+	put_pieces(b, b->chunk, to);
 	exchange(b, b->inflate_vq, b->chunk, PIECES_PER_PAGE);
 	spin_lock_irqsave(&info->pages_lock, flags);
 	balloon_page_insert(info, to);
@@ -257,7 +257,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	__count_vm_event(BALLOON_MIGRATE);
 	b->counters.moved++;
 	spin_unlock_irqrestore(&info->pages_lock, flags);
-	put_pieces(b->chunk, from);
+	put_pieces(b, b->chunk, from);
 	exchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);
 	mutex_unlock(&b->wire);
 	balloon_page_finalize(from);

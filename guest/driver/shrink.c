@@ -33,8 +33,12 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 	unsigned long flags;
 
 	if (b->must_tell) {
-		if (!spin_trylock_irqsave(&b->books, flags))
+		if (who != BY_RECLAIM) {
+			spin_lock_irqsave(&b->books, flags);
+		} else if (!spin_trylock_irqsave(&b->books, flags)) {
+			b->counters.busy++;
 			return 0;
+		}
 		b->owed += min(pages, b->held);
 		if (!b->leaving)
 			mod_delayed_work(b->workers, &b->resize, 0);
