@@ -15,8 +15,15 @@ import pytest
 DRIVER = Path(__file__).parents[2] / "guest" / "driver"
 HOST = Path(__file__).parent / "host"
 FILES = ("main", "resize", "pages", "notices", "shrink", "pressure", "stats")
-MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
-BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
+MUST_TELL, MAY_DEFLATE, HINTS, REPORTS = 1 << 0, 1 << 2, 1 << 3, 1 << 5
+BITS = (
+    0,
+    MUST_TELL,
+    MAY_DEFLATE,
+    MUST_TELL | MAY_DEFLATE,
+    MAY_DEFLATE | REPORTS,
+    MAY_DEFLATE | HINTS | REPORTS,
+)
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
     "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted",
@@ -124,6 +131,14 @@ SLIPS = (
         4,
         "pulled",
         "waits for ever",
+    ),
+    (
+        "main.c",
+        "if (b->vdev->config->get_features(b->vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {",
+        "if (0) {",
+        MAY_DEFLATE | HINTS | REPORTS,
+        "resized",
+        "queues asked for",
     ),
     ("main.c", "cancel_delayed_work_sync(&b->resize);", ";", 0, "interrupted", "whether work is left for its sleep"),
 )  # fmt: skip

@@ -108,6 +108,8 @@ class Kind(NamedTuple):
     """What a test wishes its guest to be."""
 
     balloon: str = device(deflate_on_oom="on", free_page_reporting="on")
+    objects: tuple[str, ...] = ()
+    """Of QEMU, which that line names."""
     boot: tuple[str, ...] = ()
     """Words for the kernel's command line."""
     cpus: int = 2

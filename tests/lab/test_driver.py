@@ -196,3 +196,24 @@ async def test_free_pages_are_reported_and_the_same_is_negotiated_as_by_linux_ow
     assert bits[0] == bits[1]
     assert any("PAGE_POISON" in bit for bit in bits[0]) == bool(guest.vm.spec.boot)
     assert await guest.complaints() == ""
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [
+        Kind(
+            device(deflate_on_oom="on", free_page_reporting="on", free_page_hint="on", iothread="io0"),
+            objects=("iothread,id=io0",),
+        )
+    ],
+    indirect=True,
+)
+async def test_reports_are_heard_by_a_host_that_offers_hints_too(guest: Driven) -> None:
+    """Its queue for hints, which our driver does not give, comes before the one for reports."""
+    await guest.load()
+    await guest.sh("eat 300; sleep 5")
+    assert guest.resident() <= 250 * MIB, "300 MiB were eaten, beside what its kernel needs"
+    await guest.become(200)
+    await guest.sh("rmmod autoballoon")
+    await guest.settle(512 * MIB)
+    assert await guest.complaints() == ""

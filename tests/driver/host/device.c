@@ -289,13 +289,20 @@ static void get(void)
 {
 }
 
-static const struct virtio_config_ops ops = { .get = get, .del_vqs = del_vqs };
+static u64 get_features(struct virtio_device *of)
+{
+	return of->offered;
+}
+
+static const struct virtio_config_ops ops = { .get = get, .get_features = get_features, .del_vqs = del_vqs };
 
 void begin_host(unsigned long bits)
 {
 	for (unsigned long i = 0; i < PAGES; i++)
 		list_add(&memory[i].lru, &unused);
-	vdev.features = bits | 1 << VIRTIO_BALLOON_F_STATS_VQ;
+	vdev.offered = bits | BIT_ULL(VIRTIO_BALLOON_F_STATS_VQ);
+	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
+		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
 	vdev.config = &ops;
 }
 

@@ -52,6 +52,7 @@ typedef unsigned int gfp_t;
 #define max(a, b) ((a) > (b) ? (a) : (b))
 #define min_t(type, a, b) min((type)(a), (type)(b))
 #define max_t(type, a, b) max((type)(a), (type)(b))
+#define BIT_ULL(n) (1ULL << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof(*(a)))
 #define container_of(at, type, member) ((type *)((char *)(at) - offsetof(type, member)))
 #define ERR_PTR(e) ((void *)(long)(e))
@@ -282,6 +283,7 @@ enum {
 	VIRTIO_BALLOON_F_MUST_TELL_HOST = 0,
 	VIRTIO_BALLOON_F_STATS_VQ = 1,
 	VIRTIO_BALLOON_F_DEFLATE_ON_OOM = 2,
+	VIRTIO_BALLOON_F_FREE_PAGE_HINT = 3,
 	VIRTIO_BALLOON_F_PAGE_POISON = 4,
 	VIRTIO_BALLOON_F_REPORTING = 5,
 };
@@ -295,11 +297,12 @@ struct dentry;
 struct virtio_device;
 struct virtio_config_ops {
 	void (*get)(void);
+	u64 (*get_features)(struct virtio_device *);
 	void (*del_vqs)(struct virtio_device *);
 };
 struct virtio_device {
 	struct device dev;
-	u64 features;
+	u64 offered, features; /* by the host; of these the driver knows */
 	struct virtio_balloon_config space;
 	bool turned;
 	const struct virtio_config_ops *config;

@@ -9,7 +9,7 @@
 
 #define PATIENCE 1000 /* turns that anybody may have to wait */
 
-enum { INFLATE, DEFLATE, STATS, QUEUES };
+enum { INFLATE, DEFLATE, STATS, QUEUES = STATS + 3 }; /* then, if there are, that of hints and that of reports */
 
 bool believed[PAGES];
 unsigned long turns; /* of the host, while somebody waited */
@@ -92,8 +92,11 @@ void wake_up(wait_queue_head_t *head)
 int virtio_find_vqs(struct virtio_device *to, unsigned int n, struct virtqueue *vqs[], vq_callback_t *callbacks[],
 		    const char *const names[], void *unused_here)
 {
-	expect("queues asked for", n, QUEUES);
-	for (unsigned int i = 0; i < QUEUES; i++) {
+	/* As in QEMU, which has a queue for what it offers, whatever the driver takes of that. */
+	unsigned int reports = STATS + 1 + !!(to->offered & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT));
+
+	expect("queues asked for", n, virtio_has_feature(to, VIRTIO_BALLOON_F_REPORTING) ? reports + 1 : STATS + 1);
+	for (unsigned int i = 0; i < n && i < QUEUES; i++) {
 		queues[i] = (struct virtqueue){ .vdev = to, .called = callbacks[i] };
 		vqs[i] = &queues[i];
 	}
