@@ -49,11 +49,11 @@ enum asker { BY_RECLAIM, BY_OOM, BY_HOST };
 /* One page that holds the numbers of pages of which the host must still be told. */
 struct notice {
 	struct list_head list;
-	unsigned int pieces; /* filled entries */
-	__le32 pfns[];
+	unsigned int pieces; /* filled entries: some in those that are untold, none in those set aside */
+	__virtio32 pfns[]; /* in the byte order of the device: the guest's own for a legacy one */
 };
 
-#define NOTICE_PIECES ((PAGE_SIZE - sizeof(struct notice)) / sizeof(__le32))
+#define NOTICE_PIECES ((PAGE_SIZE - sizeof(struct notice)) / sizeof(__virtio32))
 #define NOTICE_PAGES (NOTICE_PIECES / PIECES_PER_PAGE)
 
 /* Calls of the scan function, as many as are remembered one by one. */
@@ -84,7 +84,7 @@ struct balloon {
 	struct workqueue_struct *workers;
 
 	struct mutex wire;
-	__le32 *chunk; /* CHUNK_PAGES pages in pieces, for the holder of wire */
+	__virtio32 *chunk; /* CHUNK_PAGES pages in pieces, for the holder of wire */
 
 	spinlock_t books;
 	struct balloon_dev_info info;
@@ -119,9 +119,10 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
 void balloon_tell(struct balloon *b);
 int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who);
 
 /* notices.c */
+void balloon_put_aside(struct balloon *b, struct notice *notice);
 bool balloon_set_aside(struct balloon *b, unsigned long more);
 void balloon_trim_notices(struct balloon *b);
 void balloon_drop_notices(struct balloon *b);

@@ -33,7 +33,7 @@ static const struct kernel_param_ops when_ops = { .set = when_set, .get = when_g
 module_param_cb(deflate, &when_ops, NULL, 0444);
 MODULE_PARM_DESC(deflate, "when the guest takes memory back, if the host offers it: pressure (default), shrinker, off");
 
-#define MOST_QUEUES 4
+#define MOST_QUEUES 5
 
 static void acked(struct virtqueue *vq)
 {
@@ -51,6 +51,7 @@ static int find_queues(struct balloon *b)
 	struct virtqueue *vqs[MOST_QUEUES], **where[MOST_QUEUES];
 	vq_callback_t *callbacks[MOST_QUEUES];
 	const char *names[MOST_QUEUES];
+	struct virtqueue *unused;
 	unsigned int n = 0;
 	int err;
 
@@ -66,6 +67,12 @@ static int find_queues(struct balloon *b)
 		where[n++] = &b->stats_vq;
 	}
 	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_REPORTING)) {
+		/* A host that offers hints has a queue for them, also when the driver does not: the next one's number says so. */
+		if (b->vdev->config->get_features(b->vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
+			names[n] = "hints";
+			callbacks[n] = NULL;
+			where[n++] = &unused;
+		}
 		names[n] = "reporting";
 		callbacks[n] = acked;
 		where[n++] = &b->report_vq;
@@ -123,6 +130,7 @@ static void end(struct balloon *b)
 	spin_lock_irq(&b->books);
 	b->leaving = true; /* from here on nothing is queued */
 	spin_unlock_irq(&b->books);
+	wake_up(&b->acked); /* who waits for a device that was pulled out has not been told that it is gone */
 	balloon_report_stop(b);
 	cancel_delayed_work_sync(&b->resize);
 	cancel_work_sync(&b->tell);

@@ -2,6 +2,16 @@
 /* Notices: pages for numbers of pages that are freed first and told later, set aside while the balloon grows. */
 #include "balloon.h"
 
+/* An empty one, for what is freed next. */
+void balloon_put_aside(struct balloon *b, struct notice *notice)
+{
+	notice->pieces = 0;
+	spin_lock_irq(&b->books);
+	list_add(&notice->list, &b->notices);
+	b->notices_free++;
+	spin_unlock_irq(&b->books);
+}
+
 /* Until there is room in them for all that is held and `more` pages, beside one that the host is just being told. */
 bool balloon_set_aside(struct balloon *b, unsigned long more)
 {
@@ -17,11 +27,7 @@ bool balloon_set_aside(struct balloon *b, unsigned long more)
 		notice = (struct notice *)__get_free_page(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
 		if (!notice)
 			return false;
-		notice->pieces = 0;
-		spin_lock_irq(&b->books);
-		list_add(&notice->list, &b->notices);
-		b->notices_free++;
-		spin_unlock_irq(&b->books);
+		balloon_put_aside(b, notice);
 	}
 }
 

@@ -11,17 +11,17 @@
 #include <linux/virtio_config.h>
 #include <linux/vmstat.h>
 
-static void put_pieces(__le32 *to, const struct page *page)
+static void put_pieces(const struct balloon *b, __virtio32 *to, const struct page *page)
 {
 	unsigned long pfn = page_to_pfn(page) << (PAGE_SHIFT - VIRTIO_BALLOON_PFN_SHIFT);
 	unsigned int i;
 
 	for (i = 0; i < PIECES_PER_PAGE; i++)
-		to[i] = cpu_to_le32((u32)(pfn + i));
+		to[i] = cpu_to_virtio32(b->vdev, (u32)(pfn + i));
 }
 
 /* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
-static void exchange(struct balloon *b, struct virtqueue *vq, __le32 *pfns, unsigned int pieces)
+static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, unsigned int pieces)
 {
 	struct scatterlist sg;
 	unsigned int unused;
@@ -79,11 +79,7 @@ static void tell_untold(struct balloon *b)
 		if (!notice)
 			return;
 		exchange(b, b->deflate_vq, notice->pfns, notice->pieces);
-		notice->pieces = 0;
-		spin_lock_irq(&b->books);
-		list_add(&notice->list, &b->notices);
-		b->notices_free++;
-		spin_unlock_irq(&b->books);
+		balloon_put_aside(b, notice);
 	}
 }
 
@@ -137,7 +133,7 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 	if (n) {
 		n = 0;
 		list_for_each_entry(page, &got, lru) {
-			put_pieces(b->chunk + n * PIECES_PER_PAGE, page);
+			put_pieces(b, b->chunk + n * PIECES_PER_PAGE, page);
 			if (!counts_as_used(b))
 				adjust_managed_page_count(page, -1);
 			n++;
@@ -161,7 +157,7 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 	tell_untold(b);
 	balloon_page_list_dequeue(&b->info, &got, min_t(unsigned long, pages, CHUNK_PAGES));
 	list_for_each_entry(page, &got, lru)
-		put_pieces(b->chunk + n++ * PIECES_PER_PAGE, page);
+		put_pieces(b, b->chunk + n++ * PIECES_PER_PAGE, page);
 	if (n)
 		exchange(b, b->deflate_vq, b->chunk, n * PIECES_PER_PAGE);
 	spin_lock_irq(&b->books);
@@ -176,11 +172,11 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 }
 
 /*
- * Free up to `pages` pages now and leave the telling to a work item; how many. It waits for nothing and allocates
- * nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
+ * Free up to `pages` pages now, but none of the last `keep`, and leave the telling to a work item; how many. It waits
+ * for nothing and allocates nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
  * first pages opens them on another processor, and for a moment only, as everybody does.
  */
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum asker who)
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who)
 {
 	unsigned long freed = 0;
 
@@ -197,24 +193,25 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, enum as
 			break;
 		}
 		notice = list_empty(&b->untold) ? NULL : list_last_entry(&b->untold, struct notice, list);
-		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES) {
+		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES)
 			notice = list_first_entry_or_null(&b->notices, struct notice, list);
-			if (notice) {
-				list_move_tail(&notice->list, &b->untold);
-				b->notices_free--;
-			}
-		}
-		if (!notice) {
+		if (!notice || b->held <= keep) {
 			spin_unlock_irqrestore(&b->books, flags);
 			break;
 		}
-		want = min(pages - freed, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
+		want = min(pages - freed, b->held - keep);
+		want = min_t(unsigned long, want, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
 		want = min_t(unsigned long, want, CHUNK_PAGES);
 		/* Its list's own lock is held by others only while they move a page. */
 		balloon_page_list_dequeue(&b->info, &list, want);
+		/* One without a page stays where it is: QEMU gives up a device that is handed a buffer of no bytes. */
+		if (!list_empty(&list) && !notice->pieces) {
+			list_move_tail(&notice->list, &b->untold);
+			b->notices_free--;
+		}
 		got = 0;
 		list_for_each_entry(page, &list, lru) {
-			put_pieces(notice->pfns + notice->pieces, page);
+			put_pieces(b, notice->pfns + notice->pieces, page);
 			notice->pieces += PIECES_PER_PAGE;
 			got++;
 		}
@@ -252,7 +249,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	}
 	get_page(to); /* the balloon's reference */
 	tell_untold(b);
-	put_pieces(b->chunk, to);
+	put_pieces(b, b->chunk, to);
 	exchange(b, b->inflate_vq, b->chunk, PIECES_PER_PAGE);
 	spin_lock_irqsave(&info->pages_lock, flags);
 	balloon_page_insert(info, to);
@@ -260,7 +257,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	__count_vm_event(BALLOON_MIGRATE);
 	b->counters.moved++;
 	spin_unlock_irqrestore(&info->pages_lock, flags);
-	put_pieces(b->chunk, from);
+	put_pieces(b, b->chunk, from);
 	exchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);
 	mutex_unlock(&b->wire);
 	balloon_page_finalize(from);

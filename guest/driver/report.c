@@ -28,6 +28,9 @@ int balloon_report_start(struct balloon *b)
 		return -ENOSPC;
 	memset(&b->reporting, 0, sizeof(b->reporting));
 	b->reporting.report = report;
+	/* Blocks of 2 MiB also where the kernel would choose half a GiB, of which none is ever free. */
+	if (IS_ENABLED(CONFIG_ARM64_64K_PAGES))
+		b->reporting.order = get_order(SZ_2M);
 	err = page_reporting_register(&b->reporting);
 	b->is_reporting = !err;
 	return err;

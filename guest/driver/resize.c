@@ -12,27 +12,19 @@
 #define RETRY_FIRST_MS 200U
 #define RETRY_LAST_MS 5000U
 
-static unsigned long wanted(struct balloon *b)
+/*
+ * What the balloon holds and what it should hold, of one moment: or what reclaim takes between the two looks like a
+ * smaller target, and is given back a second time. The host is asked before, that may take a while.
+ */
+static void look(struct balloon *b, unsigned long *held, unsigned long *want)
 {
-	unsigned long target, most;
 	u32 pieces;
 
 	virtio_cread_le(b->vdev, struct virtio_balloon_config, num_pages, &pieces);
-	target = pieces / PIECES_PER_PAGE;
 	spin_lock_irq(&b->books);
-	most = b->cap;
+	*held = b->held;
+	*want = min_t(unsigned long, pieces / PIECES_PER_PAGE, b->cap);
 	spin_unlock_irq(&b->books);
-	return min(target, most);
-}
-
-static unsigned long held_now(struct balloon *b)
-{
-	unsigned long held;
-
-	spin_lock_irq(&b->books);
-	held = b->held;
-	spin_unlock_irq(&b->books);
-	return held;
 }
 
 /* What reclaim asked for while nothing may be freed before the host knows (MUST_TELL_HOST). */
@@ -53,11 +45,11 @@ static void pay_owed(struct balloon *b)
  * Up to CHUNK_PAGES pages back to the guest, because the host says so; how many. A guest that is given memory wants it
  * now: where the host may hear of it later, nothing here waits for it to take one message after the other.
  */
-static unsigned long give_back(struct balloon *b, unsigned long pages)
+static unsigned long give_back(struct balloon *b, unsigned long held, unsigned long want)
 {
 	if (b->must_tell)
-		return balloon_deflate(b, pages);
-	return balloon_free_first(b, min_t(unsigned long, pages, CHUNK_PAGES), BY_HOST);
+		return balloon_deflate(b, held - want);
+	return balloon_free_first(b, min_t(unsigned long, held - want, CHUNK_PAGES), want, BY_HOST);
 }
 
 void balloon_resize(struct work_struct *work)
@@ -70,11 +62,10 @@ void balloon_resize(struct work_struct *work)
 		unsigned long moved;
 
 		pay_owed(b);
-		held = held_now(b);
-		want = wanted(b);
+		look(b, &held, &want);
 		if (held == want || READ_ONCE(b->leaving))
 			break;
-		moved = want > held ? balloon_inflate(b, want - held) : give_back(b, held - want);
+		moved = want > held ? balloon_inflate(b, want - held) : give_back(b, held, want);
 		if (!moved)
 			break;
 		b->retry_ms = RETRY_FIRST_MS;

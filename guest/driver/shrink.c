@@ -33,15 +33,19 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 	unsigned long flags;
 
 	if (b->must_tell) {
-		if (!spin_trylock_irqsave(&b->books, flags))
+		if (who != BY_RECLAIM) {
+			spin_lock_irqsave(&b->books, flags);
+		} else if (!spin_trylock_irqsave(&b->books, flags)) {
+			b->counters.busy++;
 			return 0;
+		}
 		b->owed += min(pages, b->held);
 		if (!b->leaving)
 			mod_delayed_work(b->workers, &b->resize, 0);
 		spin_unlock_irqrestore(&b->books, flags);
 		return 0;
 	}
-	return balloon_free_first(b, pages, who);
+	return balloon_free_first(b, pages, 0, who);
 }
 
 /* The shrinker's scan function, also called by the test build's debugfs file. */

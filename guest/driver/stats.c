@@ -23,7 +23,7 @@ static u64 in_bytes(unsigned long pages)
 	return (u64)pages << PAGE_SHIFT;
 }
 
-#ifdef VIRTIO_BALLOON_S_OOM_KILL
+#if defined(CONFIG_VM_EVENT_COUNTERS) && defined(VIRTIO_BALLOON_S_OOM_KILL)
 /* An event that is counted zone by zone; its first zone stands in `first`. */
 static u64 zones(const unsigned long *events, unsigned int first)
 {
@@ -43,7 +43,7 @@ static unsigned int fill(struct balloon *b)
 	unsigned long caches;
 	unsigned int n = 0;
 
-	all_vm_events(events);
+	all_vm_events(events); /* fills in nothing where the kernel does not count them */
 	si_meminfo(&info);
 	caches = global_node_page_state(NR_FILE_PAGES);
 
@@ -56,11 +56,6 @@ static unsigned int fill(struct balloon *b)
 	n = put(b, n, VIRTIO_BALLOON_S_HTLB_PGALLOC, events[HTLB_BUDDY_PGALLOC]);
 	n = put(b, n, VIRTIO_BALLOON_S_HTLB_PGFAIL, events[HTLB_BUDDY_PGALLOC_FAIL]);
 #endif
-#endif
-	n = put(b, n, VIRTIO_BALLOON_S_MEMFREE, in_bytes(info.freeram));
-	n = put(b, n, VIRTIO_BALLOON_S_MEMTOT, in_bytes(info.totalram));
-	n = put(b, n, VIRTIO_BALLOON_S_AVAIL, in_bytes((unsigned long)max(si_mem_available(), 0L)));
-	n = put(b, n, VIRTIO_BALLOON_S_CACHES, in_bytes(caches));
 #ifdef VIRTIO_BALLOON_S_OOM_KILL
 	n = put(b, n, VIRTIO_BALLOON_S_OOM_KILL, events[OOM_KILL]);
 	/* ALLOCSTALL is counted zone by zone; DMA stands first where it exists. */
@@ -70,6 +65,11 @@ static unsigned int fill(struct balloon *b)
 	n = put(b, n, VIRTIO_BALLOON_S_ASYNC_RECLAIM, in_bytes(events[PGSTEAL_KSWAPD]));
 	n = put(b, n, VIRTIO_BALLOON_S_DIRECT_RECLAIM, in_bytes(events[PGSTEAL_DIRECT]));
 #endif
+#endif
+	n = put(b, n, VIRTIO_BALLOON_S_MEMFREE, in_bytes(info.freeram));
+	n = put(b, n, VIRTIO_BALLOON_S_MEMTOT, in_bytes(info.totalram));
+	n = put(b, n, VIRTIO_BALLOON_S_AVAIL, in_bytes((unsigned long)max(si_mem_available(), 0L)));
+	n = put(b, n, VIRTIO_BALLOON_S_CACHES, in_bytes(caches));
 	return n;
 }
 

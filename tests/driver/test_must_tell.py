@@ -14,14 +14,24 @@ import pytest
 
 DRIVER = Path(__file__).parents[2] / "guest" / "driver"
 HOST = Path(__file__).parent / "host"
-FILES = ("main", "resize", "pages", "notices", "shrink", "pressure")
-MUST_TELL, MAY_DEFLATE = 1 << 0, 1 << 2
-BITS = (0, MUST_TELL, MAY_DEFLATE, MUST_TELL | MAY_DEFLATE)
+FILES = ("main", "resize", "pages", "notices", "shrink", "pressure", "stats")
+MUST_TELL, MAY_DEFLATE, HINTS, REPORTS = 1 << 0, 1 << 2, 1 << 3, 1 << 5
+BITS = (
+    0,
+    MUST_TELL,
+    MAY_DEFLATE,
+    MUST_TELL | MAY_DEFLATE,
+    MAY_DEFLATE | REPORTS,
+    MAY_DEFLATE | HINTS | REPORTS,
+)
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
-    "moved", "slept",
+    "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted",
 )  # fmt: skip
-OF_RECLAIM = {"reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed"}
+OF_RECLAIM = {
+    "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
+    "pulled",
+}  # fmt: skip
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
     (
@@ -98,7 +108,39 @@ SLIPS = (
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
     ("main.c", "return err ? err : begin(b);", "return err;", 4, "slept", "pages after it slept"),
-    ("pages.c", "min(pages - freed, (NOTICE", "min(b->held - pages, (NOTICE", 4, "reclaimed", "freed in reclaim"),
+    (
+        "pages.c",
+        "min(pages - freed, b->held - keep)",
+        "min(b->held - pages, b->held - keep)",
+        4,
+        "reclaimed",
+        "freed in reclaim",
+    ),
+    ("resize.c", "CHUNK_PAGES), want, BY_HOST)", "CHUNK_PAGES), 0, BY_HOST)", 4, "anywhere", "the guest is given"),
+    ("pages.c", "if (!list_empty(&list) && !notice->pieces) {", "if (!notice->pieces) {", 4, "empty", "of no bytes"),
+    ("shrink.c", "if (who != BY_RECLAIM) {", "if (0) {", 5, "killing", "pages after a process was about to be killed"),
+    ("pages.c", "cpu_to_virtio32(b->vdev, (u32)(pfn + i))", "(u32)(pfn + i)", 0, "foreign", "named that there is not"),
+    ("main.c", "\tcancel_work_sync(&b->stats_work);", "\t;", 0, "asked", "work is left when its queue goes"),
+    ("stats.c", "if (!b->leaving)", "if (1)", 0, "asked", "work is left when its queue goes"),
+    ("resize.c", "if (!b->leaving) {", "if (1) {", 0, "changed", "work is left when its queue goes"),
+    ("main.c", "\twake_up(&b->acked); /*", "\t; /*", 4, "pulled", "nobody wakes what waits"),
+    (
+        "pages.c",
+        "virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq)",
+        "virtqueue_get_buf(vq, &unused)",
+        4,
+        "pulled",
+        "waits for ever",
+    ),
+    (
+        "main.c",
+        "if (b->vdev->config->get_features(b->vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {",
+        "if (0) {",
+        MAY_DEFLATE | HINTS | REPORTS,
+        "resized",
+        "queues asked for",
+    ),
+    ("main.c", "cancel_delayed_work_sync(&b->resize);", ";", 0, "interrupted", "whether work is left for its sleep"),
 )  # fmt: skip
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 
@@ -110,7 +152,7 @@ def build(driver: Path, folder: Path) -> Path:
         for name in re.findall(r"#include <(linux/[^>]+)>", file.read_text()):
             (headers / name).parent.mkdir(parents=True, exist_ok=True)
             (headers / name).touch()
-    sources = [*(driver / f"{name}.c" for name in FILES), HOST / "device.c", HOST / "stories.c"]
+    sources = [*(driver / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
     flags = ["-std=gnu11", "-O1", "-Wall", "-Wno-unused", "-Werror", "-fsanitize=address,undefined"]
     subprocess.run(
         ["gcc", *flags, "-include", HOST / "kernel.h", "-I", headers, "-I", driver, "-o", folder / "device", *sources],

@@ -78,7 +78,15 @@ async def guest(
     if kind.newer and driven.kernel_version.startswith("6.1."):
         pytest.skip("needs a kernel newer than 6.1, see guest/driver/README.md")
     vm = await lab_host.start_vm(
-        VmSpec(name="driven", image=driven, accel=accel, balloon=kind.balloon, boot=kind.boot, cpus=kind.cpus)
+        VmSpec(
+            name="driven",
+            image=driven,
+            accel=accel,
+            balloon=kind.balloon,
+            objects=kind.objects,
+            boot=kind.boot,
+            cpus=kind.cpus,
+        )
     )
     async with qmp(vm) as session:
         yield Driven(vm, session)

@@ -108,6 +108,8 @@ class Kind(NamedTuple):
     """What a test wishes its guest to be."""
 
     balloon: str = device(deflate_on_oom="on", free_page_reporting="on")
+    objects: tuple[str, ...] = ()
+    """Of QEMU, which that line names."""
     boot: tuple[str, ...] = ()
     """Words for the kernel's command line."""
     cpus: int = 2
@@ -177,24 +179,26 @@ class Driven:
         assert isinstance(status, dict)
         return set(status["guest-features"]["dev-features"])
 
-    async def become(self, size_mib: int, seconds: float = 10.0) -> float:
+    async def become(self, size_mib: int, seconds: float = 30.0) -> float:
         """Ask for a size and wait until the guest has it; how long that took."""
         begun = time.monotonic()
         await self.session.execute("balloon", {"value": size_mib * MIB})
         while await self.actual() != size_mib * MIB:
-            assert time.monotonic() - begun < seconds, f"it is at {await self.actual() / MIB} MiB"
+            assert time.monotonic() - begun < seconds, await self.where()
             await asyncio.sleep(0.02)
         return time.monotonic() - begun
 
-    async def settle(self, size: int, seconds: float = 5.0) -> None:
+    async def settle(self, size: int, seconds: float = 30.0) -> None:
         """Wait until QEMU shows this size, which the guest has reached by itself."""
         begun = time.monotonic()
         while await self.actual() != size:
-            assert time.monotonic() - begun < seconds, (
-                f"it is at {await self.actual() / MIB} MiB: "
-                + await self.sh("cat $D/counters", may_fail=True)
-            )
+            assert time.monotonic() - begun < seconds, await self.where()
             await asyncio.sleep(0.02)
+
+    async def where(self) -> str:
+        """What its size is, for a test that waits for another in vain."""
+        said = await self.sh("cat $D/counters", may_fail=True)
+        return f"it is at {await self.actual() / MIB} MiB: {said}"
 
     async def complaints(self) -> str:
         """What the kernel has to say against us."""

@@ -12,8 +12,15 @@ pytestmark = pytest.mark.lab
 
 
 async def test_the_scan_function_frees_exactly_what_is_asked_for(guest: Driven) -> None:
-    """1, 128, the whole balloon, and more than that: the seed's driver freed the complement, and nothing of all."""
-    await guest.load("deflate=shrinker")
+    """1, 128, the whole balloon, and more than that: the seed's driver freed the complement, and nothing of all.
+
+    Nobody else asks meanwhile: in mode pressure not the reclaim of every day, which a kernel also begins where much is
+    free but in pieces (watermark_boost_factor); nor does compaction, which comes after that, have pages on their way.
+    """
+    await guest.load()
+    await guest.sh(
+        "echo 0 > /proc/sys/vm/watermark_boost_factor; echo 0 > /proc/sys/vm/compaction_proactiveness"
+    )
     await guest.become(200)
     held = (await guest.counters())["held"]
     assert held == 312 * MIB // 4096
@@ -31,6 +38,10 @@ async def test_the_scan_function_frees_exactly_what_is_asked_for(guest: Driven) 
     await guest.become(200)  # a new decision, be it for the same size
     assert await guest.scan(999_999) == 312 * MIB // 4096
     await guest.settle(512 * MIB)
+    assert await guest.scan(1) == 0
+    await guest.become(
+        200
+    )  # what was asked of an empty balloon used to end its device: a message without a page
     assert await guest.complaints() == ""
 
 
@@ -184,4 +195,25 @@ async def test_free_pages_are_reported_and_the_same_is_negotiated_as_by_linux_ow
     assert max(left) <= 250 * MIB, "300 MiB were eaten, beside what its kernel needs"
     assert bits[0] == bits[1]
     assert any("PAGE_POISON" in bit for bit in bits[0]) == bool(guest.vm.spec.boot)
+    assert await guest.complaints() == ""
+
+
+@pytest.mark.parametrize(
+    "guest",
+    [
+        Kind(
+            device(deflate_on_oom="on", free_page_reporting="on", free_page_hint="on", iothread="io0"),
+            objects=("iothread,id=io0",),
+        )
+    ],
+    indirect=True,
+)
+async def test_reports_are_heard_by_a_host_that_offers_hints_too(guest: Driven) -> None:
+    """Its queue for hints, which our driver does not give, comes before the one for reports."""
+    await guest.load()
+    await guest.sh("eat 300; sleep 5")
+    assert guest.resident() <= 250 * MIB, "300 MiB were eaten, beside what its kernel needs"
+    await guest.become(200)
+    await guest.sh("rmmod autoballoon")
+    await guest.settle(512 * MIB)
     assert await guest.complaints() == ""

@@ -67,6 +67,8 @@ class VmSpec(msgspec.Struct, frozen=True):
     """The workload's own parameters (`ab.NAME=VALUE` on the kernel command line)."""
     balloon: str | None = BALLOON
     """The balloon's device line; None: a guest without a balloon."""
+    objects: tuple[str, ...] = ()
+    """Lines of QEMU's objects that the balloon's device names."""
     driver: str | None = None
     """The balloon's driver is ours, with deflate= so; None: Linux's. The image must have ours."""
     swap_mib: int = 0
@@ -109,6 +111,7 @@ def command(spec: VmSpec, ctl: Path, eye: Path, swap: Path | None = None) -> lis
         *("-chardev", "stdio,id=console,signal=off", "-serial", "chardev:console"),
         *(word for disk in shared.values() for word in ("-drive", f"file={disk},{read_only}")),
         *(("-drive", f"file={swap},if=virtio,format=raw,cache=none") if swap else ()),
+        *(word for line in spec.objects for word in ("-object", line)),
         *(("-device", spec.balloon) if spec.balloon else ()),
         *(_ports(ctl) if spec.port else ()),
         *(("-incoming", "defer") if spec.incoming else ()),

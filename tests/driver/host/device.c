@@ -3,19 +3,18 @@
  * A host that looks closely, below the driver's own code: what QEMU never does.
  *
  * It believes a page to be in the balloon from the moment that it has used the buffer that names it on the inflate
- * queue, until it has used one that names it on the deflate queue. It uses a buffer only at the second turn after the
- * kick, so a driver that does not wait goes on too early. Each wrong is a line on stdout; exit status 1 if there was
- * one.
+ * queue, until it has used one that names it on the deflate queue (queues.c). Each wrong is a line on stdout; exit
+ * status 1 if there was one.
  */
 #include "host.h"
 
 #define MOST_WORKS 8
-#define PATIENCE 1000 /* turns that anybody may have to wait */
 
-bool believed[PAGES], taken[PAGES], asks_at_the_end;
-unsigned long wrongs, last_delay, turns; /* of the host, while somebody waited */
+bool taken[PAGES], asks_at_the_end;
+unsigned long wrongs, last_delay;
 unsigned long last_put; /* the turn at which a page was freed last */
 void (*meanwhile[PLACES])(void);
+unsigned int locks_before; /* that are taken before it happens at LOCKING */
 struct virtio_device vdev;
 static struct page memory[PAGES];
 static struct list_head unused = LIST_HEAD_INIT(unused);
@@ -39,7 +38,7 @@ void expect(const char *what, unsigned long is, unsigned long should)
 static struct task_struct worker, program;
 struct task_struct *current = &program;
 
-static void let_happen(enum place place)
+void let_happen(enum place place)
 {
 	void (*does)(void) = meanwhile[place];
 	struct task_struct *was = current;
@@ -53,8 +52,17 @@ static void let_happen(enum place place)
 }
 
 /* Locks. */
+void may_wait(const char *wrong)
+{
+	if (in_reclaim || spinning)
+		complain(wrong, in_reclaim);
+}
+
 void spin_take(spinlock_t *lock)
 {
+	if (meanwhile[LOCKING] && !in_reclaim && !spinning && !locks_before--)
+		let_happen(LOCKING);
+	lock->lent = false; /* it was waited for */
 	if (lock->held)
 		complain("a spinlock is taken twice", 0);
 	lock->held = true;
@@ -69,8 +77,9 @@ void spin_give(spinlock_t *lock)
 
 void mutex_lock(struct mutex *lock)
 {
-	if (lock->held || in_reclaim || spinning)
-		complain("waits for a mutex where it may not", in_reclaim);
+	may_wait("waits for a mutex where it may not");
+	if (lock->held)
+		complain("waits for a mutex that nobody gives back", 0);
 	lock->held = true;
 }
 
@@ -102,7 +111,7 @@ void put_page(struct page *page)
 
 	if (!taken[pfn])
 		complain("a page is freed that was not in the balloon", pfn);
-	if (believed[pfn] && virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
+	if (believed[pfn] && !gone && virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
 		complain("a page is used before the host was told", pfn);
 	taken[pfn] = false;
 	last_put = turns;
@@ -160,9 +169,23 @@ void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
 		last_delay = delay;
 }
 
+/* What is due when the device was pulled out has begun before, and waits for it; its end is awaited here. */
 void cancel_work_sync(struct work_struct *work)
 {
+	bool runs = gone && work->due;
+
 	work->due = work->later = false;
+	if (!runs)
+		return;
+	since_before = true;
+	work->does(work);
+	since_before = false;
+}
+
+void destroy_workqueue(struct workqueue_struct *queue)
+{
+	if (is_due() || waits())
+		complain("work is left when its queue goes", 0);
 }
 
 /* Every work item that is due, until none is. */
@@ -194,6 +217,14 @@ void let_time_pass(void)
 	let_work();
 }
 
+bool is_due(void)
+{
+	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
+		if (works[i]->due)
+			return true;
+	return false;
+}
+
 bool waits(void)
 {
 	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
@@ -216,6 +247,24 @@ void unregister_shrinker(struct shrinker *shrinker)
 	registered = NULL;
 }
 
+static struct notifier_block *notified;
+
+int register_oom_notifier(struct notifier_block *block)
+{
+	notified = block;
+	return 0;
+}
+
+unsigned long before_a_kill(void)
+{
+	unsigned long freed = 0;
+
+	in_reclaim = true;
+	notified->notifier_call(notified, 0, &freed);
+	in_reclaim = false;
+	return freed;
+}
+
 unsigned long reclaim(unsigned long pages)
 {
 	struct shrink_control control = { .nr_to_scan = pages };
@@ -227,73 +276,6 @@ unsigned long reclaim(unsigned long pages)
 	return freed;
 }
 
-/* The queues. */
-enum { INFLATE, DEFLATE, QUEUES };
-static struct virtqueue queues[QUEUES];
-
-static void use(struct virtqueue *vq)
-{
-	for (unsigned int i = 0; i < vq->entries; i++) {
-		u32 pfn = vq->buffer[i];
-
-		if (vq == &queues[INFLATE] && believed[pfn])
-			complain("a page is given that the host believes to have", pfn);
-		if (vq == &queues[DEFLATE] && !believed[pfn])
-			complain("a page is taken that the host does not believe to have", pfn);
-		believed[pfn] = vq == &queues[INFLATE];
-	}
-	vq->used = true;
-}
-
-void device_turn(void)
-{
-	if (in_reclaim || spinning)
-		complain("waits for the host where it may not", in_reclaim);
-	let_happen(WAITING);
-	for (unsigned int i = 0; i < QUEUES; i++) {
-		if (!queues[i].kicked || queues[i].used)
-			continue;
-		if (turns++ % 2)
-			use(&queues[i]);
-	}
-	if (turns > PATIENCE * PAGES) {
-		puts("waits for ever");
-		exit(1);
-	}
-}
-
-int virtio_find_vqs(struct virtio_device *to, unsigned int n, struct virtqueue *vqs[], vq_callback_t *callbacks[],
-		    const char *const names[], void *unused_here)
-{
-	for (unsigned int i = 0; i < QUEUES; i++) {
-		queues[i] = (struct virtqueue){ .vdev = to };
-		vqs[i] = &queues[i];
-	}
-	return 0;
-}
-
-int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned int n, void *data, gfp_t gfp)
-{
-	if (vq->buffer)
-		return -ENOSPC;
-	vq->buffer = sg->at;
-	vq->entries = sg->bytes / sizeof(__le32);
-	return 0;
-}
-
-void virtqueue_kick(struct virtqueue *vq)
-{
-	vq->kicked = true;
-}
-
-void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes)
-{
-	if (!vq->used)
-		return NULL;
-	*vq = (struct virtqueue){ .vdev = vq->vdev };
-	return vq;
-}
-
 unsigned long count(const bool *of)
 {
 	unsigned long n = 0;
@@ -303,27 +285,24 @@ unsigned long count(const bool *of)
 	return n;
 }
 
-void virtio_reset_device(struct virtio_device *of)
-{
-	expect("pages that the host believes to have when it is reset", count(believed), 0);
-	of->space.actual = 0;
-}
-
-static void del_vqs(struct virtio_device *of)
-{
-}
-
 static void get(void)
 {
 }
 
-static const struct virtio_config_ops ops = { .get = get, .del_vqs = del_vqs };
+static u64 get_features(struct virtio_device *of)
+{
+	return of->offered;
+}
+
+static const struct virtio_config_ops ops = { .get = get, .get_features = get_features, .del_vqs = del_vqs };
 
 void begin_host(unsigned long bits)
 {
 	for (unsigned long i = 0; i < PAGES; i++)
 		list_add(&memory[i].lru, &unused);
-	vdev.features = bits;
+	vdev.offered = bits | BIT_ULL(VIRTIO_BALLOON_F_STATS_VQ);
+	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
+		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
 	vdev.config = &ops;
 }
 
@@ -333,19 +312,6 @@ void balloon_counters_start(struct balloon *b)
 }
 
 void balloon_counters_stop(struct balloon *b)
-{
-}
-
-int balloon_stats_start(struct balloon *b)
-{
-	return 0;
-}
-
-void balloon_stats_answered(struct virtqueue *vq)
-{
-}
-
-void balloon_stats_work(struct work_struct *work)
 {
 }
 

@@ -12,23 +12,40 @@ extern struct virtio_device vdev;
 extern bool believed[PAGES]; /* in the balloon, as the host sees it */
 extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
-extern unsigned long wrongs, last_delay, turns, last_put;
+extern bool gone, since_before;
+extern unsigned long wrongs, last_delay, turns, last_put, readings;
 
 /* What happens once at that place, as if another processor did it. */
 enum place {
 	TAKING, /* the driver takes a page */
 	WAITING, /* it waits for the host */
 	PUTTING, /* it has just put pages into the balloon's list */
+	LOCKING, /* it is about to take a spinlock, and has taken `locks_before` since */
 	PLACES
 };
 extern void (*meanwhile[PLACES])(void);
+extern unsigned int locks_before;
+void let_happen(enum place place);
+void may_wait(const char *wrong);
 
 void begin_host(unsigned long bits);
 void expect(const char *what, unsigned long is, unsigned long should);
 void let_work(void); /* every work item that is due, until none is */
 void let_time_pass(void); /* what waits for its time has waited long enough */
 bool waits(void); /* a work item for its time */
+bool is_due(void); /* a work item */
+void ask(void); /* for statistics */
+void del_vqs(struct virtio_device *of);
 unsigned long reclaim(unsigned long pages);
+unsigned long before_a_kill(void);
 unsigned long count(const bool *of);
+
+/* stories.c, for those in going.c, and these */
+void decide(u32 pages);
+void has(const char *when, unsigned long pages);
+void asked(void);
+void changed(void);
+void pulled(void);
+void interrupted(void);
 
 #endif

@@ -22,7 +22,10 @@ typedef uint32_t u32;
 typedef uint64_t u64;
 typedef int64_t s64;
 typedef u32 __le32;
+typedef u32 __virtio32;
 typedef unsigned int gfp_t;
+
+#include "statistics.h"
 
 #define LINUX_VERSION_CODE 0x60100
 #define KERNEL_VERSION(a, b, c) (((a) << 16) + ((b) << 8) + (c))
@@ -39,13 +42,17 @@ typedef unsigned int gfp_t;
 #define __GFP_NORETRY 0
 #define __GFP_NOWARN 0
 
-#define cpu_to_le32(x) (x)
+/* A legacy device speaks as its guest does, which need not be as le32 is: `turned` stands for that. */
+#define cpu_to_virtio32(vdev, x) ((vdev)->turned ? __builtin_bswap32(x) : (x))
+#define cpu_to_virtio16(vdev, x) (x)
+#define cpu_to_virtio64(vdev, x) (x)
 #define READ_ONCE(x) (x)
 #define WRITE_ONCE(x, value) ((x) = (value))
 #define min(a, b) ((a) < (b) ? (a) : (b))
 #define max(a, b) ((a) > (b) ? (a) : (b))
 #define min_t(type, a, b) min((type)(a), (type)(b))
 #define max_t(type, a, b) max((type)(a), (type)(b))
+#define BIT_ULL(n) (1ULL << (n))
 #define ARRAY_SIZE(a) (sizeof(a) / sizeof(*(a)))
 #define container_of(at, type, member) ((type *)((char *)(at) - offsetof(type, member)))
 #define ERR_PTR(e) ((void *)(long)(e))
@@ -123,6 +130,7 @@ struct mutex {
 };
 typedef struct {
 	bool held;
+	bool lent; /* to another processor, which gives it back in a moment */
 } spinlock_t;
 void spin_take(spinlock_t *lock);
 void spin_give(spinlock_t *lock);
@@ -141,9 +149,9 @@ static inline void mutex_unlock(struct mutex *lock)
 }
 static inline bool spin_try(spinlock_t *lock)
 {
-	return !lock->held && (spin_take(lock), true);
+	return !lock->held && !lock->lent && (spin_take(lock), true);
 }
-#define spin_lock_init(lock) ((lock)->held = false)
+#define spin_lock_init(lock) ((lock)->held = (lock)->lent = false)
 #define spin_lock_irq(lock) spin_take(lock)
 #define spin_unlock_irq(lock) spin_give(lock)
 #define spin_lock_irqsave(lock, flags) ((flags) = 0, spin_take(lock))
@@ -197,8 +205,6 @@ static inline void balloon_devinfo_init(struct balloon_dev_info *info)
 #define free_page(at) free((void *)(at))
 #define want_init_on_free() false
 #define page_poisoning_enabled_static() false
-#define totalram_pages() 131072UL
-#define si_mem_available() 0L
 
 /* Work. */
 struct work_struct {
@@ -220,7 +226,7 @@ void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
 void cancel_work_sync(struct work_struct *work);
 #define queue_delayed_work mod_delayed_work
 #define cancel_delayed_work_sync(delayed) cancel_work_sync(&(delayed)->work)
-#define destroy_workqueue(queue) ((void)(queue))
+void destroy_workqueue(struct workqueue_struct *queue);
 #define INIT_WORK(at, fn) ((at)->does = (fn), (at)->due = (at)->later = false)
 #define INIT_DELAYED_WORK(at, fn) INIT_WORK(&(at)->work, fn)
 #define to_delayed_work(at) container_of(at, struct delayed_work, work)
@@ -233,7 +239,7 @@ typedef struct {
 	int unused;
 } wait_queue_head_t;
 #define init_waitqueue_head(at) ((void)(at))
-#define wake_up(at) ((void)(at))
+void wake_up(wait_queue_head_t *at);
 /* The other side goes on only while somebody waits for it. */
 void device_turn(void);
 #define wait_event(at, condition) \
@@ -258,7 +264,7 @@ void unregister_shrinker(struct shrinker *shrinker);
 struct notifier_block {
 	int (*notifier_call)(struct notifier_block *, unsigned long, void *);
 };
-#define register_oom_notifier(block) ((void)(block), 0)
+int register_oom_notifier(struct notifier_block *block);
 #define unregister_oom_notifier(block) ((void)(block))
 struct scatterlist {
 	void *at;
@@ -277,15 +283,12 @@ enum {
 	VIRTIO_BALLOON_F_MUST_TELL_HOST = 0,
 	VIRTIO_BALLOON_F_STATS_VQ = 1,
 	VIRTIO_BALLOON_F_DEFLATE_ON_OOM = 2,
+	VIRTIO_BALLOON_F_FREE_PAGE_HINT = 3,
 	VIRTIO_BALLOON_F_PAGE_POISON = 4,
 	VIRTIO_BALLOON_F_REPORTING = 5,
 };
 struct virtio_balloon_config {
 	__le32 num_pages, actual, free_page_hint_cmd_id, poison_val;
-};
-struct virtio_balloon_stat {
-	u16 tag;
-	u64 val;
 };
 struct device {
 	int unused;
@@ -294,19 +297,22 @@ struct dentry;
 struct virtio_device;
 struct virtio_config_ops {
 	void (*get)(void);
+	u64 (*get_features)(struct virtio_device *);
 	void (*del_vqs)(struct virtio_device *);
 };
 struct virtio_device {
 	struct device dev;
-	u64 features;
+	u64 offered, features; /* by the host; of these the driver knows */
 	struct virtio_balloon_config space;
+	bool turned;
 	const struct virtio_config_ops *config;
 	void *priv;
 };
 struct virtqueue {
 	struct virtio_device *vdev;
-	__le32 *buffer; /* one at a time is enough for this driver */
-	unsigned int entries;
+	void (*called)(struct virtqueue *);
+	void *buffer; /* one at a time is enough for this driver */
+	unsigned int bytes;
 	bool kicked, used;
 };
 typedef void vq_callback_t(struct virtqueue *);
@@ -316,7 +322,7 @@ int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned 
 void virtqueue_kick(struct virtqueue *vq);
 void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes);
 void virtio_reset_device(struct virtio_device *vdev);
-#define virtqueue_is_broken(vq) false
+bool virtqueue_is_broken(const struct virtqueue *vq);
 #define virtio_device_ready(vdev) ((void)(vdev))
 #define sg_init_one(sg, from, size) ((sg)->at = (from), (sg)->bytes = (size))
 #define virtio_has_feature(vdev, bit) (((vdev)->features >> (bit)) & 1)

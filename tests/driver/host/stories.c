@@ -6,14 +6,14 @@
  */
 #include "host.h"
 
-static void decide(u32 pages)
+void decide(u32 pages)
 {
 	vdev.space.num_pages = pages;
 	the_driver->config_changed(&vdev);
 	let_work();
 }
 
-static void has(const char *when, unsigned long pages)
+void has(const char *when, unsigned long pages)
 {
 	expect(when, count(taken), pages);
 	expect("what the host believes to have then", count(believed), pages);
@@ -175,6 +175,69 @@ static void crossed(void)
 	    virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST) ? 700 : 2000);
 }
 
+/* Reclaim asks at any moment while the guest is given pages: none of these is put in again for that. */
+static void anywhere(void)
+{
+	struct balloon *b = vdev.priv;
+
+	for (unsigned int k = 0; k < 60; k++) {
+		unsigned long inflated;
+
+		decide(1000);
+		inflated = b->counters.inflated;
+		locks_before = k;
+		meanwhile[LOCKING] = take_300;
+		decide(600);
+		meanwhile[LOCKING] = NULL;
+		if (count(taken) > 600 || count(taken) < 300)
+			complain("pages held after all that", count(taken));
+		has("pages at last", count(taken));
+		expect("pages put in while the guest is given some", b->counters.inflated, inflated);
+		decide(0);
+	}
+}
+
+/* Reclaim asks a balloon that has nothing, or nothing at hand: its only page is being moved. */
+static void empty(void)
+{
+	struct balloon *b = vdev.priv;
+	struct page *only;
+
+	decide(1000);
+	reclaim(1000);
+	let_work();
+	expect("freed of nothing", reclaim(1), SHRINK_STOP);
+	decide(1);
+	has("pages after a new decision", 1);
+	only = list_first_entry(&b->info.pages, struct page, lru);
+	list_del(&only->lru);
+	expect("freed while it is being moved", reclaim(1), SHRINK_STOP);
+	let_work();
+	list_add(&only->lru, &b->info.pages);
+	decide(2);
+	has("pages after one more decision", 2);
+}
+
+/* A process is about to be killed while another processor has the books open for a moment. */
+static void killing(void)
+{
+	struct balloon *b = vdev.priv;
+	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+
+	decide(1000);
+	b->books.lent = true;
+	expect("freed before a process is killed", before_a_kill(), first ? 256 : 0);
+	let_work();
+	has("pages after a process was about to be killed", 744);
+}
+
+/* A legacy device's byte order is not that of le32. */
+static void foreign(void)
+{
+	vdev.turned = true;
+	resized();
+}
+
 static void moved(void)
 {
 	struct balloon *b = vdev.priv;
@@ -207,7 +270,9 @@ int main(int words, char **word)
 	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking }, { "own", own },
 			{ "overtaken", overtaken }, { "spare", spare }, { "twice", twice }, { "prompt", prompt },
 			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
-			{ "moved", moved }, { "slept", slept } };
+			{ "moved", moved }, { "slept", slept }, { "anywhere", anywhere }, { "empty", empty },
+			{ "killing", killing }, { "foreign", foreign }, { "asked", asked }, { "changed", changed },
+			{ "pulled", pulled }, { "interrupted", interrupted } };
 
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
 	begin_host(strtoul(word[1], NULL, 0));
