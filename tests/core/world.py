@@ -165,17 +165,23 @@ class World:
     def page(self) -> None:
         """One STEP_S of the host's swapping: guests that run bring back what they miss, stopped ones go out first."""
         most = round(self.swap * STEP_S)
+        if not most:
+            return
         for guest in self.guests:
             back = min(guest.swapped, most) if guest.running else 0
             guest.swapped -= back
             self.swap_in += back
             most -= back
+        over = -self.free
+        if over <= 0:
+            return
         most = round(self.swap * STEP_S)
         for guest in sorted(self.guests, key=lambda guest: (guest.running, guest.swapped - guest.touched)):
-            away = max(0, min(most, -self.free, guest.touched - guest.swapped))
+            away = max(0, min(most, over, guest.touched - guest.swapped))
             guest.swapped += away
             self.swap_out += away
             most -= away
+            over -= away
 
     def snapshot(self) -> Snapshot:
         """What sensing would see now."""
@@ -223,7 +229,7 @@ class World:
                 if n % every == (i * 7) % every:
                     guest.speak(self.now)
             self.page()
-            self.snapshot()
+            self.over = max(self.over, -self.free)
             due = n % 20 == 0
             if n % 4 == 0:
                 asked = self.engine.curious(self.state, self.now)

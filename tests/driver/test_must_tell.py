@@ -7,7 +7,7 @@ little, so it is shown drivers with one slip each, too.
 
 import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -145,20 +145,35 @@ SLIPS = (
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 
 
-def build(driver: Path, folder: Path) -> Path:
-    """The driver and the host as one program; every kernel header is an empty file, and HOST/kernel.h in its stead."""
+SANITIZED = ["-fsanitize=address,undefined"]
+
+
+def compiled(source: Path, folder: Path, *flags: str) -> Path:
+    """One file of the driver or of the host as an object; HOST/kernel.h stands in for every kernel header."""
+    made = folder / f"{source.stem}.o"
+    subprocess.run(
+        ["gcc", "-c", "-std=gnu11", *flags, *SANITIZED, "-include", HOST / "kernel.h", "-I", headers_in(folder),
+         "-I", DRIVER, "-o", made, source],
+        check=True,
+    )  # fmt: skip
+    return made
+
+
+def headers_in(folder: Path) -> Path:
+    """A folder with an empty file for each kernel header that the driver names."""
     headers = folder / "headers"
-    for file in driver.glob("*.[ch]"):
+    for file in DRIVER.glob("*.[ch]"):
         for name in re.findall(r"#include <(linux/[^>]+)>", file.read_text()):
             (headers / name).parent.mkdir(parents=True, exist_ok=True)
             (headers / name).touch()
-    sources = [*(driver / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
-    flags = ["-std=gnu11", "-O1", "-Wall", "-Wno-unused", "-Werror", "-fsanitize=address,undefined"]
-    subprocess.run(
-        ["gcc", *flags, "-include", HOST / "kernel.h", "-I", headers, "-I", driver, "-o", folder / "device", *sources],
-        check=True,
-    )  # fmt: skip
-    return folder / "device"
+    return headers
+
+
+def linked(objects: Iterable[Path], folder: Path) -> Path:
+    """These objects as one program."""
+    program = folder / "device"
+    subprocess.run(["gcc", *SANITIZED, "-o", program, *objects], check=True)
+    return program
 
 
 def told(program: Path, words: Sequence[str]) -> tuple[int, str]:
@@ -168,8 +183,17 @@ def told(program: Path, words: Sequence[str]) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def program(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(DRIVER, tmp_path_factory.mktemp("device"))
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """The driver and the host, file by file: made once, for a slip is in one file only."""
+    folder = tmp_path_factory.mktemp("device")
+    sources = [*(DRIVER / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
+    flags = ("-O1", "-Wall", "-Wno-unused", "-Werror")
+    return {source.name: compiled(source, folder, *flags) for source in sources}
+
+
+@pytest.fixture(scope="module")
+def program(objects: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return linked(objects.values(), tmp_path_factory.mktemp("whole"))
 
 
 @pytest.mark.parametrize("story", STORIES)
@@ -181,16 +205,12 @@ def test_the_host_is_told_in_order_whatever_it_offers(program: Path, bits: int, 
 
 
 @pytest.mark.parametrize("slip", range(len(SLIPS)))
-def test_a_driver_with_a_slip_is_found_out(tmp_path: Path, slip: int) -> None:
+def test_a_driver_with_a_slip_is_found_out(objects: Mapping[str, Path], tmp_path: Path, slip: int) -> None:
     name, stands, becomes, bits, story, finding = SLIPS[slip]
-    driver = tmp_path / "driver"
-    driver.mkdir()
-    for file in DRIVER.glob("*.[ch]"):
-        text = file.read_text()
-        if file.name == name:
-            assert text.count(stands) == 1, "the driver has changed: change the slip too"
-            text = text.replace(stands, becomes)
-        (driver / file.name).write_text(text)
-    code, says = told(build(driver, tmp_path), [str(bits), story])
+    text = (DRIVER / name).read_text()
+    assert text.count(stands) == 1, "the driver has changed: change the slip too"
+    (tmp_path / name).write_text(text.replace(stands, becomes))
+    slipped = {**objects, name: compiled(tmp_path / name, tmp_path, "-O0")}
+    code, says = told(linked(slipped.values(), tmp_path), [str(bits), story])
     assert code != 0
     assert finding in says, says

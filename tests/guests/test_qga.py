@@ -4,7 +4,7 @@ import asyncio
 import base64
 import contextlib
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
@@ -141,13 +141,18 @@ def flood(_: object) -> bytes:
         lambda request: b"\xff" + says(request["arguments"].get("id", 2**80)),
     ],
 )  # fmt: skip
-async def test_what_is_no_qemu_guest_agent_is_given_up(
-    answer: Callable[[dict[str, Any]], bytes], tmp_path: Path
+def test_what_is_no_qemu_guest_agent_is_given_up(
+    answer: Callable[[dict[str, Any]], bytes],
+    tmp_path: Path,
+    virtually: Callable[[Coroutine[Any, Any, None]], None],
 ) -> None:
-    async with serving(tmp_path) as (server, path):
-        server.answer = answer
-        with pytest.raises(FAILURES):
-            await asyncio.wait_for(read_files(path), 5)
+    async def main() -> None:
+        async with serving(tmp_path) as (server, path):
+            server.answer = answer
+            with pytest.raises(FAILURES):
+                await asyncio.wait_for(read_files(path), 5)
+
+    virtually(main())
 
 
 async def test_one_that_is_read_again_and_again_is_in_the_guest_until_it_is_old(tmp_path: Path) -> None:
