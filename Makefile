@@ -5,6 +5,8 @@
 
 MINUTES ?= 60
 python := .venv/bin/python
+# Where it is set, each of pytest's processes would rewrite every test file's asserts anew.
+export PYTHONDONTWRITEBYTECODE =
 timed := tools/timed
 
 help: ## list the targets
@@ -22,10 +24,10 @@ check: setup ## what can be said without running it: ruff, mypy --strict, import
 	@$(timed) check tools/check
 
 fast: setup ## tests without QEMU (under a minute)
-	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2
+	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2 --dist worksteal
 
 lab: setup ## tests on real guests (root)
-	@$(timed) "real guests, two tests at a time" $(python) -m pytest -v -m "lab and not alone" -n 2 --dist loadfile --durations=12
+	@$(timed) "real guests, two tests at a time" $(python) -m pytest -v -m "lab and not alone" -n 2 --dist loadfile --no-loadscope-reorder --durations=12
 	@$(timed) "real guests, one test at a time" $(python) -m pytest -v -m "lab and alone" --durations=12
 
 soak: setup ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests

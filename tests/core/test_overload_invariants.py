@@ -207,6 +207,8 @@ def test_i8_need_is_taken_only_where_the_guest_has_swap_of_its_own(history: list
 # Over hours: guests whose need stands still.
 
 TICK_S = 5
+LONG_S = 1200
+"""Some thirty turns of guests that need 100 MiB each."""
 
 
 def hours(
@@ -257,7 +259,7 @@ KEPT = 28
 @given(st.lists(st.sampled_from([500, 1000, 2000, 4000]), min_size=2, max_size=4), st.integers(3, 97))
 def test_where_one_fits_each_runs_by_its_shares(shares: list[int], more: int) -> None:
     needs, room = [100] * len(shares), 100 + KEPT + more
-    ran, seen, _ = hours(needs, shares, room, 1800)
+    ran, seen, _ = hours(needs, shares, room, LONG_S)
     began = TICK_S * next(n for n, runs in enumerate(seen) if not all(runs))
     assert all(any(runs) for runs in seen)
     per_share = [(each - began) * 1000 / share for each, share in zip(ran, shares, strict=True)]
@@ -267,11 +269,11 @@ def test_where_one_fits_each_runs_by_its_shares(shares: list[int], more: int) ->
 @given(st.integers(2, 5), st.integers(1, 4), st.integers(3, 97))
 def test_where_some_fit_all_run_alike(count: int, fits: int, more: int) -> None:
     needs, room = [100] * count, (100 + KEPT) * fits + more
-    ran, seen, _ = hours(needs, [1000] * count, room, 1800)
+    ran, seen, _ = hours(needs, [1000] * count, room, LONG_S)
     fits = min(count, fits)
     assert max(ran) - min(ran) <= 3 * longest_turn(needs, room)
     assert all(1 <= sum(runs) <= fits for runs in seen[60:])
-    assert sum(ran) >= 0.9 * fits * 1800
+    assert sum(ran) >= 0.9 * fits * LONG_S
 
 
 @given(st.lists(st.integers(50, 400), min_size=2, max_size=5), st.integers(60, 900))

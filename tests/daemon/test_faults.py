@@ -44,7 +44,7 @@ async def busy(folder: Path) -> AsyncIterator[Busy]:
         await stack.enter_async_context(world)
         living = asyncio.create_task(world.live())
         stack.callback(living.cancel)
-        await asyncio.sleep(60)
+        await asyncio.sleep(30)
         await world.sees(GUESTS)
         yield world
 

@@ -22,6 +22,15 @@ collect_ignore = ["inside"]
 
 StartGuest = Callable[..., Awaitable[Vm]]
 """await start_guest("name", workload="eat", ...): keywords are VmSpec's."""
+StartGuests = Callable[..., Awaitable[list[Vm]]]
+"""one, other = await start_guests("one", "other", workload="eat", ...)"""
+LONGEST = ("test_overload_real", "test_cgroup_v2", "test_libvirt_daemon")
+"""Files whose one test takes a minute or more."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The longest files first: begun last, one would go on for a minute while nothing else is left to run."""
+    items.sort(key=lambda item: item.path.stem not in LONGEST)
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +62,21 @@ def start_guest(lab_host: LabHost, image: GuestImage, accel: Accel) -> StartGues
 
     async def start(name: str = "guest", **spec: Any) -> Vm:
         return await lab_host.start_vm(VmSpec(name=name, image=image, accel=accel, **spec))
+
+    return start
+
+
+@pytest.fixture
+def start_guests(start_guest: StartGuest) -> StartGuests:
+    """Boot guests of one kind on `lab_host`, all at once."""
+
+    async def start(*names: str, **spec: Any) -> list[Vm]:
+        # Whatever becomes of one, none is still being started when the host ends.
+        started = await asyncio.gather(*(start_guest(name, **spec) for name in names), return_exceptions=True)
+        for one in started:
+            if isinstance(one, BaseException):
+                raise one
+        return [one for one in started if isinstance(one, Vm)]
 
     return start
 

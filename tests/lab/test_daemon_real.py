@@ -19,9 +19,9 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.views.status import Status
 
-from .conftest import StartGuest, qmp
+from .conftest import StartGuests, qmp
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone]
+pytestmark = pytest.mark.lab
 
 LINE = 1 << 22
 
@@ -159,10 +159,10 @@ def swapped(*guests: Vm) -> int:
 
 
 async def test_memory_goes_where_it_is_needed_and_comes_back(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(900 * MIB)
-    first, second = await start_guest("first", workload="eat"), await start_guest("second", workload="eat")
+    first, second = await start_guests("first", "second", workload="eat")
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("first", "second"))
         await take(first, 250)
@@ -181,10 +181,10 @@ async def test_memory_goes_where_it_is_needed_and_comes_back(
 
 
 async def test_a_guest_killed_while_it_shrinks_is_gone_and_the_others_are_served(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(1000 * MIB)
-    doomed, other = await start_guest("doomed", workload="eat"), await start_guest("other", workload="eat")
+    doomed, other = await start_guests("doomed", "other", workload="eat")
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("doomed", "other"))
         other.send("take 300")
@@ -201,10 +201,10 @@ async def test_a_guest_killed_while_it_shrinks_is_gone_and_the_others_are_served
 
 
 async def test_a_daemon_killed_outright_leaves_every_guest_its_need_and_the_next_goes_on(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(900 * MIB)
-    busy, idle = await start_guest("busy", workload="eat"), await start_guest("idle", workload="eat")
+    busy, idle = await start_guests("busy", "idle", workload="eat")
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("busy", "idle"))
         await take(busy, 250)
@@ -229,11 +229,10 @@ async def test_a_daemon_killed_outright_leaves_every_guest_its_need_and_the_next
 
 
 async def test_a_guest_that_is_reset_is_not_moved_by_what_it_said_before(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(900 * MIB)
-    first = await start_guest("first", workload="eat", may_reset=True)
-    second = await start_guest("second", workload="eat")
+    first, second = await start_guests("first", "second", workload="eat", may_reset=True)
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("first", "second"))
         await take(second, 250)
@@ -258,11 +257,12 @@ async def test_a_guest_that_is_reset_is_not_moved_by_what_it_said_before(
         assert (await first.expect("answer", timeout=30)).data["available"] > 10 * MIB
 
 
+@pytest.mark.alone
 async def test_a_frozen_qemu_is_left_alone_and_delays_nobody(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(1000 * MIB)
-    frozen, other = await start_guest("frozen", workload="eat"), await start_guest("other", workload="eat")
+    frozen, other = await start_guests("frozen", "other", workload="eat")
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("frozen", "other"))
         frozen.stop()
@@ -286,6 +286,7 @@ async def test_a_frozen_qemu_is_left_alone_and_delays_nobody(
         )
 
 
+@pytest.mark.alone
 async def test_eight_guests_that_boot_at_once_do_not_make_the_host_swap(
     image: GuestImage, accel: Accel, tmp_path: Path
 ) -> None:

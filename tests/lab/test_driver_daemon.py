@@ -10,7 +10,7 @@ from autoballoon.lab.host import LabHost
 from .driven import Driven
 from .test_daemon_real import daemon_on, named
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone]
+pytestmark = pytest.mark.lab
 
 PAGES = 12_800
 """50 MiB."""

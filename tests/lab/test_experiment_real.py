@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone, pytest.mark.usefixtures("image")]
+pytestmark = [pytest.mark.lab, pytest.mark.usefixtures("image")]
 
 LAB = [
     str(Path(sys.executable).with_name("autoballoon")),
@@ -42,6 +42,7 @@ def leftovers(pid: int) -> list[str]:
     return found
 
 
+@pytest.mark.alone
 def test_a_small_wave_is_measured_and_leaves_nothing(tmp_path: Path, soak_minutes: float) -> None:
     arms = {"off", "on"} if soak_minutes else {"on"}
     lab = start("--arms", ",".join(arms), "--json", "--out", str(tmp_path))

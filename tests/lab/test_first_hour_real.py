@@ -14,7 +14,7 @@ from qemu.qmp import QMPClient
 from autoballoon.core.units import MIB
 from autoballoon.lab.host import LabHost
 
-from .conftest import StartGuest, qmp
+from .conftest import StartGuests, qmp
 from .test_daemon_real import Daemon, is_seen, named, take
 
 pytestmark = pytest.mark.lab
@@ -34,10 +34,10 @@ async def size(client: QMPClient) -> int:
 
 
 async def test_a_dry_run_switches_statistics_on_says_so_moves_nothing_and_switches_them_off(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     lab_host.group.limit(900 * MIB)
-    busy, idle = await start_guest("busy", workload="eat"), await start_guest("idle", workload="eat")
+    busy, idle = await start_guests("busy", "idle", workload="eat")
     daemon = Daemon(lab_host, tmp_path)
     daemon.config.write_text(daemon.config.read_text().replace("[host]\n", "[host]\ndry_run = true\n"))
     async with qmp(busy) as to_busy, qmp(idle) as to_idle:
@@ -111,13 +111,13 @@ def child_of(pid: int) -> int:
 
 
 async def test_it_does_its_work_with_the_powers_that_the_unit_leaves_it(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
 ) -> None:
     for tool in ("setpriv", "strace", "systemd-analyze"):
         if shutil.which(tool) is None:
             pytest.skip(f"{tool} is not installed")
     lab_host.group.limit(900 * MIB)
-    busy, _ = await start_guest("busy", workload="eat"), await start_guest("idle", workload="eat")
+    busy, _ = await start_guests("busy", "idle", workload="eat")
     daemon = Confined(lab_host, tmp_path)
     await daemon.start()
     try:

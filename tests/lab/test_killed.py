@@ -26,10 +26,10 @@ from autoballoon.lab.host import LabHost
 from autoballoon.views.status import Status
 from tests.guests.fake_qmp import FakeQemu
 
-from .conftest import StartGuest
+from .conftest import StartGuests
 from .test_daemon_real import daemon_on, is_seen
 
-pytestmark = [pytest.mark.lab, pytest.mark.alone]
+pytestmark = pytest.mark.lab
 
 GUESTS, MAX, OVERHEAD = 6, 512 * MIB, 30 * MIB
 CAPACITY = 2300 * MIB
@@ -166,6 +166,7 @@ async def status(farm: Farm) -> Status | None:
     return None
 
 
+@pytest.mark.alone
 async def test_whenever_it_is_killed_nobody_starves_and_the_next_one_goes_on(
     tmp_path: Path, soak_minutes: float
 ) -> None:
@@ -223,11 +224,11 @@ async def test_whenever_it_is_killed_nobody_starves_and_the_next_one_goes_on(
 
 
 async def test_real_guests_keep_what_they_need_whenever_it_is_killed(
-    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path, soak_minutes: float
+    start_guests: StartGuests, lab_host: LabHost, tmp_path: Path, soak_minutes: float
 ) -> None:
     lab_host.group.limit(900 * MIB)
     dice = Random(1)
-    guests = [await start_guest(name, workload="eat") for name in ("first", "second")]
+    guests = await start_guests("first", "second", workload="eat")
     async with daemon_on(lab_host, tmp_path) as daemon:
         for death in range(5 if soak_minutes else 2):
             await daemon.until("statistics", is_seen("first", "second"))

@@ -74,12 +74,10 @@ async def test_guests_take_turns_and_only_what_was_stopped_is_resumed(
     image: GuestImage, accel: Accel, tmp_path: Path
 ) -> None:
     async with LabHost(limit=None, swap=2 * GIB, say=print) as host:
-        guests = {
-            name: await host.start_vm(VmSpec(name=name, image=image, accel=accel, workload="eat"))
-            for name in NAMES
-        }
-        for guest in guests.values():
-            await take(guest, TAKEN)
+        specs = [VmSpec(name=name, image=image, accel=accel, workload="eat") for name in NAMES]
+        started = await asyncio.gather(*(host.start_vm(spec) for spec in specs))
+        guests = dict(zip(NAMES, started, strict=True))
+        await asyncio.gather(*(take(guest, TAKEN) for guest in started))
         host.group.limit(LIMIT)
         daemon = Suspending(host, tmp_path)
         await daemon.start()

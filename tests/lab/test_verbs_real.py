@@ -16,7 +16,7 @@ from autoballoon.lab.host import LabHost
 from autoballoon.lab.vm import Vm
 from autoballoon.views.status import Status
 
-from .conftest import StartGuest
+from .conftest import StartGuest, StartGuests
 from .test_daemon_real import Daemon, daemon_on, is_below, is_seen, named, take
 
 pytestmark = pytest.mark.lab
@@ -107,9 +107,11 @@ async def replay_it(say: Shell, night: Path) -> None:
     assert "WISH" in await say("plan", "--from", night, "--at", "5s", socket=False)
 
 
-async def test_a_day_with_the_verbs(start_guest: StartGuest, lab_host: LabHost, tmp_path: Path) -> None:
+async def test_a_day_with_the_verbs(
+    start_guest: StartGuest, start_guests: StartGuests, lab_host: LabHost, tmp_path: Path
+) -> None:
     lab_host.group.limit(1300 * MIB)
-    web, _ = await start_guest("web", workload="eat"), await start_guest("db", workload="eat")
+    web, _ = await start_guests("web", "db", workload="eat")
     night = tmp_path / "night.rec.gz"
     async with daemon_on(lab_host, tmp_path) as daemon:
         say = Shell(daemon.socket)
