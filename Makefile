@@ -18,12 +18,12 @@ setup: ## install what is missing: Debian packages (needs root), .venv/; prints 
 demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
 	@.venv/bin/autoballoon lab run wave
 
-test: check fast lab ## everything: set-up, then these three, each with its time (root, about 15 minutes)
+test: check fast lab ## everything: set-up, then these three, each with its time (root, 12 minutes or so)
 
 check: setup ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
 	@$(timed) check tools/check
 
-fast: setup ## tests without QEMU (under a minute)
+fast: setup ## tests without QEMU (a minute or a minute and a half)
 	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2 --dist worksteal
 
 lab: setup ## tests on real guests (root)
