@@ -2,8 +2,9 @@
 
 import asyncio
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -60,15 +61,20 @@ async def test_the_highest_of_the_levels_is_told_once(tmp_path: Path) -> None:
     listening.trigger.close()
 
 
-async def test_one_that_was_told_is_not_listened_to_for_a_while_and_a_higher_one_is(tmp_path: Path) -> None:
-    listening = Listening(tmp_path / "vms")
-    assert await listening.signal("low") == ["low"]
-    assert await listening.signal("low") == []
-    assert await listening.signal("low", "medium") == ["medium"]
-    await asyncio.sleep(0.1)
-    assert listening.heard == []  # what came while nobody listened has had its tick
-    assert await listening.signal("low") == ["low"]
-    listening.trigger.close()
+def test_one_that_was_told_is_not_listened_to_for_a_while_and_a_higher_one_is(
+    tmp_path: Path, virtually: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    async def story() -> None:
+        listening = Listening(tmp_path / "vms")
+        assert await listening.signal("low") == ["low"]
+        assert await listening.signal("low") == []
+        assert await listening.signal("low", "medium") == ["medium"]
+        await asyncio.sleep(0.1)
+        assert listening.heard == []  # what came while nobody listened has had its tick
+        assert await listening.signal("low") == ["low"]
+        listening.trigger.close()
+
+    virtually(story())
 
 
 async def test_nothing_is_left_behind(tmp_path: Path, open_files: None) -> None:
