@@ -115,11 +115,7 @@ class Body:
     @property
     def starves(self) -> bool:
         """It lacks more than nothing."""
-        # Asked at each step, and mostly in vain: `lack` is worth its sums only where there is any.
-        want, pages = self.want, self.pages
-        if not pages.swapped_hot and self.kernel + want + KEPT_CACHE <= self.actual:
-            return False
-        return self.lack > max(LACK, want / 100)
+        return self.lack > max(LACK, self.want / 100)
 
     @property
     def swapped_in_all(self) -> float:

@@ -4,7 +4,6 @@ Times are those of the scenario. `guest` is a glob over guests' names.
 """
 
 from fnmatch import fnmatchcase
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,10 +17,6 @@ if TYPE_CHECKING:
 
 SLACK = 2 * MIB
 """Sizes closer than this are the same."""
-
-
-_matches = lru_cache(maxsize=4096)(fnmatchcase)
-"""The same few names are compared at each step."""
 
 
 class Watcher:
@@ -62,4 +57,4 @@ class OfGuests(MustHold, frozen=True, kw_only=True):
 
     def concerned(self, world: "World") -> "list[Guest]":
         """The guests that it is about and that are there."""
-        return [guest for guest in world.there if _matches(guest.name, self.guest)]
+        return [guest for guest in world.there if fnmatchcase(guest.name, self.guest)]
