@@ -5,7 +5,7 @@
 
 MINUTES ?= 60
 python := .venv/bin/python
-# Where it is set, each of pytest's processes would rewrite every test file's asserts anew.
+# Where it is set, each start would compile autoballoon anew, and each of pytest's processes every test.
 export PYTHONDONTWRITEBYTECODE =
 timed := tools/timed
 
