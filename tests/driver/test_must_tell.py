@@ -15,6 +15,7 @@ import pytest
 DRIVER = Path(__file__).parents[2] / "guest" / "driver"
 HOST = Path(__file__).parent / "host"
 FILES = ("main", "resize", "pages", "notices", "shrink", "pressure", "stats")
+SANITIZED = ["-fsanitize=address,undefined"]
 MUST_TELL, MAY_DEFLATE, HINTS, REPORTS = 1 << 0, 1 << 2, 1 << 3, 1 << 5
 BITS = (
     0,
@@ -145,23 +146,21 @@ SLIPS = (
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 
 
-SANITIZED = ["-fsanitize=address,undefined"]
-
-
-def compiled(source: Path, folder: Path, *flags: str) -> Path:
+def compiled(source: Path, folder: Path, headers: Path, *flags: str) -> Path:
     """One file of the driver or of the host as an object; HOST/kernel.h stands in for every kernel header."""
     made = folder / f"{source.stem}.o"
     subprocess.run(
-        ["gcc", "-c", "-std=gnu11", *flags, *SANITIZED, "-include", HOST / "kernel.h", "-I", headers_in(folder),
-         "-I", DRIVER, "-o", made, source],
+        ["gcc", "-c", "-std=gnu11", *flags, *SANITIZED, "-include", HOST / "kernel.h", "-I", headers, "-I", DRIVER,
+          "-o", made, source],
         check=True,
     )  # fmt: skip
     return made
 
 
-def headers_in(folder: Path) -> Path:
+@pytest.fixture(scope="module")
+def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with an empty file for each kernel header that the driver names."""
-    headers = folder / "headers"
+    headers = tmp_path_factory.mktemp("headers")
     for file in DRIVER.glob("*.[ch]"):
         for name in re.findall(r"#include <(linux/[^>]+)>", file.read_text()):
             (headers / name).parent.mkdir(parents=True, exist_ok=True)
@@ -183,12 +182,12 @@ def told(program: Path, words: Sequence[str]) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def objects(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+def objects(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
     """The driver and the host, file by file: made once, for a slip is in one file only."""
     folder = tmp_path_factory.mktemp("device")
     sources = [*(DRIVER / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
     flags = ("-O1", "-Wall", "-Wno-unused", "-Werror")
-    return {source.name: compiled(source, folder, *flags) for source in sources}
+    return {source.name: compiled(source, folder, headers, *flags) for source in sources}
 
 
 @pytest.fixture(scope="module")
@@ -205,12 +204,14 @@ def test_the_host_is_told_in_order_whatever_it_offers(program: Path, bits: int, 
 
 
 @pytest.mark.parametrize("slip", range(len(SLIPS)))
-def test_a_driver_with_a_slip_is_found_out(objects: Mapping[str, Path], tmp_path: Path, slip: int) -> None:
+def test_a_driver_with_a_slip_is_found_out(
+    objects: Mapping[str, Path], headers: Path, tmp_path: Path, slip: int
+) -> None:
     name, stands, becomes, bits, story, finding = SLIPS[slip]
     text = (DRIVER / name).read_text()
     assert text.count(stands) == 1, "the driver has changed: change the slip too"
     (tmp_path / name).write_text(text.replace(stands, becomes))
-    slipped = {**objects, name: compiled(tmp_path / name, tmp_path, "-O0")}
+    slipped = {**objects, name: compiled(tmp_path / name, tmp_path, headers, "-O0")}
     code, says = told(linked(slipped.values(), tmp_path), [str(bits), story])
     assert code != 0
     assert finding in says, says

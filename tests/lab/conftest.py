@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 
 import pytest
@@ -66,17 +66,21 @@ def start_guest(lab_host: LabHost, image: GuestImage, accel: Accel) -> StartGues
     return start
 
 
+async def all_of(starting: Iterable[Awaitable[Vm]]) -> list[Vm]:
+    """Guests that boot at once. Whatever becomes of one, none is still being started when the host ends."""
+    started = await asyncio.gather(*starting, return_exceptions=True)
+    for one in started:
+        if isinstance(one, BaseException):
+            raise one
+    return [one for one in started if isinstance(one, Vm)]
+
+
 @pytest.fixture
 def start_guests(start_guest: StartGuest) -> StartGuests:
     """Boot guests of one kind on `lab_host`, all at once."""
 
     async def start(*names: str, **spec: Any) -> list[Vm]:
-        # Whatever becomes of one, none is still being started when the host ends.
-        started = await asyncio.gather(*(start_guest(name, **spec) for name in names), return_exceptions=True)
-        for one in started:
-            if isinstance(one, BaseException):
-                raise one
-        return [one for one in started if isinstance(one, Vm)]
+        return await all_of(start_guest(name, **spec) for name in names)
 
     return start
 

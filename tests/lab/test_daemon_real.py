@@ -19,7 +19,7 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.views.status import Status
 
-from .conftest import StartGuests, qmp
+from .conftest import StartGuests, all_of, qmp
 
 pytestmark = pytest.mark.lab
 
@@ -295,7 +295,7 @@ async def test_eight_guests_that_boot_at_once_do_not_make_the_host_swap(
         daemon_on(host, tmp_path) as daemon,
     ):
         specs = [VmSpec(name=f"guest-{n}", image=image, accel=accel, workload="eat") for n in range(8)]
-        guests = await asyncio.gather(*(host.start_vm(spec) for spec in specs))
+        guests = await all_of(host.start_vm(spec) for spec in specs)
         for guest in guests:
             guest.send("read 250")  # 8 x 250 MiB of page cache, more than the host has
         for guest in guests:

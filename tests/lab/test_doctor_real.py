@@ -11,7 +11,7 @@ import pytest
 
 from autoballoon.lab.host import LabHost
 
-from .conftest import StartGuest, qmp
+from .conftest import StartGuest, all_of, qmp
 
 pytestmark = pytest.mark.lab
 
@@ -58,7 +58,7 @@ async def test_what_guests_lack_is_found_and_nothing_is_changed(
     start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
 ) -> None:
     started = (start_guest(name, balloon=balloon, memory_mib=256) for name, balloon in GUESTS.items())
-    guests = dict(zip(GUESTS, await asyncio.gather(*started), strict=True))
+    guests = dict(zip(GUESTS, await all_of(started), strict=True))
     await asyncio.sleep(3)  # three rounds of statistics
     config = tmp_path / "autoballoon.toml"
     config.write_text(

@@ -16,7 +16,7 @@ from autoballoon.lab.image import GuestImage
 from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.views.status import Status
 
-from .conftest import qmp
+from .conftest import all_of, qmp
 from .test_daemon_real import Daemon, is_seen, take
 
 pytestmark = pytest.mark.lab
@@ -75,7 +75,7 @@ async def test_guests_take_turns_and_only_what_was_stopped_is_resumed(
 ) -> None:
     async with LabHost(limit=None, swap=2 * GIB, say=print) as host:
         specs = [VmSpec(name=name, image=image, accel=accel, workload="eat") for name in NAMES]
-        started = await asyncio.gather(*(host.start_vm(spec) for spec in specs))
+        started = await all_of(host.start_vm(spec) for spec in specs)
         guests = dict(zip(NAMES, started, strict=True))
         await asyncio.gather(*(take(guest, TAKEN) for guest in started))
         host.group.limit(LIMIT)
