@@ -173,8 +173,8 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 
 /*
  * Free up to `pages` pages now, but none of the last `keep`, and leave the telling to a work item; how many. It waits
- * for nothing and allocates nothing. Reclaim goes away when it finds the books open, but not once it has begun: the work item that tells of the
- * first pages opens them on another processor, and for a moment only, as everybody does.
+ * for nothing and allocates nothing. Reclaim goes away when it finds the books open, but not once it has begun: the
+ * work item that tells of the first pages opens them on another processor, and for a moment only, as everybody does.
  */
 unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who)
 {
