@@ -239,7 +239,7 @@ class World:
                     if guest.key in asked or (guest.key in suspects and runs):
                         self.asks += 1
                         guest.speak(self.now)
-                        due = due or self.engine.near_edge(self.state, guest.shown(self.now))
+                        due = due or self.engine.near_edge(self.state, guest.shown(self.now), self.now)
             if due:
                 self.tick()
         self.now += STEP_S

@@ -21,7 +21,7 @@ class Asked:
         engine = SimpleNamespace(
             curious=lambda state, now: frozenset(self.keys[:growing]),
             suspects=lambda state, now: frozenset(self.keys),
-            near_edge=lambda state, guest: False,
+            near_edge=lambda state, guest, now: False,
         )
         self.parts = SimpleNamespace(engine=engine, senses=self)
         self.state = SimpleNamespace(tracks=dict.fromkeys(self.keys))

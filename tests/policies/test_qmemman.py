@@ -185,5 +185,5 @@ def test_donors_first_and_takers_when_it_has_come() -> None:
 def test_a_tick_is_asked_for_when_a_guest_has_taken_as_much_as_makes_it_report() -> None:
     steps = Steps(Qmemman(), capacity=CAPACITY)
     steps.step(100.0, 50 * MIB, [vm("a", 512, 200, available=300 * MIB)])
-    assert not steps.engine.near_edge(steps.state, vm("a", 512, 200, available=271 * MIB))
-    assert steps.engine.near_edge(steps.state, vm("a", 512, 200, available=270 * MIB))
+    assert not steps.engine.near_edge(steps.state, vm("a", 512, 200, available=271 * MIB), 100.5)
+    assert steps.engine.near_edge(steps.state, vm("a", 512, 200, available=270 * MIB), 100.5)

@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from autoballoon.core import guard, pause
-from autoballoon.core.health import observe
+from autoballoon.core.health import observe, reading_of
 from autoballoon.core.kept import EVERYONE, Kept, KeptGuest, kept_of, out_of_sight, recalled, without_hold
 from autoballoon.core.lull import Lull, follow
 from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
@@ -204,18 +204,20 @@ class Engine:
         return frozenset(wanted)
 
     def suspects(self, state: State, now: float) -> frozenset[str]:
-        """Guests that could be at their edge by now, if they began to grow as fast as they can after their reading.
+        """Guests that could be at their edge by the next look, if they grow since their reading as fast as they can.
 
         Asking costs several commands; a guest whose processors stand still cannot grow, so ask those that run.
         """
         edges, peaks = ({}, {}) if state.wishes is None else (state.wishes.edges, state.wishes.peaks)
+        ahead_s = self.policy.watch.ahead_s
         found = set()
         for key, track in state.tracks.items():
             reading = track.reading
             if track.health is not Health.OK or reading is None:
                 continue
             age_s = now - reading.taken_at
-            if age_s >= SUSPECT_S and reading.available - age_s * peaks.get(key, 0.0) < edges.get(key, 0):
+            grown = (age_s + ahead_s) * peaks.get(key, 0.0)
+            if age_s >= SUSPECT_S and reading.available - grown < edges.get(key, 0):
                 found.add(key)
         return frozenset(found)
 
@@ -229,15 +231,20 @@ class Engine:
             key in tracks and tracks[key].target + GRANT_MIN <= wish.urgent for key, wish in wishes.items()
         )
 
-    def near_edge(self, state: State, guest: Guest) -> bool:
-        """Whether this fresh look at a guest deserves a tick before the next regular one."""
+    def near_edge(self, state: State, guest: Guest, now: float) -> bool:
+        """Whether this fresh look at a guest deserves a tick before the next regular one.
+
+        One that grows deserves it when the next look would find it beyond its edge: memory takes as long again to come.
+        """
         track = state.tracks.get(guest.key)
         if track is None or track.reading is None or guest.available is None:
             return False
         if track.asked_since is not None:
             return True
         edge = state.wishes.edges.get(guest.key, 0) if state.wishes is not None else 0
-        return guest.available < edge
+        watch, reading = self.policy.watch, reading_of(track, guest, now)
+        ahead = reading.growth * watch.ahead_s if watch.wary and reading is not None and reading.grows else 0
+        return guest.available - ahead < edge
 
     def release(self, state: State, snapshot: Snapshot, now: float) -> tuple[State, tuple[Resume, ...]]:
         """Let everybody run that we stopped, whatever the rules; the state remembers that they were told so."""

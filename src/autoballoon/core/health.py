@@ -42,7 +42,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             spared_until=track.spared_until,
         )
     # Readings first: one that came together with a change of size belongs to neither size.
-    reading = _reading(track, guest, now)
+    reading = reading_of(track, guest, now)
     is_new = reading is not None and reading is not track.reading
     if guest.actual != track.actual:
         track = _moved(track, guest, now)
@@ -157,7 +157,7 @@ def _is_young(guest: Guest) -> bool:
     return guest.up_s is not None and guest.up_s < DRIVER_WAIT_S
 
 
-def _reading(track: Track, guest: Guest, now: float) -> Reading | None:
+def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
     """The newest reading: the one that `guest` carries when it is newer than the track's."""
     last = track.reading
     if guest.available is None or guest.age_s is None:

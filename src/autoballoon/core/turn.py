@@ -245,10 +245,8 @@ class Turn:
         wish, target = case.wish, case.track.target  # below case.size
         wanted, worth = case.size - target, pace.dead_band(case.guest)
         starves = target < wish.need + worth
-        if target >= wish.urgent:
-            worth = max(worth, BACK_MIN)
         if target >= wish.used:
-            worth = max(worth, case.guest.max // BACK_PART)
+            worth = max(worth, BACK_MIN, case.guest.max // BACK_PART)
         if wanted <= worth and target >= wish.urgent:
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)

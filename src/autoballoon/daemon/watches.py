@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 
 from autoballoon.core.engine import State
+from autoballoon.core.model import Guest
 from autoballoon.daemon.falling import LOOK_EVERY_S, FreeWatch
 from autoballoon.daemon.parts import Parts
 from autoballoon.guests.hypervisor import Wake
@@ -124,8 +125,7 @@ class Watches:
         try:
             _, late = await asyncio.wait((asking,), timeout=PRESSED_WAIT_S)
             guest = await parts.senses.as_told(key)
-            parts, state = self._current()
-            if guest is not None and (waits or late or parts.engine.near_edge(state, guest)):
+            if guest is not None and (waits or late or self._near_edge(guest)):
                 self._wake(f"{guest.name} says that it runs short")
             await asking
         finally:
@@ -135,6 +135,9 @@ class Watches:
         parts, _ = self._current()
         await parts.senses.ask(frozenset((key,)))
         guest = await parts.senses.as_told(key)
-        parts, state = self._current()
-        if guest is not None and parts.engine.near_edge(state, guest):
+        if guest is not None and self._near_edge(guest):
             self._wake(f"{guest.name} nears its edge")
+
+    def _near_edge(self, guest: Guest) -> bool:
+        parts, state = self._current()
+        return parts.engine.near_edge(state, guest, asyncio.get_running_loop().time())

@@ -218,5 +218,5 @@ class Daemon(Keeper):
             session = self._sessions[key]
             self.asks += 1
             session.ask(now)
-            if self.engine.near_edge(self.state, session.shown(now)):
+            if self.engine.near_edge(self.state, session.shown(now), now):
                 self._early = self._early or f"{session.guest.name} nears its edge"
