@@ -193,3 +193,9 @@ def test_headrooms_are_compared_on_the_load_of_the_wave() -> None:
     assert (headrooms.limit, headrooms.period_ms) == (wave.limit, wave.period_ms)
     assert wave_of(headrooms, headrooms.arms[0], 3) == wave_of(wave, wave.arms[0], 3)
     assert {arm.name: arm.headroom for arm in headrooms.arms if arm.headroom} == {"half": "12.5%"}
+
+
+def test_more_phases_are_waited_for() -> None:
+    wave = experiment_named("wave")
+    assert wave.patience_s == 300
+    assert msgspec.structs.replace(wave, wave={"phases": 75}, period_ms=10_000).patience_s == 1500

@@ -40,6 +40,11 @@ class HostLoad(msgspec.Struct, frozen=True):
     after_go_s: float
 
 
+PHASES = 3
+"""Phases of a guest where none are named (guest/workload.c)."""
+LEAST_PATIENCE_S = 300.0
+
+
 class Experiment(msgspec.Struct, frozen=True):
     """What `lab run NAME` does; the fields are its defaults, and flags replace some of them."""
 
@@ -70,14 +75,17 @@ class Experiment(msgspec.Struct, frozen=True):
     two cores busy for half of it: the clock decides how they overlap, and not how slow a machine is."""
     fill_limit_s: float = 180.0
     """After this the go is given, ready or not."""
-    work_limit_s: float = 300.0
-    """After the go; who is not done then is counted as unfinished."""
     hostload: HostLoad | None = None
 
     @property
     def every_arm(self) -> tuple[Arm, ...]:
         """All that can be named, in the table's order."""
         return (*self.arms, *self.others)
+
+    @property
+    def patience_s(self) -> float:
+        """Seconds after the go; who is not done then is counted as unfinished."""
+        return max(LEAST_PATIENCE_S, 2 * self.wave.get("phases", PHASES) * self.period_ms / 1000)
 
     def limit_of(self, arm: Arm) -> int | None:
         """Bytes that all guests of this arm together may hold; None where no limit matters."""

@@ -212,9 +212,9 @@ class _Work:
                 await self._eye.squeeze(squeeze * MIB)
             async with host_load(self._experiment.hostload, self._host.group.procs, self.notes.append):
                 await self._each(
-                    self._experiment.work_limit_s,
+                    self._experiment.patience_s,
                     "done",
-                    f"did not finish within {self._experiment.work_limit_s:.0f} s",
+                    f"did not finish within {self._experiment.patience_s:.0f} s",
                 )
             self._until = time.monotonic()
 
