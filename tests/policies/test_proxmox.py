@@ -158,6 +158,7 @@ def test_the_goal_is_to_have_four_fifths_of_the_host_in_use() -> None:
     [
         vm("out", 600, 0, 0),  # no minimum
         vm("out", 600, 512, 0, shares=0),
+        msgspec.structs.replace(vm("out", 600, 512, 0), migrating=True),  # locked
         guest("out", 600, floor=512, driver=False, available=None),  # no driver: no answer about the balloon
         guest("out", 600, floor=512, incoming=True),
         guest("out", 600, floor=512, managed=False),

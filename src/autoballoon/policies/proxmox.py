@@ -4,8 +4,8 @@ Every 10 s the host is steered to 80 % in use: guests under pressure grow first,
 in proportion to their shares, by 100 MiB a cycle at most.
 
 What stands in for what: MemTotal - MemAvailable of the host is capacity - available; `balloon` is a guest's size, its
-"minimum memory" the floor, its memory the ceiling. That a guest migrates away is not in the schema; one that migrates
-in is never moved. With a control group as capacity, the group is the host.
+"minimum memory" the floor, its memory the ceiling. That a guest is locked for a migration is `migrating`; one that
+migrates in is never moved. With a control group as capacity, the group is the host.
 """
 
 from collections.abc import Sequence
@@ -39,7 +39,7 @@ class Proxmox:
         """Sizes for the guests that this cycle moves; none for the others."""
         host = sight.snapshot.host
         goal = int(host.capacity * TARGET - (host.capacity - host.available))
-        guests = [guest for guest in answering(sight) if guest.actual and guest.floor and guest.shares]
+        guests = [guest for guest in answering(sight) if takes_part(guest)]
         return Wishes(
             memory=memory,
             wishes={key: rule_wish(size, goal=goal) for key, size in cycle(guests, goal).items()},
@@ -59,6 +59,11 @@ def cycle(guests: Sequence[Guest], goal: int) -> dict[str, int]:
     if abs(rest) >= abs(goal):
         share_out(guests, rest, moved)
     return moved
+
+
+def takes_part(guest: Guest) -> bool:
+    """Whether the guest has a size, a minimum and shares, and is not being migrated away."""
+    return bool(guest.actual and guest.floor and guest.shares) and not guest.migrating
 
 
 def has_spare(guest: Guest) -> bool:

@@ -5,7 +5,7 @@ Memory is freed first, and given when nobody has any left to free. What a guest 
 
 Every 10 s the sizes are compared with what they should be. When they differ it looks once a second until every guest
 has got where it should be. A guest that has not moved for 5 s while it should is left out of the sums, so that the
-others make up for it, until that round of looks is over.
+others make up for it, until that round of looks is over; and it is not to take later what it has not taken by then.
 
 What stands in for what: Xen's free memory is `unassigned`; it stands still while nobody is resized, ours trembles,
 so that targets closer than the original's tolerance for free memory are taken to be the same. dynamic-min and
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Watch, Wishes
+from autoballoon.core.policy import Sight, Watch, Wish, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import KIB, MIB, page_floor
 from autoballoon.policies.published import rule_wish, unassigned
@@ -76,15 +76,28 @@ class Squeezed:
         active = [guest for guest in sight.movable if not seen[guest.key].stuck]
         sizes, surplus = targets(active, unassigned(sight))
         sizes = phase(active, sizes)
+        clipped = {
+            guest.key: clip(guest, sight.tracks[guest.key])
+            for guest in sight.movable
+            if seen[guest.key].stuck
+        }
         tracks = [sight.tracks[guest.key] for guest in active]
         differ = any(abs(size - sight.tracks[key].target) > TOLERANCE for key, size in sizes.items())
         under_way = any(abs(track.target - track.actual) > INACCURACY for track in tracks)
         if not differ and not (memory.in_round and under_way):
-            return Wishes(memory=Memory(checked_at), wishes={})
+            return Wishes(memory=Memory(checked_at), wishes=_wishes(clipped, surplus))
         return Wishes(
-            memory=Memory(checked_at, seen, in_round=True),
-            wishes={key: rule_wish(size, surplus=surplus) for key, size in sizes.items()},
+            memory=Memory(checked_at, seen, in_round=True), wishes=_wishes(sizes | clipped, surplus)
         )
+
+
+def _wishes(sizes: Mapping[str, int], surplus: int) -> dict[str, Wish]:
+    return {key: rule_wish(size, surplus=surplus) for key, size in sizes.items()}
+
+
+def clip(guest: Guest, track: Track) -> int:
+    """The target of a guest that is left out: no more than it has, within its bounds."""
+    return min(guest.top, max(guest.floor, page_floor(min(track.target, track.actual))))
 
 
 def _look(last: Seen | None, track: Track, now: float) -> Seen:
