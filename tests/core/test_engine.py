@@ -328,6 +328,26 @@ def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
     assert before.urgent <= later.urgent < waits.urgent - 100 * MIB
 
 
+def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
+    def wants(free: int) -> int:
+        small = {"actual": 900 * MIB, "available": 100 * MIB, "caches": 10 * MIB, "free": free * MIB}
+        return wish_after(lambda now: {**small, "psi_some_s": 0.5 * now}).urgent
+
+    assert wants(free=90) <= 900 * MIB  # it waits for what comes in, and there is room for that
+    assert wants(free=10) > 920 * MIB
+
+
+def test_cache_that_was_tried_in_vain_is_remembered_for_longer() -> None:
+    def used(*hungry: tuple[int, int]) -> int:
+        def faults(now: int) -> dict[str, int | float]:
+            return {"major_faults": 2000 * sum(max(0, min(now, end) - begin) for begin, end in hungry)}
+
+        return wish_after(faults, 600).used
+
+    assert used((0, 60), (300, 310)) > used((300, 310)) + 30 * MIB
+    assert used((0, 310)) < used((300, 310)) + 10 * MIB  # it was hungry all the time: nothing was tried
+
+
 Story = list[tuple[float, dict[str, int | float]]]
 """(seconds, what is seen of the guest from then on, in MiB), from 0 on."""
 ASKED: Story = [(0, {"actual": 1024, "available": 724, "free": 600})]

@@ -114,3 +114,18 @@ def test_counters_that_fall_look_like_a_reset() -> None:
 def test_only_an_agent_tells_of_swap(agent: bool, known: int | None) -> None:
     session = Session(living(agent=agent, swap="2GiB"), 3, 0.0)
     assert session.shown(0.0).swap_total == known
+
+
+def test_pressure_is_what_the_guests_own_kernel_sees() -> None:
+    """It knows nothing of the host's swap, and does not count the work of its balloon."""
+    guest = living(agent=True, swap="1GiB", need="300MiB")
+    session = Session(guest, 3, 0.0)
+    session.order(500 * MIB, 0.0)
+    live(guest, session, 0.0, 3.0)
+    assert guest.lost_s > 0.05
+    guest.settle(1.0, 1.0)
+    assert guest.lost_s > 0.5
+    assert session.shown(3.0).psi_some_s == 0
+    session.order(250 * MIB, 3.0)
+    live(guest, session, 3.0, 6.0)
+    assert (session.shown(6.0).psi_some_s or 0) > 0.5

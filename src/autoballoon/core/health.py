@@ -5,7 +5,7 @@ import msgspec
 from autoballoon.core import guard
 from autoballoon.core.model import Guest
 from autoballoon.core.track import SLACK, Health, Reading, Track
-from autoballoon.core.units import PAGE
+from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
 """A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
@@ -23,6 +23,9 @@ SWAPPED_FADE_S = 30.0
 """What a guest swapped out and does not bring in again is half forgotten after this time: it was not needed."""
 EXCHANGED_FADE_S = 10.0
 """What it swapped in for something else is half forgotten after this time."""
+LACKS_MIN, LACKS_PART = 16 * MIB, 32
+"""A guest that waits for memory, and has none free, has too little: what it fights for is more than it has by so many
+bytes, or by this part of its maximum."""
 
 
 def observe(track: Track | None, guest: Guest, now: float) -> Track:
@@ -59,7 +62,9 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             cool_until = max(cool_until, now + guard.MIGRATING_COOL_S)
         track = msgspec.structs.replace(track, migrating=guest.migrating, cool_until=cool_until)
     if is_new and reading is not None and reading.waits:
-        track = msgspec.structs.replace(track, learnt=guest.actual, learnt_at=now)
+        # One with memory free waits for what comes in, and has room for it.
+        lacks = max(LACKS_MIN, guest.max // LACKS_PART) if reading.is_full else 0
+        track = msgspec.structs.replace(track, learnt=guest.actual + lacks, learnt_at=now)
     track = msgspec.structs.replace(
         track,
         up_s=guest.up_s or 0.0,

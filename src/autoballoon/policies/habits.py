@@ -22,8 +22,9 @@ WARM_S = 30.0
 """Cache read in within about this time is taken to be in use."""
 LATELY_HALF_S = 300.0
 """What a guest once needed above what it needs now is half forgotten after this time."""
-PROVEN_HALF_S = 300.0
-"""Cache that a guest was seen to read again when it lacked it is half forgotten after this time."""
+PROVEN_HALF_S, PROVEN_AGAIN, PROVEN_MOST = 300.0, 2, 4
+"""Cache that a guest was seen to read again when it lacked it is half forgotten after this time: longer by that factor
+each time that it was tried in vain to do with less, up to so many times, or that would be tried for ever."""
 FAULT_HALF_S = 5.0
 """How much a guest reads from disk is taken over about this time."""
 HUNGRY_RATE = MIB
@@ -49,7 +50,11 @@ class Habit(msgspec.Struct, frozen=True, gc=False):
     lately: int = 0
     """... and what is left of that: what it was more than what the guest needs now is forgotten slowly."""
     proven: int = 0
-    """Cache that it is known to read again when it lacks it, bytes."""
+    """Cache that it is known to read again when it lacks it, bytes ..."""
+    hungry_at: float = -1e9
+    """... when it was last seen to lack it ..."""
+    tries: int = 0
+    """... and how often it has lacked it anew, since it last had room for it and did not read it."""
     faulting: float = 0.0
     """Bytes a second that major faults read from disk, a slowly following mean."""
     met_at: float = 0.0
@@ -134,12 +139,17 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     aim = 0 if is_hungry else reading.caches
     cold = round(aim - (aim - habit.cold) * 0.5 ** (elapsed / WARM_S))
     # What it misses it will want again; what it has room for and does not read it wants no more.
-    proven = habit.proven
+    proven, hungry_at, tries = habit.proven, habit.hungry_at, habit.tries
     if proven or is_hungry:
         is_full = reading.free is not None and reading.is_full
-        proven = round(proven * 0.5 ** (elapsed / (PROVEN_HALF_S if is_full or is_hungry else WARM_S)))
+        half_s = PROVEN_HALF_S * PROVEN_AGAIN**tries if is_full or is_hungry else WARM_S
+        proven = round(proven * 0.5 ** (elapsed / half_s))
         if is_full and is_hungry:
-            proven = max(proven, reading.caches)
+            if 0 < proven < reading.caches and now - hungry_at > WARM_S:
+                tries = min(tries + 1, PROVEN_MOST)  # it was forgotten too soon
+            proven, hungry_at = max(proven, reading.caches), now
+        elif not (is_full or is_hungry):
+            tries = 0
     high, high_at = habit.high, habit.high_at
     lately = round(needed + (high - needed) * 0.5 ** ((now - high_at) / LATELY_HALF_S))
     if needed >= lately - base // 4:
@@ -159,6 +169,8 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
         high_at=high_at,
         lately=max(needed, lately),
         proven=proven,
+        hungry_at=hungry_at,
+        tries=tries,
         faulting=faulting,
         met_at=habit.met_at,
         taken_at=now,

@@ -43,6 +43,9 @@ class Body:
         self.killed_by_host = False
         self.progress = 1.0
         self.work_s = self.lost_s = 0.0
+        self.stalled_s = 0.0
+        """Seconds in which it waited for memory of its own: its PSI. It does not count the host's swap, of which it
+        knows nothing, nor the work of its balloon."""
         self.oom_kills = 0
         self.swap_in = self.swap_out = self.faults = 0.0
         self.swapped_in_before = self.swapped_out_before = 0.0

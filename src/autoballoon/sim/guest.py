@@ -69,6 +69,7 @@ class Guest(Body):
             self.progress = 1.0
             if self.booted and self.want > 0 and not self.rests_now:
                 self.progress = (1 - stalls / dt) / (1 + self.waits + waits_s)
+                self.stalled_s += self.waits * self.progress * dt
                 self.progress *= 1 - moves / dt / self.group.cpus
         self.work_s += self.progress * dt
         self.lost_s += (1 - self.progress) * dt

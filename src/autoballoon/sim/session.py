@@ -142,7 +142,7 @@ class Session:
             swap_total=int(guest.group.swap),
             swap_used=int(guest.own_swap),
             oom_kills=guest.oom_kills,
-            psi_some_s=guest.lost_s,
+            psi_some_s=guest.stalled_s,
         )
 
     def _answers(self, now: float) -> bool:
