@@ -110,12 +110,14 @@ class Body:
     @property
     def lack(self) -> float:
         """Bytes by which its size is too small for what it wants, and those that it wants and the host swapped out."""
-        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.pages.swapped_hot
+        beyond = self.kernel + self.want + KEPT_CACHE - self.actual
+        return (beyond if beyond > 0 else 0.0) + self.pages.swapped_hot
 
     @property
     def starves(self) -> bool:
         """It lacks more than nothing."""
-        return self.lack > max(LACK, self.want / 100)
+        lack = self.lack
+        return lack > LACK and lack > self.want / 100
 
     @property
     def swapped_in_all(self) -> float:

@@ -57,4 +57,6 @@ class OfGuests(MustHold, frozen=True, kw_only=True):
 
     def concerned(self, world: "World") -> "list[Guest]":
         """The guests that it is about and that are there."""
+        if self.guest == "*":
+            return world.there  # as in most scenarios, at each step
         return [guest for guest in world.there if fnmatchcase(guest.name, self.guest)]

@@ -16,15 +16,15 @@ class Score:
         self._longest = self._over_s = 0.0
 
     def __call__(self, world: World) -> None:
-        now = world.now
+        now, wanted = world.now, 0.0
         for guest in world.there:
+            wanted += guest.used + guest.overhead(now)
             if guest.starves and guest.driver and guest.group.counts:
                 since = self._since.setdefault(guest.name, now)
                 self._longest = max(self._longest, now - since)
             elif guest.name in self._since:
                 del self._since[guest.name]
         host = world.host
-        wanted = sum(guest.used + guest.overhead(now) for guest in world.there)
         if wanted + host.own > host.ram - host.spec.reserve.of(host.ram):
             self._over_s += float(world.scenario.step)
         for _, watcher in self._watchers:
