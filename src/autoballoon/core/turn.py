@@ -247,7 +247,8 @@ class Turn:
         starves = target < wish.need + worth
         if target >= wish.urgent:
             worth = max(worth, BACK_MIN)
-        if target >= wish.used:
+        # One that lives on its headroom alone has hardly any cache, and would fill what it gets: little is of use too.
+        if target >= wish.used and not (case.would_fill and target <= wish.urgent + worth):
             worth = max(worth, case.guest.max // BACK_PART)
         if wanted <= worth and target >= wish.urgent:
             return Reason.SMALL
