@@ -8,6 +8,7 @@ import pytest
 from autoballoon.core import guard, health
 from autoballoon.core.case import Case
 from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.health import observe
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
@@ -346,6 +347,18 @@ def test_cache_that_was_tried_in_vain_is_remembered_for_longer() -> None:
 
     assert used((0, 60), (300, 310)) > used((300, 310)) + 30 * MIB
     assert used((0, 310)) < used((300, 310)) + 10 * MIB  # it was hungry all the time: nothing was tried
+
+
+def test_one_that_lives_on_its_headroom_is_given_little_too() -> None:
+    def bar(free: int, urgent: int) -> Reason | None:
+        guest = seen(max=4096 * MIB, actual=2000 * MIB, available=350 * MIB, free=free * MIB)
+        wish = Wish(2100 * MIB, Reason.GIVE_BACK, 1700 * MIB, urgent * MIB, 1990 * MIB)
+        case = Case(guest, observe(None, guest, 0.0), wish, wish.size)
+        return Turn._bars_grow(case, 100 * MIB)
+
+    assert bar(free=20, urgent=1980) is None
+    assert bar(free=20, urgent=1800) is Reason.SMALL  # it has cache
+    assert bar(free=300, urgent=1980) is Reason.SMALL  # it has free memory
 
 
 Story = list[tuple[float, dict[str, int | float]]]

@@ -245,7 +245,8 @@ class Turn:
         wish, target = case.wish, case.track.target  # below case.size
         wanted, worth = case.size - target, pace.dead_band(case.guest)
         starves = target < wish.need + worth
-        if target >= wish.used:
+        # One that lives on its headroom alone has hardly any cache, and would fill what it gets: little is of use too.
+        if target >= wish.used and not (case.would_fill and target <= wish.urgent + worth):
             worth = max(worth, BACK_MIN, case.guest.max // BACK_PART)
         if wanted <= worth and target >= wish.urgent:
             return Reason.SMALL
