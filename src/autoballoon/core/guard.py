@@ -120,8 +120,6 @@ def bars_shrink(track: Track, now: float) -> Reason | None:
 def _whole(claims: Sequence[int], amount: int, first: Sequence[bool] | None = None) -> list[int]:
     """Each claim in turn, those named `first`, then the largest: what is merely nice to have comes in few moves."""
     given = [0] * len(claims)
-    if amount <= 0:
-        return given
     for i in sorted(range(len(claims)), key=lambda i: (first is not None and not first[i], -claims[i])):
         given[i] = max(0, min(claims[i], amount))
         amount -= given[i]

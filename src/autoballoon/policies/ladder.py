@@ -129,10 +129,8 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
             left -= kept
         if left <= 0:
             break  # nothing is left for the rungs above
-        wanted = list(map(max, sizes, map(attrgetter(name), rungs)))
-        more = sum(wanted) - sum(sizes)
-        if more > left:
-            given = water_fill(left, list(map(sub, wanted, sizes)), shares)
-            return list(map(add, sizes, given)), 0
-        sizes, left = wanted, left - more
+        claims = list(map(sub, map(attrgetter(name), rungs), sizes))
+        given = water_fill(left, claims, shares)
+        sizes = list(map(add, sizes, given))
+        left -= sum(given)
     return sizes, 0
