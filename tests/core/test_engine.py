@@ -437,7 +437,7 @@ def test_a_guest_that_has_just_booted_is_not_shrunk_before_its_programs_come() -
     new = world.guests[0]
     booted_at = new.actual
     # The host is short now, though not of what it has promised, and neither has anything but free memory and cache.
-    world.other = lambda now: 15 * MIB
+    world.other = lambda now: 12 * MIB
     world.run(7)
     assert new.actual >= booted_at
     world.run(10)
