@@ -63,10 +63,10 @@ def qemu(where: Path, backing: str) -> Iterator[int]:
 def test_what_a_real_qemu_holds(tmp_path: Path, backing: str) -> None:
     with qemu(tmp_path, BACKED[backing]) as pid:
         deadline = time.monotonic() + 20
-        while (memory := ProcessReader().read(pid, RAM)) is None or memory.resident < LOADED:
-            assert time.monotonic() < deadline, f"the blob is not in the guest's memory: {memory}"
+        # Exactly so, once it has started: two files of /proc are read, and a QEMU that grows meanwhile blurs what they tell.
+        while (memory := ProcessReader().read(pid, RAM)) is None or memory.resident != LOADED:
+            assert time.monotonic() < deadline, f"it should hold the blob and nothing else: {memory}"
             time.sleep(0.05)
-        assert memory.resident == LOADED
         assert 20 * MIB < memory.overhead < 120 * MIB
         assert qemu_behind(str(tmp_path / "vm.qmp"), pid) == pid
         assert qemu_behind(str(tmp_path / "vm.qmp"), os.getpid()) == pid
