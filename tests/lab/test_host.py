@@ -63,7 +63,7 @@ def qemu(where: Path, backing: str) -> Iterator[int]:
 def test_what_a_real_qemu_holds(tmp_path: Path, backing: str) -> None:
     with qemu(tmp_path, BACKED[backing]) as pid:
         deadline = time.monotonic() + 20
-        # Exactly so, once it has started: two files of /proc are read, and a QEMU that grows meanwhile blurs what they tell.
+        # Exactly so, once it has started: two files of /proc tell of two moments.
         while (memory := ProcessReader().read(pid, RAM)) is None or memory.resident != LOADED:
             assert time.monotonic() < deadline, f"it should hold the blob and nothing else: {memory}"
             time.sleep(0.05)
