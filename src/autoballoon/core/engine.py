@@ -242,8 +242,8 @@ class Engine:
         if track.asked_since is not None:
             return True
         edge = state.wishes.edges.get(guest.key, 0) if state.wishes is not None else 0
-        watch, reading = self.policy.watch, reading_of(track, guest, now)
-        ahead = reading.growth * watch.ahead_s if watch.wary and reading is not None and reading.grows else 0
+        reading = reading_of(track, guest, now)
+        ahead = reading.growth * self.policy.watch.ahead_s if reading is not None and reading.grows else 0
         return guest.available - ahead < edge
 
     def release(self, state: State, snapshot: Snapshot, now: float) -> tuple[State, tuple[Resume, ...]]:

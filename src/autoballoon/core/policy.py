@@ -17,7 +17,7 @@ class Watch(msgspec.Struct, frozen=True):
     """How a policy wants guests watched between its looks. As made: only where its Wishes say from where on."""
 
     ahead_s: float = 0.0
-    """A guest that grows is asked so long before it can be where the Wishes say."""
+    """A guest that grows is asked, and has its tick, so long before it can be where the Wishes say."""
     wary: bool = False
     """Anybody may begin to grow at any time: one that stands still is asked before it could be there if it had grown
     unseen, and looked at less often where it has much to spare; and a host without room calls for a tick."""

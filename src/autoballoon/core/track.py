@@ -153,7 +153,7 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     begun: int = 0
     """Its size when its target was last set: how far a shrink has come since."""
     learnt: int = 0
-    """The size at which it fought: took memory back, could not give what was asked, or waited for memory."""
+    """The size for which it fought: it took memory back, could not give what was asked, or waited for memory."""
     learnt_at: float = -1e9
     met_at: float = -1e9
     """When this life of it was first seen."""

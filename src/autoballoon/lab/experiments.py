@@ -43,6 +43,7 @@ class HostLoad(msgspec.Struct, frozen=True):
 PHASES = 3
 """Phases of a guest where none are named (guest/workload.c)."""
 LEAST_PATIENCE_S = 300.0
+"""Guests are waited for so long at least; where they ask for memory for longer, twice as long as that."""
 
 
 class Experiment(msgspec.Struct, frozen=True):

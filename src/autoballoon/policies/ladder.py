@@ -86,7 +86,7 @@ class Ladder:
                 numbers=numbers,
             )
             # It is near its edge when half its headroom is used, be it in cache that it reads again and again.
-            has = min(size, max(rung.enough, rung.headroom), max(track.target, rung.headroom))
+            has = min(size, max(rung.headroom, min(rung.enough, track.target)))
             edges[guest.key] = max(rung.base // 2, has - rung.needed - rung.slack)
             peaks[guest.key] = habit.peak
         return Wishes(

@@ -17,7 +17,7 @@ from collections.abc import Mapping
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.policy import Sight, Watch, Wish, Wishes
+from autoballoon.core.policy import Sight, Watch, Wishes
 from autoballoon.core.track import Track
 from autoballoon.core.units import KIB, MIB, page_floor
 from autoballoon.policies.published import rule_wish, unassigned
@@ -76,28 +76,17 @@ class Squeezed:
         active = [guest for guest in sight.movable if not seen[guest.key].stuck]
         sizes, surplus = targets(active, unassigned(sight))
         sizes = phase(active, sizes)
-        clipped = {
-            guest.key: clip(guest, sight.tracks[guest.key])
-            for guest in sight.movable
-            if seen[guest.key].stuck
-        }
+        stuck = [guest.key for guest in sight.movable if seen[guest.key].stuck]
+        clipped = {key: min(sight.tracks[key].target, sight.tracks[key].actual) for key in stuck}
         tracks = [sight.tracks[guest.key] for guest in active]
         differ = any(abs(size - sight.tracks[key].target) > TOLERANCE for key, size in sizes.items())
         under_way = any(abs(track.target - track.actual) > INACCURACY for track in tracks)
-        if not differ and not (memory.in_round and under_way):
-            return Wishes(memory=Memory(checked_at), wishes=_wishes(clipped, surplus))
+        goes_on = differ or (memory.in_round and under_way)
+        given = sizes | clipped if goes_on else clipped
         return Wishes(
-            memory=Memory(checked_at, seen, in_round=True), wishes=_wishes(sizes | clipped, surplus)
+            memory=Memory(checked_at, seen, in_round=True) if goes_on else Memory(checked_at),
+            wishes={key: rule_wish(size, surplus=surplus) for key, size in given.items()},
         )
-
-
-def _wishes(sizes: Mapping[str, int], surplus: int) -> dict[str, Wish]:
-    return {key: rule_wish(size, surplus=surplus) for key, size in sizes.items()}
-
-
-def clip(guest: Guest, track: Track) -> int:
-    """The target of a guest that is left out: no more than it has, within its bounds."""
-    return min(guest.top, max(guest.floor, page_floor(min(track.target, track.actual))))
 
 
 def _look(last: Seen | None, track: Track, now: float) -> Seen:

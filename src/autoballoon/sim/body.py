@@ -113,8 +113,7 @@ class Body:
     @property
     def lack(self) -> float:
         """Bytes by which its size is too small for what it wants, and those that it wants and the host swapped out."""
-        beyond = self.kernel + self.want + KEPT_CACHE - self.actual
-        return (beyond if beyond > 0 else 0.0) + self.pages.swapped_hot
+        return max(0.0, self.used + KEPT_CACHE - self.actual) + self.pages.swapped_hot
 
     @property
     def starves(self) -> bool:
