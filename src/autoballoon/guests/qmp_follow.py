@@ -7,6 +7,8 @@ from autoballoon.core.units import PAGE
 FOLLOW_S, FOLLOW_DOWN_S, FOLLOW_UP_S = 3.0, 0.1, 0.5
 """How long, and how often, a moving balloon is looked at: QEMU sends one BALLOON_CHANGE a second at most. Others may
 be waiting for what a guest gives up; nobody waits for one to take what is its own already."""
+SOONEST_S, LATEST_S = 0.04, 0.3
+"""Bounds of the wait for what is given up, once it is known how fast this guest gives."""
 EVENT_GAP_S = 1.5
 """So long after a BALLOON_CHANGE the balloon may be elsewhere already, with the event that says so still to come."""
 
@@ -52,7 +54,10 @@ class Looks:
 
 
 class Follow:
-    """One guest's balloon: followed from `begin` until it has arrived, stands still, or FOLLOW_S have passed."""
+    """One guest's balloon: followed from `begin` until it has arrived, stands still, or FOLLOW_S have passed.
+
+    A balloon that inflates is looked at when it should have arrived, as fast as it was before.
+    """
 
     def __init__(self) -> None:
         self.at: float | None = None
@@ -62,13 +67,18 @@ class Follow:
         self._until = 0.0
         self._target: int | None = None
         self._told_at = -EVENT_GAP_S
+        self._seen: tuple[float, int] = (0.0, 0)
+        """When it was last looked at, and its size then."""
+        self._speed: float | None = None
+        """Bytes a second that it inflates; None while unknown."""
 
     def begin(self, now: float, actual: int, target: int | None = None) -> None:
         """The balloon moves from `actual`, to `target` or, without one, by itself."""
         self._target = target
         self.grows = target is not None and target > actual
         self._until = now + FOLLOW_S
-        self.at = self._next(now)
+        self._seen = now, actual
+        self.at = self._next(now, actual)
 
     def stop(self) -> None:
         """Nobody moves it."""
@@ -85,8 +95,23 @@ class Follow:
     def looked(self, now: float, actual: int, *, moved: bool) -> bool:
         """Seen at `actual`, and whether that is another size than before; True when there is no more to follow."""
         arrived = not moved if self._target is None else abs(actual - self._target) < PAGE
-        self.at = None if arrived or now >= self._until else self._next(now)
+        self._learn(now, actual, arrived=arrived)
+        self.at = None if arrived or now >= self._until else self._next(now, actual)
         return self.at is None
 
-    def _next(self, now: float) -> float:
-        return now + (FOLLOW_UP_S if self.grows else FOLLOW_DOWN_S)
+    def _learn(self, now: float, actual: int, *, arrived: bool) -> None:
+        then, before = self._seen
+        self._seen = now, actual
+        gave, took_s = before - actual, now - then
+        if self._target is None or self.grows or took_s <= 0:
+            return
+        speed = gave / took_s if gave > 0 else None
+        # What has arrived may have done so earlier: the next look comes a little sooner.
+        self._speed = max(1.1 * speed, self._speed or 0.0) if arrived and speed is not None else speed
+
+    def _next(self, now: float, actual: int) -> float:
+        if self.grows:
+            return now + FOLLOW_UP_S
+        if self._target is None or self._speed is None:
+            return now + FOLLOW_DOWN_S
+        return now + min(max((actual - self._target) / self._speed, SOONEST_S), LATEST_S)
