@@ -1,9 +1,8 @@
 """What the daemon knows of one guest, and when: the QMP session's rules on virtual time.
 
 Statistics are polled by QEMU once a second and looked at once a second, or as often as a calm guest is, at moments of
-their own; a moving balloon is
-followed; QEMU announces a change of size at most once a second. The rules are those of guests/qmp_session.py
-and guests/qmp_guest.py, whose constants are used.
+their own; a moving balloon is followed as guests/qmp_follow.py says; QEMU announces a change of size at most once a
+second. The rules are those of guests/qmp_session.py and guests/qmp_guest.py.
 """
 
 import msgspec
@@ -11,7 +10,7 @@ import msgspec
 from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
-from autoballoon.guests.qmp_follow import FOLLOW_DOWN_S, FOLLOW_S, FOLLOW_UP_S, next_look
+from autoballoon.guests.qmp_follow import Follow, next_look
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
 
@@ -53,9 +52,7 @@ class Session:
         self._looks_every_s = POLL_S
         self._look_at = next_look(now, phase, POLL_S)
         self._event_at = -1e9
-        self._follow_at = self._follow_until = 0.0
-        self._goal: int | None = None
-        self._grows = False
+        self._balloon = Follow()
         self._floor = page_floor(min(group.floor.of(guest.max), guest.max))
         self._ceiling = max(page_floor(group.ceiling.of(guest.max)), PAGE)
         self._floor = min(self._floor, self._ceiling)
@@ -90,7 +87,7 @@ class Session:
         self.guest.order(size)
         self.set_size, self.moved_at = size, now
         if self.driver:
-            self._follow(size, now)
+            self._balloon.begin(now, self.actual, size)
 
     def step(self, now: float) -> None:
         """All that falls due by `now`."""
@@ -107,7 +104,7 @@ class Session:
             self._look_at = next_look(max(self._look_at, now), self._phase, self._looks_every_s)
             if now - self.looked_at > POLL_S / 2:
                 self._look(now)
-        if self._follow_until and now + EARLY >= self._follow_at:
+        if self._balloon.at is not None and now + EARLY >= self._balloon.at:
             self._follow_balloon(now)
         elif int(guest.actual) != self.actual and now - self._event_at >= EVENT_S and guest.driver:
             self._balloon_changed(now)
@@ -173,7 +170,7 @@ class Session:
 
     def _driver_came_up(self, now: float) -> None:
         self.driver = self.guest.driver
-        self._follow(self.set_size, now)
+        self._balloon.begin(now, self.actual, self.set_size)
         self.early = f"{self.guest.name}: its balloon driver is up"
 
     def _was_reset(self, now: float) -> None:
@@ -181,30 +178,21 @@ class Session:
         self.report = self._polled = None
         self.actual, self.driver = guest.max, guest.driver
         self.born_at = self.up_since = guest.born_at
-        self._follow_until = 0.0
+        self._balloon.stop()
         self.early = f"{guest.name} was reset"
 
-    def _follow(self, goal: int | None, now: float) -> None:
-        self._goal = goal
-        self._grows = goal is not None and goal > self.actual
-        self._follow_at = now + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
-        self._follow_until = now + FOLLOW_S
-
     def _follow_balloon(self, now: float) -> None:
-        self._follow_at = now + (FOLLOW_UP_S if self._grows else FOLLOW_DOWN_S)
         size = int(self.guest.actual)
         moved, self.actual = size != self.actual, size
-        arrived = not moved if self._goal is None else abs(size - self._goal) < PAGE
-        if arrived or now >= self._follow_until:
-            self._follow_until = 0.0
-            if not self._grows:
-                self.ask(now)
-                self.early, self.freed = f"{self.guest.name} is at its size", True
+        grew = self._balloon.grows
+        if self._balloon.looked(now, size, moved=moved) and not grew:
+            self.early, self.freed = f"{self.guest.name} is at its size", True
 
     def _balloon_changed(self, now: float) -> None:
         before, self._event_at = self.actual, now
         self.actual = int(self.guest.actual)
-        if self.actual < before:
-            self._follow(None, now)
+        self._balloon.told(now)
+        if self.actual < before and self._balloon.at is None:
+            self._balloon.begin(now, self.actual)
         elif self.actual > before and self.actual > (self.set_size or 0):
             self.early = f"{self.guest.name} takes memory back by itself"
