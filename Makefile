@@ -1,6 +1,6 @@
 # Run `make` to see the targets. Everything works from a clean clone: each target sets up what it needs first.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fast lab soak bench deb floors lock clean
+.PHONY: help setup ready demo test check fast lab soak bench deb floors lock clean
 .NOTPARALLEL:
 
 MINUTES ?= 60
@@ -15,22 +15,25 @@ help: ## list the targets
 setup: ## install what is missing: Debian packages (needs root), .venv/; prints what it installs
 	@$(timed) set-up tools/setup
 
+ready: ## the same, with what only tests need: a libvirt, a browser
+	@$(timed) set-up tools/setup tests
+
 demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
 	@.venv/bin/autoballoon lab run wave
 
 test: check fast lab ## everything: set-up, then these three, each with its time (root, 12 minutes or so)
 
-check: setup ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
+check: ready ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
 	@$(timed) check tools/check
 
-fast: setup ## tests without QEMU (a minute or a minute and a half)
+fast: ready ## tests without QEMU (a minute or a minute and a half)
 	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2 --dist worksteal
 
-lab: setup ## tests on real guests (root)
+lab: ready ## tests on real guests (root)
 	@$(timed) "real guests, two tests at a time" $(python) -m pytest -v -m "lab and not alone" -n 2 --dist loadfile --no-loadscope-reorder --durations=12
 	@$(timed) "real guests, one test at a time" $(python) -m pytest -v -m "lab and alone" --durations=12
 
-soak: setup ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests
+soak: ready ## the floors, then tests again and again for MINUTES=60: property tests at length, real guests
 	@$(timed) floors tools/floors
 	@$(timed) soak tools/soak $(MINUTES)
 
@@ -48,7 +51,7 @@ deb: setup ## dist/autoballoon_VERSION_amd64.deb, for Debian 12
 driver: setup ## build the guests' balloon driver (guest/driver) against Debian's headers, which are unpacked, not installed
 	@.venv/bin/autoballoon lab driver
 
-floors: setup ## fast tests with the lowest versions that pyproject.toml allows
+floors: ready ## fast tests with the lowest versions that pyproject.toml allows
 	@$(timed) floors tools/floors
 
 lock: ## write requirements.lock anew, with the newest versions
