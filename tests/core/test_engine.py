@@ -445,6 +445,36 @@ def test_a_guest_that_has_just_booted_is_not_shrunk_before_its_programs_come() -
     assert world.over == 0
 
 
+def test_a_balloon_that_is_still_inflating_to_what_fits_ends_nobodys_grace() -> None:
+    """It holds more than there is for a while, before its first reading and after."""
+    first, late = Tame("first", steady(60), boot_s=2.5), Tame("late", steady(60), boot_s=6.5, rate=100 * MIB)
+    world = World([first, late], 760 * MIB)
+    world.run(7.2)
+    assert late.actual > late.target
+    assert world.state.account is not None
+    assert not world.state.account.guarantee
+    world.run(4)
+    assert world.state.tracks["first"].grace_until > 11.2
+    assert said(world, "first") == [Reason.BOOT]
+
+
+def test_a_guest_that_is_only_now_told_its_size_at_boot_ends_nobodys_grace() -> None:
+    world = World([Tame("first", steady(60), max=200 * MIB, boot_s=2.5)], 560 * MIB)
+    world.run(5)
+    world.guests.append(Tame("late", steady(60), boot_s=20))
+    world.state, decisions = world.engine.step(world.state, world.snapshot(), world.now)
+    assert decisions[1].reason is Reason.BOOT
+    assert world.state.tracks["first"].grace_until > 11.2
+
+
+def test_a_guest_that_boots_and_does_not_obey_counts_as_what_it_holds() -> None:
+    first, late = Tame("first", steady(60), boot_s=2.5), Tame("late", steady(60), boot_s=3.5, obeys=False)
+    world = World([first, late], 760 * MIB)
+    world.run(12)
+    assert late.target == late.actual
+    assert first.target < 300 * MIB
+
+
 def test_one_that_was_running_when_it_was_first_seen_has_no_such_grace() -> None:
     world = World([Tame("g", steady(60), boot_s=-1), Tame("other", steady(60), boot_s=-1)], 760 * MIB)
     world.run(3)

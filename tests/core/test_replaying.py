@@ -39,7 +39,7 @@ def tide(number: int) -> Callable[[float], int]:
 
 
 def lively() -> World:
-    return World([Tame(f"g{n}", tide(n)) for n in range(4)], 1500 * MIB)
+    return World([Tame(f"g{n}", tide(n)) for n in range(4)], 1600 * MIB)
 
 
 def replayed(

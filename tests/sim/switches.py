@@ -5,7 +5,7 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core import engine, guard, health, lull, overload, pace, pool, track, turn
+from autoballoon.core import engine, guard, health, lull, overload, pace, pool, taking, track, turn
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
@@ -87,6 +87,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
     "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),
     "boot-target": ((turn.Turn, "_boot", _no_boot_target),),
+    "on-its-way": tuple((module, "coming_of", lambda guest, track, now: 0) for module in (pool, taking)),
     "boot-grace": ((health, "BOOT_GRACE_S", 0.0),),
     "silent-hold": ((health, "SILENT_S", 1e9),),
     "floor": ((guard, "bounds", _bounds_without_floor), (ladder, "rungs_of", _rungs_without_floor)),

@@ -19,7 +19,7 @@ from autoballoon.core.lull import Lull, follow
 from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
-from autoballoon.core.pool import Account, account_of, charge_of, overhead_of
+from autoballoon.core.pool import Account, account_of, charge_of, heading_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import GROWS, Health, Track
 from autoballoon.core.turn import GRANT_MIN, Turn
@@ -128,10 +128,6 @@ class Engine:
         """
         tracks, owed = self.observed(state, snapshot, now)
         account = account_of(snapshot, tracks, self.rules.reserve)
-        if (
-            not account.guarantee
-        ):  # what guests that boot were promised when they were fewer is no longer there
-            tracks = {key: msgspec.structs.replace(track, grace_until=now) for key, track in tracks.items()}
         movable = tuple(
             g for g in snapshot.guests if tracks[g.key].health is Health.OK and tracks[g.key].pause is None
         )
@@ -159,6 +155,9 @@ class Engine:
         if not self.rules.dry_run:
             tracks.update(moved)
             tracks.update(first.tracks)
+        if not account.guarantee and heading_of(snapshot, tracks, now) > account.pool:
+            # What guests that boot were promised when they were fewer is no longer there.
+            tracks = {key: msgspec.structs.replace(track, grace_until=now) for key, track in tracks.items()}
         unseen = out_of_sight(state.unseen, state.tracks, tracks)
         after = State(
             tracks, wishes.memory, account, wishes, wished_at, lull, first.load, state.holds, unseen

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest, Snapshot
 from autoballoon.core.track import Health, Track, resident_of
 from autoballoon.core.units import MIB, Portion
@@ -77,6 +78,25 @@ def charge_of(guest: Guest, track: Track) -> int:
         promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
         return overhead_of(guest) + max(promised, guest.resident or 0)
     return overhead_of(guest) + held
+
+
+def coming_of(guest: Guest, track: Track, now: float) -> int:
+    """Bytes of its charge that are on their way back: its balloon is still inflating to its target.
+
+    Of one that does not obey the target follows the size, so nothing is on its way for long.
+    """
+    if not track.shrinking:
+        return 0
+    # Its driver is up, and its first reading is still to come.
+    is_new = track.boots and track.health is Health.SILENT and now - track.since < DRIVER_WAIT_S
+    if track.health is not Health.OK and not is_new:
+        return 0
+    return max(track.actual, guest.resident or 0) - track.target
+
+
+def heading_of(snapshot: Snapshot, tracks: Mapping[str, Track], now: float) -> int:
+    """What all will be charged when they are where they were told to be."""
+    return sum(charge_of(g, tracks[g.key]) - coming_of(g, tracks[g.key], now) for g in snapshot.guests)
 
 
 def _is_unsure(track: Track) -> bool:

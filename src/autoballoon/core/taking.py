@@ -14,8 +14,8 @@ from autoballoon.core import guard, pace
 from autoballoon.core.case import Case
 from autoballoon.core.model import Reason, Snapshot
 from autoballoon.core.policy import Wishes
-from autoballoon.core.pool import Account
-from autoballoon.core.track import Health, Track
+from autoballoon.core.pool import Account, coming_of
+from autoballoon.core.track import Track
 from autoballoon.core.units import MIB
 
 STEP_MIN = 32 * MIB
@@ -58,7 +58,9 @@ class Shortage(msgspec.Struct, frozen=True, gc=False):
     the others give too."""
 
 
-def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, wishes: Wishes) -> Shortage:
+def shortage(
+    snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, wishes: Wishes, now: float
+) -> Shortage:
     """Short is a host of whose cushion half is used, or will be when guests get what they lack, or where a guest
     lacks memory for its warm cache."""
     lacking = starving = cold = 0
@@ -74,7 +76,7 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
         lack = wish.used - target
         if lack > pace.SHORT_DEAD_BAND:
             cold += lack
-    coming = _coming(snapshot, tracks)
+    coming = sum(coming_of(guest, tracks[guest.key], now) for guest in snapshot.guests)
     refill = account.cushion - account.room - coming
     enough = account.room - lacking >= account.cushion // 2
     if not account.short and enough and cold == 0:
@@ -82,15 +84,6 @@ def shortage(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account, 
     band = pace.NEED_DEAD_BAND if lacking or account.short else pace.SHORT_DEAD_BAND
     starving -= max(0, account.room) + coming
     return Shortage(band, refill, refill + lacking, refill + lacking + cold, starving)
-
-
-def _coming(snapshot: Snapshot, tracks: Mapping[str, Track]) -> int:
-    """Bytes on their way back from guests that are shrinking."""
-    return sum(
-        max(track.actual, guest.resident or 0) - track.target
-        for guest in snapshot.guests
-        if (track := tracks[guest.key]).health is Health.OK and track.shrinking
-    )
 
 
 def takes(cases: Iterable[Case], short: Shortage, now: float, filled: int) -> Iterator[Take]:

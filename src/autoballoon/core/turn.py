@@ -174,7 +174,7 @@ class Turn:
                 else:
                     self._spare(case, case.size, Reason.WAIT_READING)
             return
-        short = shortage(self.snapshot, self.tracks, self.account, self.wishes)
+        short = shortage(self.snapshot, self.tracks, self.account, self.wishes, self.now)
         filled = sum(-case.gap for case in growers if case.would_fill)
         for take in takes(cases, short, self.now, filled):
             if take.bar is None:

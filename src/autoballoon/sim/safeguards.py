@@ -16,6 +16,7 @@ SAFEGUARDS = {
     "overhead": "what QEMU takes beyond guest memory is counted",
     "boot-target": "a guest that boots is given a size before its driver is up",
     "boot-grace": "a guest whose driver has just come up is not shrunk while its programs are still on their way",
+    "on-its-way": "what a balloon is still taking from its guest counts as given back, as long as it moves",
     "floor": "no guest is set below its floor",
     "end-of-memory": "a guest with nothing left gets more than it can say that it needs",
     "swap-in": "a guest that swaps in needs more than it shows",
