@@ -142,13 +142,15 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
     proven, hungry_at, tries = habit.proven, habit.hungry_at, habit.tries
     if proven or is_hungry:
         is_full = reading.free is not None and reading.is_full
-        half_s = PROVEN_HALF_S * PROVEN_AGAIN**tries if is_full or is_hungry else WARM_S
+        # Of what it holds nobody can tell whether it is read; of what it does not, and has room for, that it is not.
+        leaves = not (is_full or is_hungry) and reading.caches < proven
+        half_s = WARM_S if leaves else PROVEN_HALF_S * PROVEN_AGAIN**tries
         proven = round(proven * 0.5 ** (elapsed / half_s))
         if is_full and is_hungry:
             if 0 < proven < reading.caches and now - hungry_at > WARM_S:
                 tries = min(tries + 1, PROVEN_MOST)  # it was forgotten too soon
             proven, hungry_at = max(proven, reading.caches), now
-        elif not (is_full or is_hungry):
+        elif leaves:
             tries = 0
     high, high_at = habit.high, habit.high_at
     lately = round(needed + (high - needed) * 0.5 ** ((now - high_at) / LATELY_HALF_S))
