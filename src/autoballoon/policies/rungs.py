@@ -19,6 +19,8 @@ APPETITE_S = 5.0
 """A guest that reads again what it dropped is given what it reads in this time beyond its cache ..."""
 APPETITE_MIN, APPETITE_PART = 16 * MIB, 8
 """... at least so many bytes, and at most this part of its maximum, as long as it fills it."""
+UNTOLD_PART = 16
+"""A guest that does not tell of its cache is taken to use so much of it: this part of its maximum."""
 LEARNT_HALF_S = 300.0
 """A size at which a guest fought is half forgotten after this time."""
 
@@ -88,7 +90,10 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
     used = max(reading.caches - habit.cold, habit.proven)
-    if misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
+    if guest.caches is None:
+        # What it has available is known, and not what of that is cache: what it has just freed is none.
+        used = min(reading.caches, guest.max // UNTOLD_PART)
+    elif misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
         used += _appetite(guest, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)

@@ -1,0 +1,30 @@
+"""What one guest claims, from readings made by hand."""
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.policies import policy_named
+from tests.policies.sights import Steps, guest
+
+
+@pytest.mark.parametrize(("tells", "least", "most"), [(True, 900, 1100), (False, 64, 256)])
+def test_what_a_guest_has_just_freed_is_no_cache_unless_it_says_so(
+    tells: bool, least: int, most: int
+) -> None:
+    """Windows reports what is available, and not how much of that is cache."""
+    steps = Steps(policy_named("ladder"), capacity=8192 * MIB)
+    for now in range(40):
+        available = 200 if now < 38 else 1200
+        g = guest(
+            "g",
+            2048,
+            most=2048,
+            available=available * MIB,
+            free=(100 if tells else available) * MIB,
+            caches=(available - 100) * MIB if tells else None,
+            resident=2048 * MIB,
+        )
+        steps.step(100.0 + now, 4096 * MIB, [g])
+    assert steps.state.wishes is not None
+    wish = steps.state.wishes.wishes["g"]
+    assert least * MIB <= wish.used - wish.need <= most * MIB
