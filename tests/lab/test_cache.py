@@ -2,6 +2,7 @@
 
 import errno
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -54,7 +55,9 @@ def test_an_entry_is_made_once(folder: Path) -> None:
     assert maker.said == ["making it"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "file gone", "sizes gone", "sizes damaged"])
+@pytest.mark.parametrize(
+    "damage", ["truncated", "file gone", "sizes gone", "sizes damaged", "sizes empty", "a file", "a link"]
+)
 def test_a_damaged_entry_is_made_again_and_said_so(folder: Path, damage: str) -> None:
     maker = Maker()
     made = maker.entry()
@@ -66,6 +69,14 @@ def test_a_damaged_entry_is_made_again_and_said_so(folder: Path, damage: str) ->
             (made / "content").unlink()
         case "sizes gone":
             sizes.unlink()
+        case "sizes empty":
+            sizes.write_text("{}")
+        case "a file":
+            shutil.rmtree(made)
+            made.touch()
+        case "a link":
+            shutil.rmtree(made)
+            made.symlink_to(made.parent / "nowhere")
         case _:
             sizes.write_text("[1")
     assert (maker.entry() / "content").read_text() == "whole"

@@ -1,5 +1,6 @@
 """KVM where a short boot proves that it works, else emulation, with the reason."""
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -68,7 +69,8 @@ async def _kvm_trouble(image: GuestImage, say: Say) -> str | None:
         pass
     say("trying KVM with a probe guest")
     probe = _Probe(holds_for=holds_for, trouble=await _boot(image))
-    kept.write_bytes(msgspec.json.encode(probe))
+    with contextlib.suppress(OSError):  # the next one tries again
+        kept.write_bytes(msgspec.json.encode(probe))
     return probe.trouble
 
 

@@ -6,6 +6,7 @@ when a new version is published, older ones that nobody holds go, but for the on
 """
 
 import contextlib
+import errno
 import fcntl
 import json
 import os
@@ -15,25 +16,31 @@ from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.host.files import is_at
+from autoballoon.lab.commands import NoRoom
 from autoballoon.lab.processes import identify
 
 Say = Callable[[str], None]
 """Tells the user what is going on, one sentence at a time."""
 
 _SIZES = ".sizes.json"
+_MEND = "make room there or point AUTOBALLOON_CACHE elsewhere"
 OLDER = 1
 """So many older versions stay: who goes to and fro between two branches makes nothing twice."""
 _held: dict[Path, int] = {}
 """Entries that this process uses, with the open file that is locked."""
 
 
+class NotMade(CouldNot):
+    """The cache is at fault, not what should be in it: its disk is full, or it may not be written."""
+
+
 def cache_folder() -> Path:
-    """Where entries live: $AUTOBALLOON_CACHE, else ~/.cache/autoballoon. CouldNot when it cannot be made."""
+    """Where entries live: $AUTOBALLOON_CACHE, else ~/.cache/autoballoon. NotMade when it cannot be made."""
     folder = Path(os.environ.get("AUTOBALLOON_CACHE") or Path.home() / ".cache" / "autoballoon").absolute()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise CouldNot(
+        raise NotMade(
             f"the cache folder {folder} cannot be made ({error.strerror}); point AUTOBALLOON_CACHE at one you may write"
         ) from error
     return folder
@@ -43,27 +50,26 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str, ver
     """The folder of the entry `name`, filled by `make(folder)` when it is not there or is damaged.
 
     `making` is what is said before it is made; `versions` is the glob of the names that older and newer ones of the
-    same thing have. It is there as long as this process runs. CouldNot, from `make` or for a full disk; then nothing is
-    left.
+    same thing have. It is there as long as this process runs. CouldNot, from `make`, or NotMade; then nothing is left.
     """
     folder = cache_folder() / name
     if _take(folder):
         return folder
-    if folder.is_dir():
-        say(f"{folder} is damaged; making it again")
-        shutil.rmtree(folder)
-    say(making)
-    _sweep(folder.parent)
     aside = folder.parent / f".{name}.{_me()}"
     try:
+        if os.path.lexists(folder):
+            say(f"{folder} is damaged; making it again")
+            _remove(folder)
+        say(making)
+        _sweep(folder.parent)
         aside.mkdir()
         make(aside)
         (aside / _SIZES).write_text(json.dumps(_sizes(aside)))
         _publish(aside, folder)
     except OSError as error:
-        raise CouldNot(
-            f"{folder} cannot be made ({error.strerror}); make room there or point AUTOBALLOON_CACHE elsewhere"
-        ) from error
+        raise NotMade(f"{folder} cannot be made ({error.strerror}); {_MEND}") from error
+    except NoRoom as error:
+        raise NotMade(f"{folder} cannot be made ({os.strerror(errno.ENOSPC)}); {_MEND}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _take(folder)
@@ -89,6 +95,14 @@ def _take(folder: Path) -> bool:
     with contextlib.suppress(OSError):  # a cache that may only be read
         os.utime(folder)
     return True
+
+
+def _remove(damaged: Path) -> None:
+    """What lies where an entry should, whatever it is."""
+    if damaged.is_dir() and not damaged.is_symlink():
+        shutil.rmtree(damaged)
+    else:
+        damaged.unlink()
 
 
 def _let_go(fd: int) -> None:
@@ -162,6 +176,6 @@ def _sizes(folder: Path) -> dict[str, int]:
 def _is_whole(folder: Path) -> bool:
     try:
         noted = json.loads((folder / _SIZES).read_text())
-        return all((folder / name).stat().st_size == size for name, size in noted.items())
+        return bool(noted) and all((folder / name).stat().st_size == size for name, size in noted.items())
     except (OSError, ValueError, AttributeError):
         return False

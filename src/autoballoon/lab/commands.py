@@ -1,5 +1,7 @@
 """Run a tool of the system, and tell its failure in one sentence."""
 
+import errno
+import os
 import signal
 import subprocess
 from collections.abc import Sequence
@@ -21,12 +23,23 @@ PACKAGE_OF = {
 }
 
 
+_FULL = os.strerror(errno.ENOSPC)
+
+
+class NoRoom(CouldNot):
+    """A tool failed because a disk is full."""
+
+
 def run(argv: Sequence[str | Path], *, cwd: Path | None = None) -> str:
-    """What the tool printed. CouldNot when it is missing or fails: the sentence ends with its own last line."""
+    """What the tool printed. CouldNot when it is missing or fails: the sentence ends with its own last line.
+
+    NoRoom where it said that a disk is full, be it not in its last line: that one's sentence ends with what it said.
+    """
     tool = str(argv[0])
+    english = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(
-            [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, check=False
+            [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, check=False, env=english
         )
     except FileNotFoundError as missing:
         raise CouldNot(
@@ -35,9 +48,11 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None) -> str:
     if done.returncode == -signal.SIGINT:
         raise KeyboardInterrupt  # Ctrl-C reaches the tool too, and asyncio hands it on at the next await only
     if done.returncode != 0:
-        raise CouldNot(
-            f"`{' '.join(str(part) for part in argv)}` failed: {last_line(done.stderr or done.stdout)}"
-        )
+        told = done.stderr or done.stdout
+        failed = f"`{' '.join(str(part) for part in argv)}` failed: "
+        if full := [line for line in told.splitlines() if _FULL in line]:
+            raise NoRoom(failed + last_line(full[0]))
+        raise CouldNot(failed + last_line(told))
     return done.stdout
 
 

@@ -1,6 +1,5 @@
 """Debian packages fetched by apt and unpacked into the cache; nothing is ever installed."""
 
-import errno
 import lzma
 import os
 import re
@@ -114,11 +113,9 @@ def _with_fresh_lists(do: Callable[[], T], say: Say) -> T:
     """do(), and when that fails, once more after `apt-get update`: new machines have no lists, old ones stale lists."""
     try:
         return do()
+    except cache.NotMade:
+        raise
     except CouldNot as trouble:
-        if os.strerror(errno.ENOSPC) in str(trouble):
-            raise CouldNot(
-                f"the disk of {cache.cache_folder()} is full; make room there or point AUTOBALLOON_CACHE elsewhere"
-            ) from trouble
         say(f"{trouble}; refreshing apt's lists and trying again")
         run(["apt-get", "update", "-q"])
         return do()
