@@ -5,6 +5,9 @@ import pytest
 from click.testing import CliRunner
 
 from autoballoon.cli import main
+from autoballoon.lab import results as kept
+from autoballoon.lab import runner
+from autoballoon.views.lab_results import ArmResult, Machine, Results
 
 
 def test_list_names_every_experiment_with_its_arms() -> None:
@@ -37,6 +40,10 @@ def test_list_says_what_the_variants_are() -> None:
         (["waves"], "there is no experiment 'waves'"),
         (["wave", "--limit", "2600"], "write it like"),
         (["wave", "--limit", "10MiB"], "too small for any guest"),
+        (["wave", "--limit", ""], "write it like"),
+        (["wave", "--policy", ""], "there is no policy"),
+        (["wave", "--arms", ""], "--arms names no arm"),
+        (["wave", "--guests", "0"], "0 is not in the range"),
         (["wave", "--arms", "none"], "there is no arm 'none'"),
         (["wave", "--policy", "luck"], "luck"),
         (["peers", "--policy", "mom"], "--policy cannot be given to peers"),
@@ -54,3 +61,25 @@ def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing(
     assert says in said.output
     assert said.output.count("\n") == 1
     assert not (tmp_path / "out").exists()
+
+
+def test_a_picture_that_cannot_be_written_takes_nothing_from_the_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = Results(
+        experiment="wave",
+        machine=Machine(cores=2, ram=1, accel="tcg", kernel="6.1", qemu="7.2", cgroup="v1"),
+        command="",
+        arms=[ArmResult(name="on", policy="ladder", limit=None, runs=[])],
+    )
+
+    async def ran(*_: object) -> tuple[Results, Path]:
+        kept.write(tmp_path, results)
+        return results, tmp_path
+
+    monkeypatch.setattr(runner, "run_experiment", ran)
+    (tmp_path / "report.html").mkdir()
+    said = CliRunner().invoke(main, ["lab", "run", "wave", "--json"])
+    assert said.exit_code == 3
+    assert said.stderr.count("\n") == 1 and "report.html cannot be written" in said.stderr
+    assert msgspec.json.decode(said.stdout, type=Results) == results

@@ -1,9 +1,17 @@
+import os
+import sys
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 
 import pytest
 
+from autoballoon.core.errors import CouldNot
+from autoballoon.lab import runner
 from autoballoon.lab.arms import OFF, YARDSTICK, Arm
-from autoballoon.lab.runner import repeated_when_noisy
+from autoballoon.lab.experiments import experiment_named
+from autoballoon.lab.preflight import Room
+from autoballoon.lab.progress import Progress
+from autoballoon.lab.runner import Wish, repeated_when_noisy, run_experiment
 from autoballoon.views.lab_results import Run
 
 
@@ -35,3 +43,18 @@ async def test_a_yardstick_that_swaps_is_noisy_and_repeated_once(
 ) -> None:
     runs = await repeated_when_noisy(arm, runs_with(*swapped))
     assert [run.noisy for run in runs] == noisy
+
+
+async def test_where_results_cannot_be_kept_is_told_before_anything_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    wish = Wish(
+        experiment=experiment_named("wave"), arms=(OFF,), rounds=1, policy="ladder", accel="tcg", beside=True,
+        out=tmp_path / "file" / "results", command="",
+    )  # fmt: skip
+    monkeypatch.setattr(runner, "preflight", lambda **_: Room(guests=3, says=None))
+    monkeypatch.setenv("AUTOBALLOON_CACHE", str(tmp_path / "cache"))
+    with pytest.raises(CouldNot, match="results cannot be written"):
+        await run_experiment(wish, Progress(sys.stderr, 3))
+    assert os.listdir(tmp_path) == ["file"]  # noqa: PTH208 - nothing here waits for a disk

@@ -103,8 +103,10 @@ def run(name: str, **flags: Any) -> None:
         results, folder = asyncio.run(run_experiment(wish, progress))
     except asyncio.CancelledError as ended:
         raise CouldNot("the lab was ended by a signal; all that it made is removed") from ended
-    progress.say(publish(folder))
-    click.echo(msgspec.json.encode(results) if flags["as_json"] else table(results))
+    try:
+        progress.say(publish(folder))
+    finally:  # a picture that cannot be written takes nothing from the table
+        click.echo(msgspec.json.encode(results) if flags["as_json"] else table(results))
 
 
 def _wish(name: str, flags: dict[str, Any]) -> Any:
@@ -113,7 +115,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     from autoballoon.policies import policy_named  # noqa: PLC0415
 
     experiment = experiment_named(name)
-    if flags["policy"]:
+    if flags["policy"] is not None:
         policy_named(flags["policy"])
     fixed = {
         "--policy": all(arm.policy or not arm.controller for arm in experiment.every_arm),
@@ -130,7 +132,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
         )
     if flags["guests"]:
         experiment = with_guests(experiment, flags["guests"])
-    if flags["limit"]:
+    if flags["limit"] is not None:
         experiment = msgspec.structs.replace(experiment, limit=_limit(flags["limit"]))
     wave = dict(experiment.wave)
     if flags["rate"]:

@@ -63,24 +63,11 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
     progress.guests = experiment.guests
-    image = build_image(
-        progress.say,
-        build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None,
-        agent_source() if experiment.sides else None,
-    )
-    builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
-    recipe = COMPILER if builds else SIDES if experiment.sides else None
-    disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
-    accel = await choose_accel(wish.accel, image, progress.say)
-    progress.say(accel.why)
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
-    setting = Setting(
-        experiment=experiment, image=image, disks=disks, accel=translating(accel, experiment.translated_mib),
-        policy=wish.policy, folder=folder, say=progress.say, watch=progress.watch,
-    )  # fmt: skip
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
-    results = _results(wish, setting, runs)
     try:
+        setting = await _setting(wish, folder, progress)
+        results = _results(wish, setting, runs)
         for round_ in range(1, wish.rounds + 1):
             for arm in wish.arms:
                 runs[arm.name] += await repeated_when_noisy(
@@ -92,6 +79,25 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
         if not any(runs.values()):
             kept.discard(folder)
     return results, folder
+
+
+async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
+    """What guests boot from, made where it is not in the cache, and how they run."""
+    experiment = wish.experiment
+    image = build_image(
+        progress.say,
+        build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None,
+        agent_source() if experiment.sides else None,
+    )
+    builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
+    recipe = COMPILER if builds else SIDES if experiment.sides else None
+    disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
+    accel = await choose_accel(wish.accel, image, progress.say)
+    progress.say(accel.why)
+    return Setting(
+        experiment=experiment, image=image, disks=disks, accel=translating(accel, experiment.translated_mib),
+        policy=wish.policy, folder=folder, say=progress.say, watch=progress.watch,
+    )  # fmt: skip
 
 
 def with_room(wish: Wish, guests: int) -> Wish:
