@@ -69,6 +69,17 @@ async def test_a_controller_that_ends_at_once_is_told_in_its_own_words(tmp_path:
     assert controller.cost is None
 
 
+@pytest.mark.parametrize("file", ["controller-on-1.toml", "controller-on-1.log"])
+async def test_where_its_files_cannot_be_written_it_is_not_started(tmp_path: Path, file: str) -> None:
+    (tmp_path / file).mkdir()
+    controller = Controller(text="", run=tmp_path, keep=tmp_path, label="on-1")
+    with pytest.raises(
+        CouldNot, match=rf"{file} cannot be written \(Is a directory\); make room or give another --out"
+    ):
+        async with controller:
+            raise AssertionError("it is not up")
+
+
 def test_swap_counts_zswap_too_and_lacks_nothing_where_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     vmstat = tmp_path / "proc/vmstat"

@@ -1,15 +1,30 @@
 """What a lab notes about itself, and what is removed by it. No real group, swap or guest is made."""
 
+import contextlib
 import os
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.lab import tidy
 from autoballoon.lab.processes import Identity, identify
 
 DEAD = Identity(pid=2**22 + 1, started=1, boot="no such boot")
+
+
+@contextlib.contextmanager
+def no_room() -> Iterator[None]:
+    """Files can be made, as on a full disk, but nothing can be written to them."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_the_folder_of_the_guests_disks_is_removed_with_the_rest(tmp_path: Path) -> None:
@@ -47,3 +62,12 @@ def test_the_note_of_a_lab_that_runs_is_left_alone(tmp_path: Path) -> None:
     note = tidy.begin(tmp_path, tmp_path / "notes")
     assert tidy.sweep(tmp_path / "notes") == []
     assert note.path.exists()
+
+
+def test_a_note_that_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_path: Path) -> None:
+    with (
+        no_room(),
+        pytest.raises(CouldNot, match=r"cannot write its note .*; it needs root and room in /run"),
+    ):
+        tidy.begin(tmp_path, tmp_path / "notes")
+    assert list((tmp_path / "notes").iterdir()) == []

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab import vm
 from autoballoon.lab.accel import KVM, TCG
@@ -95,3 +96,14 @@ async def test_a_guest_without_swap_leaves_no_scratch_folder(
     async with await Vm.start(spec, tmp_path / "run", (), tmp_path / "scratch") as started:
         await started.wait()
     assert not (tmp_path / "scratch").exists()
+
+
+async def test_a_guest_whose_sockets_or_disk_have_no_place_is_not_started(tmp_path: Path) -> None:
+    spec = VmSpec(name="g", image=IMAGE, accel=TCG, swap_mib=64)
+    (tmp_path / "file").touch()
+    with pytest.raises(CouldNot, match=r"g\.qmp cannot be written .*; the lab needs root and room in /run"):
+        await Vm.start(spec, tmp_path / "file" / "run", (), tmp_path / "scratch")
+    with pytest.raises(
+        CouldNot, match=r"g\.swap cannot be written .* point AUTOBALLOON_CACHE at another disk"
+    ):
+        await Vm.start(spec, tmp_path / "run", (), tmp_path / "file")

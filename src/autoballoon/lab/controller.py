@@ -14,6 +14,7 @@ import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
+from autoballoon.lab.writing import OUT, writing
 
 _LINE = 4 * 1024 * KIB
 _UP_WITHIN_S = 15.0
@@ -82,13 +83,16 @@ class Controller:
         """One sentence when it ended before it was told to."""
 
     async def __aenter__(self) -> Self:
-        self._config.write_text(self._text)
+        with writing(self._config, OUT):
+            self._config.write_text(self._text)
         program = Path(sys.executable).with_name("autoballoon")
         if not program.exists():
             raise CouldNot(
                 f"{program} is missing; install autoballoon into the environment that runs the lab"
             )
-        with self._log.open("wb") as log:
+        with writing(self._log, OUT):
+            kept = self._log.open("wb")
+        with kept as log:
             # A lab that is killed outright leaves no controller behind.
             self._process = await asyncio.create_subprocess_exec(
                 "setpriv", "--pdeathsig", "KILL", program, "run", "--config", self._config, *self._words,

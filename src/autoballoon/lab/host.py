@@ -11,6 +11,7 @@ from autoballoon.lab.cache import Say, cache_folder
 from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
+from autoballoon.lab.writing import RUN, writing
 
 _WAKE_EVERY_S = 0.05
 """How long a guest may wait for memory in vain that could be had by swapping."""
@@ -83,7 +84,8 @@ class LabHost:
             await asyncio.sleep(_WAKE_EVERY_S)
 
     def _make(self) -> None:
-        self.run.mkdir()
+        with writing(self.run, RUN):
+            self.run.mkdir()
         self.group.make()
         self.group.limit(self._limit)
         made = f"made the memory group {self.group.path}"

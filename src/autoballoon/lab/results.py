@@ -1,34 +1,21 @@
 """Where results are kept: one folder per call of `lab run`, never written over."""
 
-import contextlib
 import datetime
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from autoballoon.core.errors import CouldNot
+from autoballoon.lab.writing import OUT, writing
 from autoballoon.views.lab_results import Results, Sample, Told
 
 _Line = TypeVar("_Line", Sample, Told)
 
 
-@contextlib.contextmanager
-def told_in_one_sentence(path: Path) -> Iterator[None]:
-    """Turn a disk that is full or read-only into one CouldNot."""
-    try:
-        yield
-    except OSError as error:
-        raise CouldNot(
-            f"{path} cannot be written ({error.strerror}); make room or give another --out"
-        ) from error
-
-
 def new_folder(out: Path, experiment: str, day: datetime.date) -> Path:
     """Make out/EXPERIMENT-DATE-N with the first N that is free. CouldNot when it cannot be made."""
-    with told_in_one_sentence(out):
+    with writing(out, OUT):
         out.mkdir(parents=True, exist_ok=True)
         number = 1
         while True:
@@ -53,7 +40,7 @@ def write_page(folder: Path, page: str) -> Path:
 
 def _replace(path: Path, content: bytes) -> None:
     aside = path.with_suffix(".new")
-    with told_in_one_sentence(path):
+    with writing(path, OUT):
         try:
             aside.write_bytes(content)
             aside.replace(path)
@@ -93,5 +80,5 @@ class Lines:
 
     def add(self, value: Sample | Told) -> None:
         """Write one line."""
-        with told_in_one_sentence(self._path), self._path.open("ab") as file:
+        with writing(self._path, OUT), self._path.open("ab") as file:
             file.write(msgspec.json.encode(value) + b"\n")

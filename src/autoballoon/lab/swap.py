@@ -1,12 +1,12 @@
 """A swap file of the lab's own, so that a limited host really swaps and nobody else's swap is needed."""
 
-import contextlib
 import os
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import size_text
 from autoballoon.lab.commands import run
+from autoballoon.lab.writing import CACHE
 
 _PRIORITY = 32767
 """The highest there is: the lab's pages go to the lab's file, not to a swap partition the machine may have."""
@@ -29,8 +29,7 @@ class SwapFile:
         except OSError as error:
             self.remove()
             raise CouldNot(
-                f"the swap file {self.path} of {size_text(size)} cannot be written ({error.strerror}); make "
-                "room there or point AUTOBALLOON_CACHE at another disk"
+                f"the swap file {self.path} of {size_text(size)} cannot be written ({error.strerror}); {CACHE}"
             ) from error
         except CouldNot as trouble:
             self.remove()
@@ -43,7 +42,7 @@ class SwapFile:
         """Switch it off and delete it. Slow while it is full, so the guests end first."""
         if self._is_on():
             run(["swapoff", self.path])
-        with contextlib.suppress(FileNotFoundError):
+        if self.path.exists():  # where nothing may be written, nothing may be removed either
             self.path.unlink()
 
     def _is_on(self) -> bool:

@@ -3,6 +3,7 @@
 The note is /run/autoballoon-lab/PID.json; a lab that was killed with -9 leaves it, and sweep() finds it.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Callable
@@ -73,6 +74,8 @@ def begin(work: Path, notes: Path = NOTES) -> Note:
         notes.mkdir(parents=True, exist_ok=True)
         note.path.write_bytes(msgspec.json.encode(note))
     except OSError as error:
+        with contextlib.suppress(OSError):
+            note.path.unlink()
         raise CouldNot(
             f"the lab cannot write its note {note.path} ({error.strerror}); it needs root and room in /run"
         ) from error

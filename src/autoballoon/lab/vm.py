@@ -18,6 +18,7 @@ from autoballoon.core.units import MIB
 from autoballoon.lab.commands import last_line
 from autoballoon.lab.group import ENVIRONMENT
 from autoballoon.lab.image import GuestImage
+from autoballoon.lab.writing import CACHE, RUN, writing
 
 QEMU = "qemu-system-x86_64"
 BALLOON = "virtio-balloon-pci,id=balloon0,deflate-on-oom=on"
@@ -140,11 +141,12 @@ def _ports(ctl: Path) -> tuple[str, ...]:
 
 
 def _new_disk(folder: Path, spec: VmSpec) -> Path:
-    folder.mkdir(exist_ok=True)
     disk = folder / f"{spec.name}.swap"
-    with disk.open("wb") as file:
-        disk.chmod(0o600)
-        file.truncate(spec.swap_mib * MIB)
+    with writing(disk, CACHE):
+        folder.mkdir(exist_ok=True)
+        with disk.open("wb") as file:
+            disk.chmod(0o600)
+            file.truncate(spec.swap_mib * MIB)
     return disk
 
 
@@ -176,13 +178,14 @@ class Vm:
         """Start QEMU inside the groups whose cgroup.procs are `enter`; it dies when this process dies.
 
         The sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp; a swap disk is scratch/NAME.swap, and takes room there
-        only as it is used. CouldNot when QEMU is not installed.
+        only as it is used. CouldNot when QEMU is not installed, or there is no room for them.
         """
         swap = _new_disk(scratch, spec) if scratch is not None and spec.swap_mib else None
         ctl, eye = run / "ctl" / f"{spec.name}.qmp", run / "eye" / f"{spec.name}.qmp"
         for socket in (ctl, eye, agent_socket(ctl), qga_socket(ctl)):
-            socket.parent.mkdir(parents=True, exist_ok=True)
-            socket.unlink(missing_ok=True)
+            with writing(socket, RUN):
+                socket.parent.mkdir(parents=True, exist_ok=True)
+                socket.unlink(missing_ok=True)
         words = ["setpriv", "--pdeathsig", "KILL", "sh", "-c", _ENTER, "sh", *command(spec, ctl, eye, swap)]
         environment = {**os.environ, **ENVIRONMENT, "ENTER": " ".join(str(procs) for procs in enter)}
         process = await asyncio.create_subprocess_exec(
