@@ -2,9 +2,9 @@
 
 import pytest
 
-from autoballoon.core.errors import CouldNot
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import GIB, MIB
-from autoballoon.lab.preflight import Machine, preflight, room
+from autoballoon.lab.preflight import Machine, must_limit, preflight, room
 
 
 def fitting(memory: int, disk: int = 100 * GIB) -> tuple[int, str | None]:
@@ -46,3 +46,11 @@ def test_without_qemu_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         CouldNot, match="qemu-system-x86_64 is not installed; install it with: apt-get install"
     ):
         preflight(guests=8, guest_size=GIB, swap=GIB, beside=True)
+
+
+def test_a_host_as_large_as_the_machine_is_refused() -> None:
+    must_limit(8 * GIB - 1, total=8 * GIB)
+    with pytest.raises(
+        BadInput, match=r"a host of 1024\.0 GiB is no smaller .* of 8192 MiB; give a smaller --limit"
+    ):
+        must_limit(1024 * GIB, total=8 * GIB)

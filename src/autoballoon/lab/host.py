@@ -1,13 +1,13 @@
 """The lab's host: one context that makes the group, the swap file and the run folder, and removes them."""
 
 import asyncio
-import signal
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import size_text
 from autoballoon.lab import tidy
 from autoballoon.lab.cache import Say, cache_folder
+from autoballoon.lab.endings import ended_by_signals
 from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
@@ -43,12 +43,8 @@ class LabHost:
         except BaseException:
             self._note.remove_all()
             raise
-        task, loop = asyncio.current_task(), asyncio.get_running_loop()
-        assert task is not None
-        # A signal that is ignored stays so: nohup.
-        self._endings = [s for s in (signal.SIGTERM, signal.SIGHUP) if signal.getsignal(s) != signal.SIG_IGN]
-        for ending in self._endings:
-            loop.add_signal_handler(ending, task.cancel)
+        self._heeding = ended_by_signals()
+        self._heeding.__enter__()
         self._waking = asyncio.create_task(self._keep_waking())
         return self
 
@@ -56,9 +52,7 @@ class LabHost:
         # Nothing here may be interrupted: first all that needs no waiting for the event loop.
         self._waking.cancel()
         said = self._note.remove_all()
-        loop = asyncio.get_running_loop()
-        for ending in self._endings:
-            loop.remove_signal_handler(ending)
+        self._heeding.__exit__(None, None, None)
         self._say("; ".join(said))
         await asyncio.gather(*(vm.kill() for vm in self._vms))
 

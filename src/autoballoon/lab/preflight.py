@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from autoballoon.core.errors import CouldNot
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import KIB, MIB, size_text
 from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.group import Group
@@ -77,9 +77,27 @@ def room(machine: Machine, *, guests: int, guest_size: int, swap: int) -> Room:
     return Room(guests=fit, says=f"{fit} guests instead of {guests}: only {why}")
 
 
+def must_limit(limit: int, total: int) -> None:
+    """BadInput when a host of `limit` bytes is as large as the machine of `total` bytes: it would limit nothing."""
+    if limit >= total:
+        raise BadInput(
+            f"a host of {size_text(limit)} is no smaller than this machine of {size_text(total)}; "
+            "give a smaller --limit"
+        )
+
+
+def total_memory(root: Path = Path("/")) -> int:
+    """Bytes of memory that the machine has."""
+    return _memory("MemTotal", root)
+
+
 def _available() -> int:
-    fields = dict(line.split(":", 1) for line in Path("/proc/meminfo").read_text().splitlines())
-    return int(fields["MemAvailable"].split()[0]) * KIB
+    return _memory("MemAvailable")
+
+
+def _memory(name: str, root: Path = Path("/")) -> int:
+    fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
+    return int(fields[name].split()[0]) * KIB
 
 
 def _free_disk() -> int:

@@ -15,7 +15,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
 from autoballoon.lab.arms import Arm
 from autoballoon.lab.beside import beside
-from autoballoon.lab.cache import Say
+from autoballoon.lab.cache import Say, cache_folder
 from autoballoon.lab.controller import Controller, config_text, cost_of
 from autoballoon.lab.experiments import Experiment
 from autoballoon.lab.followed import Followed, balloons_of
@@ -221,7 +221,10 @@ class _Work:
     async def _boot(self) -> None:
         await asyncio.gather(*(self._boot_one(number) for number in range(self._experiment.guests)))
         if not self._vms:
-            raise CouldNot(f"no guest could be booted: {self.notes[0]}")
+            raise CouldNot(
+                f"no guest could be booted: {self.notes[0]}; where that stays so, what they boot from may be damaged: "
+                f"remove {cache_folder()}, and it is made again"
+            )
         self._vms.sort(key=lambda vm: vm.name)
 
     async def _boot_one(self, number: int) -> None:

@@ -8,17 +8,18 @@ from pathlib import Path
 
 import msgspec
 
-from autoballoon.core.units import KIB, MIB
+from autoballoon.core.units import MIB
 from autoballoon.lab import results as kept
 from autoballoon.lab import tidy
 from autoballoon.lab.accel import Wanted, choose_accel, translating
 from autoballoon.lab.arms import Arm
 from autoballoon.lab.commands import run as run_tool
 from autoballoon.lab.driver import build_driver
+from autoballoon.lab.endings import ended_at_once, ended_by_signals
 from autoballoon.lab.experiments import Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
-from autoballoon.lab.preflight import preflight
+from autoballoon.lab.preflight import must_limit, preflight, total_memory
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
 from autoballoon.lab.userland import COMPILER, SIDES, agent_source, build_userland
@@ -62,36 +63,46 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
         progress.say(room.says)
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
+    must_limit(max(experiment.limit_of(arm) or 0 for arm in wish.arms), total_memory())
     progress.guests = experiment.guests
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
     try:
-        setting = await _setting(wish, folder, progress)
-        results = _results(wish, setting, runs)
-        for round_ in range(1, wish.rounds + 1):
-            for arm in wish.arms:
-                runs[arm.name] += await repeated_when_noisy(
-                    arm, functools.partial(_told_run, setting, arm, round_, room.says)
-                )
-                results = _results(wish, setting, runs)
-                kept.write(folder, results)
+        with ended_by_signals():
+            return await _rounds(wish, runs, room.says, folder, progress)
     finally:
         if not any(runs.values()):
             kept.discard(folder)
+
+
+async def _rounds(
+    wish: Wish, runs: dict[str, list[Run]], room: str | None, folder: Path, progress: Progress
+) -> tuple[Results, Path]:
+    """Every round of every arm; what is done is in `runs` and in the folder after each."""
+    setting = await _setting(wish, folder, progress)
+    results = _results(wish, setting, runs)
+    for round_ in range(1, wish.rounds + 1):
+        for arm in wish.arms:
+            runs[arm.name] += await repeated_when_noisy(
+                arm, functools.partial(_told_run, setting, arm, round_, room)
+            )
+            results = _results(wish, setting, runs)
+            kept.write(folder, results)
     return results, folder
 
 
 async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
     """What guests boot from, made where it is not in the cache, and how they run."""
     experiment = wish.experiment
-    image = build_image(
-        progress.say,
-        build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None,
-        agent_source() if experiment.sides else None,
-    )
-    builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
-    recipe = COMPILER if builds else SIDES if experiment.sides else None
-    disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
+    with ended_at_once():
+        image = build_image(
+            progress.say,
+            build_driver(progress.say) if any(arm.driver for arm in wish.arms) else None,
+            agent_source() if experiment.sides else None,
+        )
+        builds = any(experiment.workload_of(arm) == "build" for arm in wish.arms)
+        recipe = COMPILER if builds else SIDES if experiment.sides else None
+        disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
     accel = await choose_accel(wish.accel, image, progress.say)
     progress.say(accel.why)
     return Setting(
@@ -156,10 +167,9 @@ def _results(wish: Wish, setting: Setting, runs: dict[str, list[Run]]) -> Result
 
 def machine(image: GuestImage, accel: Accel, root: Path = Path("/")) -> Machine:
     """What this machine is, as far as it matters to the numbers."""
-    total = (root / "proc/meminfo").read_text().split("MemTotal:")[1].split()[0]
     return Machine(
         cores=len(os.sched_getaffinity(0)),
-        ram=int(total) * KIB,
+        ram=total_memory(root),
         accel=accel.name,
         kernel=image.kernel_version,
         qemu=run_tool(["qemu-system-x86_64", "--version"]).splitlines()[0].strip(),

@@ -1,0 +1,44 @@
+"""Signals that end a lab: it removes what it made, and says so."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Iterator
+from types import FrameType
+
+_ENDINGS = (signal.SIGTERM, signal.SIGHUP)
+
+
+@contextlib.contextmanager
+def ended_by_signals() -> Iterator[None]:
+    """Within, SIGTERM and SIGHUP cancel the task that entered, as Ctrl-C does.
+
+    One that is ignored stays so (nohup), and one that somebody else handles is his.
+    """
+    task, loop = asyncio.current_task(), asyncio.get_running_loop()
+    assert task is not None
+    ours = [ending for ending in _ENDINGS if signal.getsignal(ending) == signal.SIG_DFL]
+    for ending in ours:
+        loop.add_signal_handler(ending, task.cancel)
+    try:
+        yield
+    finally:
+        for ending in ours:
+            loop.remove_signal_handler(ending)
+
+
+@contextlib.contextmanager
+def ended_at_once() -> Iterator[None]:
+    """As long as a task works without waiting for its loop: Ctrl-C and these signals end it at once, not at its next
+    await, by KeyboardInterrupt and CancelledError."""
+
+    def end(number: int, _: FrameType | None) -> None:
+        raise KeyboardInterrupt if number == signal.SIGINT else asyncio.CancelledError
+
+    heeded = [one for one in (signal.SIGINT, *_ENDINGS) if signal.getsignal(one) != signal.SIG_IGN]
+    before = {one: signal.signal(one, end) for one in heeded}
+    try:
+        yield
+    finally:
+        for one, handler in before.items():
+            signal.signal(one, handler)
