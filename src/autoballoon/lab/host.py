@@ -37,7 +37,8 @@ class LabHost:
         """The control group of the guests; its limit is the host's size."""
         self.run = Path(self._note.run)
         """The run folder; the sockets are run/ctl/NAME.qmp and run/eye/NAME.qmp."""
-        self._scratch = Path(self._note.scratch)
+        self.scratch = Path(self._note.scratch)
+        """The folder of the guests' own disks; there when one of them has any."""
         try:
             self._make()
         except BaseException:
@@ -59,7 +60,7 @@ class LabHost:
     async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109
         """Boot a guest in the group until it is ready; one retry, then CouldNot."""
         for last in (False, True):
-            vm = await Vm.start(spec, self.run, self.group.procs, self._scratch)
+            vm = await Vm.start(spec, self.run, self.group.procs, self.scratch)
             self._vms.append(vm)
             try:
                 await vm.expect("ready", timeout=timeout)

@@ -27,6 +27,7 @@ from autoballoon.lab.processors import busy_s, noise
 from autoballoon.lab.results import Lines
 from autoballoon.lab.spikes import Spikes, waited_of
 from autoballoon.lab.vm import BALLOON, Accel, Event, Vm, VmSpec
+from autoballoon.lab.writing import full_disk
 from autoballoon.views.lab_results import Run, Sample, Told
 
 SPARE = 1024 * MIB
@@ -191,6 +192,8 @@ class _Work:
     async def through(self) -> None:
         """Boot, fill, go, work: until every guest is done or the time is up."""
         async with beside(self._report()), beside(self._watch_sizes()), contextlib.AsyncExitStack() as stack:
+            if self._experiment.guest_swap_of(self._arm):
+                await stack.enter_async_context(beside(full_disk(self._host.scratch.parent)))
             await self._boot()
             if self._experiment.sides:
                 for vm in self._vms:
