@@ -7,6 +7,7 @@ from autoballoon.sim.keeper import Daemon
 from autoballoon.sim.run import rules_of
 from autoballoon.sim.safeguards import SAFEGUARDS
 from autoballoon.sim.scenario import load, names
+from autoballoon.sim.score import Score
 from autoballoon.sim.world import World
 from tests.sim.switches import SWITCHES
 from tests.sim.test_scenarios import NOT_YET
@@ -22,27 +23,23 @@ ALONE_HARMLESS = {
 """Safeguards behind which another one stands, so that no scenario needs them."""
 
 
-class Failed(Exception):
-    """Something that must hold does not."""
+class Lost(Exception):
+    """Something that must hold does not, and nobody need live on."""
 
 
-def fails(world: World) -> bool:
-    """Whether something that must hold does not; nobody lives on once that is known."""
-    watchers = [must.watcher() for must in world.scenario.must]
+def fails(name: str, world: World) -> bool:
+    """Whether something that must hold does not."""
+    score = Score(world)
 
-    def look(world: World) -> None:
-        for watcher in watchers:
-            watcher.see(world)
-            if watcher.wrong is not None:
-                raise Failed
+    def look(_: World) -> None:
+        if score.is_lost:
+            raise Lost
 
     try:
-        world.run([look])
-    except Failed:
+        world.run([score, look])
+    except Lost:
         return True
-    for watcher in watchers:
-        watcher.end(world)
-    return any(watcher.unmet is not None for watcher in watchers)
+    return score.result(name, "ladder", world).unmet != ()
 
 
 @pytest.mark.parametrize(("name", "switch"), NAMED)
@@ -54,7 +51,7 @@ def test_without_it_the_scenario_fails(name: str, switch: str, monkeypatch: pyte
     scenario = load(name)
     # Unchecked: what would break an invariant is not held back by the second pair of eyes.
     keeper = Daemon(rules_of(scenario), policy_named("ladder"), checked=False)
-    assert fails(World(scenario, keeper, 1)), f"{name} holds without {switch}"
+    assert fails(name, World(scenario, keeper, 1)), f"{name} holds without {switch}"
 
 
 def test_every_safeguard_is_named_by_a_scenario() -> None:

@@ -30,6 +30,11 @@ class Score:
         for _, watcher in self._watchers:
             watcher.see(world)
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether something that must hold is known not to, before all is over."""
+        return any(watcher.wrong is not None for _, watcher in self._watchers)
+
     def result(self, name: str, policy: str, world: World) -> Result:
         """The numbers, all over."""
         for _, watcher in self._watchers:
