@@ -15,7 +15,8 @@ import pytest
 from autoballoon.cli.connect import LONGEST_REPLY
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import MIB
-from autoballoon.daemon.recorder import MEMBER_LINES, Recording, Writer
+from autoballoon.daemon import recorder
+from autoballoon.daemon.recorder import Recording, Writer
 from autoballoon.daemon.statefile import StateFile
 from autoballoon.guests.fake import FakeGuest
 from tests.daemon.busy import Load
@@ -156,8 +157,12 @@ def test_the_disk_of_the_state_file_is_full(
     virtually(main())
 
 
-def test_the_disk_of_a_recording_is_full(tmp_path: Path, virtually: Run) -> None:
+def test_the_disk_of_a_recording_is_full(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The recording ends with a sentence; of the daemon that is recorded nobody notices anything."""
+    lines = 10
+    monkeypatch.setattr(recorder, "MEMBER_LINES", lines)
 
     async def record(world: Busy, recording: Writer) -> None:
         reader, writer = await asyncio.open_unix_connection(world.config.socket, limit=LONGEST_REPLY)
@@ -172,21 +177,21 @@ def test_the_disk_of_a_recording_is_full(tmp_path: Path, virtually: Run) -> None
     async def main() -> None:
         async with busy(tmp_path) as world:
             recording = Writer(tmp_path / "full.gz", 64 * MIB)
-            recorder = asyncio.create_task(record(world, recording))
+            recording_it = asyncio.create_task(record(world, recording))
             while not recording.written:
                 await world.serves(5)
             recording._file = FullDisk(recording._file, 100)  # type: ignore[assignment]
-            await world.serves(MEMBER_LINES + 5)
-            assert recorder.done()
+            await world.serves(lines + 5)
+            assert recording_it.done()
             with pytest.raises(CouldNot, match="No space left on device"):
-                await recorder
-            assert len(list(Recording(tmp_path / "full.gz"))) == MEMBER_LINES
+                await recording_it
+            assert len(list(Recording(tmp_path / "full.gz"))) == lines
             another = Writer(tmp_path / "another.gz", 64 * MIB)
-            recorder = asyncio.create_task(record(world, another))
-            await world.serves(MEMBER_LINES + 5)
+            recording_it = asyncio.create_task(record(world, another))
+            await world.serves(lines + 5)
             assert another.written
             await world.sees(GUESTS)
-        await recorder
+        await recording_it
         assert len(list(Recording(tmp_path / "another.gz"))) == another.lines
 
     virtually(main())

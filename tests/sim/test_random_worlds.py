@@ -12,6 +12,8 @@ from autoballoon.sim.world import World
 from autoballoon.views.sim_results import ORACLE
 
 RANDOMS = st.randoms(use_true_random=False)
+COARSE_S = 0.2
+"""Worlds of such steps, half of them, are lived again: they take a sixth of the time of all."""
 
 
 def check_books(one: World) -> None:
@@ -37,6 +39,7 @@ def test_the_ladder_breaks_no_invariant(rng: Random) -> None:
 def test_whoever_moves_memory_the_world_is_sound_and_can_be_lived_again(rng: Random, policy: str) -> None:
     scenario = random_world(rng)
     once = simulate("random", policy, world_of(scenario, policy, 1), [check_books])
-    assert once == simulate("random", policy, world_of(scenario, policy, 1))
+    if scenario.step >= COARSE_S:
+        assert once == simulate("random", policy, world_of(scenario, policy, 1))
     lives = sum(group.count for group in scenario.guests)
     assert once.lost_s + once.work_s <= lives * float(scenario.duration) * 1.01
