@@ -43,7 +43,7 @@ def socket_option(verb: Decorated) -> Decorated:
     return click.option(
         "--socket",
         "path",
-        type=click.Path(path_type=Path),
+        type=click.Path(readable=False, path_type=Path),
         default=DEFAULT_SOCKET,
         show_default=True,
         help="The daemon's control socket.",

@@ -19,7 +19,7 @@ USUAL_CONFIG = Path("/etc/autoballoon.toml")
 @click.option(
     "--config",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help=f"The TOML file.  [default: {USUAL_CONFIG}, where it exists]",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print findings and facts as JSON.")

@@ -19,7 +19,7 @@ from autoballoon.views import replay as view
 
 
 @click.command()
-@click.argument("file", required=False, type=click.Path(path_type=Path))
+@click.argument("file", required=False, type=click.Path(readable=False, path_type=Path))
 @click.option("--limit", default="256MiB", show_default=True, help="What FILE and FILE.1 take at most.")
 @socket_option
 def record(file: Path | None, limit: str, path: Path) -> None:
@@ -51,7 +51,7 @@ def _stop(number: int, frame: FrameType | None) -> None:
 
 
 @click.command()
-@click.argument("file", type=click.Path(path_type=Path))
+@click.argument("file", type=click.Path(readable=False, path_type=Path))
 @click.option("--policy", help="The policy that is tried.  [default: the recorded one]")
 @json_option
 def replay(file: Path, policy: str | None, as_json: bool) -> None:

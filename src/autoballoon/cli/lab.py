@@ -84,7 +84,7 @@ def driver() -> None:
 @click.option("--beside", is_flag=True, help="Run although other QEMU processes are running.")
 @click.option(
     "--out",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     default=Path("results"),
     show_default=True,
     help="Folder of results.",

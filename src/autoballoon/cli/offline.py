@@ -29,7 +29,7 @@ GAP_S = 120.0
 @click.option(
     "--from",
     "file",
-    type=click.Path(path_type=Path, allow_dash=True),
+    type=click.Path(readable=False, path_type=Path, allow_dash=True),
     help="A snapshot, a status, or (with --at) a recording; - is standard input. Without it a daemon is asked.",
 )
 @click.option(
@@ -40,7 +40,7 @@ GAP_S = 120.0
 @click.option(
     "--socket",
     "path",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     help=f"The control socket of the daemon to ask.  [default: {DEFAULT_SOCKET}]",
 )
 @click.option("--policy", help="The policy that decides.  [default: ladder, or the daemon's]")
@@ -94,7 +94,9 @@ def _read(file: Path) -> Given:
         with click.open_file(str(file), "rb") as opened:
             raw = opened.read(LONGEST_FILE + 1)
     except OSError as error:
-        raise BadInput(f"{file}: cannot be read ({error.strerror}); give --from an existing file") from None
+        raise BadInput(
+            f"{file}: cannot be read ({error.strerror}); give --from an existing file that you may read"
+        ) from None
     if len(raw) > LONGEST_FILE:
         raise BadInput(f"{file}: is larger than {LONGEST_FILE >> 20} MiB; give a single snapshot")
     if raw.startswith(b"\x1f\x8b"):

@@ -37,7 +37,9 @@ _LEVELS = ["debug", "info", "warning", "error"]
 
 
 @click.command()
-@click.option("--config", "path", required=True, type=click.Path(path_type=Path), help="The TOML file.")
+@click.option(
+    "--config", "path", required=True, type=click.Path(readable=False, path_type=Path), help="The TOML file."
+)
 @click.option("--dry-run", is_flag=True, help="Decide and tell, and move nothing; whatever the file says.")
 @click.option(
     "--release", is_flag=True, help="Only resume guests that a daemon which ended had stopped, and exit."
@@ -90,7 +92,7 @@ async def _live(daemon: Daemon) -> None:
 
 
 @click.command()
-@click.argument("path", metavar="FILE", type=click.Path(path_type=Path))
+@click.argument("path", metavar="FILE", type=click.Path(readable=False, path_type=Path))
 @click.option("--json", "as_json", is_flag=True, help="Print what would run as JSON.")
 def check(path: Path, as_json: bool) -> None:
     """Say whether FILE can be used on this machine, and what would run."""

@@ -48,7 +48,7 @@ def list_(as_json: bool) -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the scoreboard.")
 @click.option(
     "--plot",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),
     metavar="F",
     help="Draw one scenario's targets, sizes and demands into the page F.",
 )

@@ -212,7 +212,9 @@ class Recording:
                 file.seek(0)
                 yield from self._unpacked(file)
         except OSError as error:
-            raise BadInput(f"{self.path}: cannot be read ({error.strerror}); give an existing file") from None
+            raise BadInput(
+                f"{self.path}: cannot be read ({error.strerror}); give an existing file that you may read"
+            ) from None
 
     def _unpacked(self, file: IO[bytes]) -> Iterator[bytes]:
         unpacker, packed = zlib.decompressobj(GZIP), b""
