@@ -28,3 +28,23 @@ def test_what_a_guest_has_just_freed_is_no_cache_unless_it_says_so(
     assert steps.state.wishes is not None
     wish = steps.state.wishes.wishes["g"]
     assert least * MIB <= wish.used - wish.need <= most * MIB
+
+
+def test_a_guest_that_reads_again_what_it_dropped_is_given_room_though_it_does_not_tell_of_its_cache() -> (
+    None
+):
+    """Linux before 4.19."""
+    steps = Steps(policy_named("ladder"), capacity=8192 * MIB)
+    for now in range(20):
+        g = guest(
+            "g",
+            1024,
+            most=2048,
+            available=500 * MIB,
+            free=10 * MIB,
+            major_faults=1024 * now,
+            resident=1024 * MIB,
+        )
+        steps.step(100.0 + now, 4096 * MIB, [g])
+    assert steps.state.wishes is not None
+    assert steps.state.wishes.wishes["g"].used >= 1024 * MIB

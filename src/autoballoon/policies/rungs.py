@@ -89,11 +89,12 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     need, with_headroom = needed, needed + headroom
     if need < floor:
         need, with_headroom = floor, max(with_headroom, floor)
-    used = max(reading.caches - habit.cold, habit.proven)
+    in_use = reading.caches - habit.cold
     if guest.caches is None:
         # What it has available is known, and not what of that is cache: what it has just freed is none.
-        used = min(reading.caches, guest.max // UNTOLD_PART)
-    elif misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
+        in_use = min(reading.caches, guest.max // UNTOLD_PART)
+    used = max(in_use, habit.proven)
+    if misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
         used += _appetite(guest, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)
