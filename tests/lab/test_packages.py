@@ -121,14 +121,19 @@ def test_a_machine_without_lists_gets_them_once(world: Path) -> None:
 
 def test_without_network_it_is_one_sentence(world: Path) -> None:
     (world / "offline").touch()
-    with pytest.raises(CouldNot, match="`apt-get update -q` failed: E: no network"):
+    with pytest.raises(
+        CouldNot, match=r"`apt-get update -q` failed: E: no network; .* needs apt and Debian's servers"
+    ):
         packages.unpacked("busybox-static", print)
 
 
 def test_a_broken_package_is_one_sentence_and_not_kept(world: Path) -> None:
     (world / "lists").touch()
     (world / "broken").touch()
-    with pytest.raises(CouldNot, match="is not a Debian format archive"):
+    with pytest.raises(
+        CouldNot,
+        match=r"the package busybox-static that apt fetched is broken .*is not a Debian format archive",
+    ):
         packages.unpacked("busybox-static", print)
     assert list((world / "cache").iterdir()) == []
     (world / "broken").unlink()

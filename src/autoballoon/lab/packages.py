@@ -10,7 +10,7 @@ from typing import TypeVar
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.lab import cache
 from autoballoon.lab.cache import Say
-from autoballoon.lab.commands import run
+from autoballoon.lab.commands import NoRoom, run
 
 KERNEL = "linux-image-cloud-amd64"
 _KERNEL = re.compile(r"(?<=-)\d+\.\d+(\.\d+-\d+)?")
@@ -117,8 +117,15 @@ def _with_fresh_lists(do: Callable[[], T], say: Say) -> T:
         raise
     except CouldNot as trouble:
         say(f"{trouble}; refreshing apt's lists and trying again")
+    try:
         run(["apt-get", "update", "-q"])
         return do()
+    except cache.NotMade:
+        raise
+    except CouldNot as trouble:
+        raise CouldNot(
+            f"{trouble}; what is not in the cache yet needs apt and Debian's servers, once"
+        ) from trouble
 
 
 def _field(package: str, name: str) -> str:
@@ -134,5 +141,10 @@ def _fetch(package: str, into: Path) -> None:
     archive = next(into.glob("*.deb"), None)
     if archive is None:
         raise CouldNot(f"apt-get download {package} left no package in {into}")
-    run(["dpkg", "-x", archive, into])
+    try:
+        run(["dpkg", "-x", archive, into])
+    except NoRoom:
+        raise
+    except CouldNot as trouble:
+        raise CouldNot(f"the package {package} that apt fetched is broken ({trouble})") from trouble
     archive.unlink()
