@@ -81,11 +81,11 @@ def test_a_burst_that_passes_stops_nobody() -> None:
 
 def test_they_take_turns_that_pay_and_run_alike() -> None:
     world = world_of(crowd(3))
-    world.run(900)
+    world.run(600)
     ran = [guest.ran for guest in world.guests]
-    assert len(said(world, Suspend)) > 10
+    assert len(said(world, Suspend)) > 7
     assert max(ran) - min(ran) < 3 * TURN_S
-    assert sum(ran) > 0.9 * 900 * 2  # two of the three fit, and less than a tenth goes to moving
+    assert sum(ran) > 0.9 * 600 * 2  # two of the three fit, and less than a tenth goes to moving
     for guest in world.guests:
         for begun, ended in zip(guest.stops[1::2], guest.stops[2::2], strict=False):
             assert ended - begun >= TURN_S
@@ -102,7 +102,7 @@ def test_the_host_swaps_far_less_than_without() -> None:
 
 def test_shares_decide_how_long_each_runs() -> None:
     world = world_of(crowd(2, peak=500, shares=(2000, 1000)), capacity=900)
-    world.run(1200)
+    world.run(700)
     gold, tin = world.guests
     assert 1.7 < (gold.ran - 32) / (tin.ran - 32) < 2.3
 

@@ -150,7 +150,7 @@ def compiled(source: Path, folder: Path, headers: Path, *flags: str) -> Path:
     """One file of the driver or of the host as an object; HOST/kernel.h stands in for every kernel header."""
     made = folder / f"{source.stem}.o"
     subprocess.run(
-        ["gcc", "-c", "-std=gnu11", *flags, *SANITIZED, "-include", HOST / "kernel.h", "-I", headers, "-I", DRIVER,
+        ["gcc", "-c", "-std=gnu11", *flags, "-include", HOST / "kernel.h", "-I", headers, "-I", DRIVER,
           "-o", made, source],
         check=True,
     )  # fmt: skip
@@ -168,10 +168,16 @@ def headers(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return headers
 
 
-def linked(objects: Iterable[Path], folder: Path) -> Path:
+def all_compiled(folder: Path, headers: Path, *flags: str) -> dict[str, Path]:
+    """The driver and the host, file by file."""
+    sources = [*(DRIVER / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
+    return {source.name: compiled(source, folder, headers, *flags) for source in sources}
+
+
+def linked(objects: Iterable[Path], folder: Path, *flags: str) -> Path:
     """These objects as one program."""
     program = folder / "device"
-    subprocess.run(["gcc", *SANITIZED, "-o", program, *objects], check=True)
+    subprocess.run(["gcc", *flags, "-o", program, *objects], check=True)
     return program
 
 
@@ -182,17 +188,17 @@ def told(program: Path, words: Sequence[str]) -> tuple[int, str]:
 
 
 @pytest.fixture(scope="module")
-def objects(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
-    """The driver and the host, file by file: made once, for a slip is in one file only."""
+def program(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The driver as it is, beside its host; the compiler's sanitizers look on."""
     folder = tmp_path_factory.mktemp("device")
-    sources = [*(DRIVER / f"{name}.c" for name in FILES), *sorted(HOST.glob("*.c"))]
-    flags = ("-O1", "-Wall", "-Wno-unused", "-Werror")
-    return {source.name: compiled(source, folder, headers, *flags) for source in sources}
+    made = all_compiled(folder, headers, "-O1", "-Wall", "-Wno-unused", "-Werror", *SANITIZED)
+    return linked(made.values(), folder, *SANITIZED)
 
 
 @pytest.fixture(scope="module")
-def program(objects: Mapping[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return linked(objects.values(), tmp_path_factory.mktemp("whole"))
+def objects(headers: Path, tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Path]:
+    """Made once, for a slip is in one file only; without sanitizers, for it is the host that has to find it."""
+    return all_compiled(tmp_path_factory.mktemp("plain"), headers, "-O0")
 
 
 @pytest.mark.parametrize("story", STORIES)
