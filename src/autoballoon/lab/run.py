@@ -225,8 +225,8 @@ class _Work:
         await asyncio.gather(*(self._boot_one(number) for number in range(self._experiment.guests)))
         if not self._vms:
             raise CouldNot(
-                f"no guest could be booted: {self.notes[0]}; where that stays so, what they boot from may be damaged: "
-                f"remove {cache_folder()}, and it is made again"
+                f"no guest could be booted: {self.notes[0]}; where that does not explain it, remove {cache_folder()}, "
+                "from which they boot: it is made again"
             )
         self._vms.sort(key=lambda vm: vm.name)
 
