@@ -2,12 +2,14 @@
 
 import pytest
 
+from autoballoon.core.units import GIB
 from autoballoon.policies import POLICIES
 from autoballoon.sim.run import rank, run_all, simulate, world_of, worlds_of
 from autoballoon.sim.scenario import load, names
 from autoballoon.views.scoreboard import TIE_PART, TIE_S
 from autoballoon.views.sim_results import ORACLE, Result
 from tests.sim.test_scenarios import steps
+from tests.sim.worlds import guest_of, scenario, world
 
 QUICK = 6_500
 """Steps of guests: seven policies and three plans of that length take half a second."""
@@ -43,3 +45,12 @@ def test_the_best_of_its_plans_counts() -> None:
     assert len({result.lost_s for result in tried}) > 1
     (told,) = run_all(["seesaw"], [ORACLE], seed=1, processes=1)
     assert told.lost_s == min(result.lost_s for result in tried)
+
+
+def test_a_guest_that_boots_keeps_what_nobody_else_has() -> None:
+    """It would pay for giving it up, and nobody wants it."""
+    guests = guest_of(name="new", max="3GiB", starts="2s") + guest_of(name="old", max="2GiB", size="1GiB")
+    one = world(scenario(guests, duration="10s", ram="4GiB"), ORACLE)
+    one.run([])
+    new = next(guest for guest in one.guests if guest.name == "new")
+    assert 2.6 * GIB < new.actual < 2.8 * GIB

@@ -101,7 +101,7 @@ class Oracle(Keeper):
         self._next = now + EVERY_S
         for guest in guests:
             if not guest.booted and guest.target == guest.max:
-                self._order(guest, self._boot_size(guest, len(guests)))
+                self._order(guest, self._boot_size(guest, guests, now))
         able = [guest for guest in guests if guest.driver and guest.running and guest.group.manage]
         horizon = MARGIN_S + self._moving_s(able, now)
         host = self.host
@@ -137,12 +137,16 @@ class Oracle(Keeper):
             return 0.0
         return far / (sum(g.group.inflate for g in guests) / 2) + far / min(g.group.deflate for g in guests)
 
-    def _boot_size(self, guest: Guest, count: int) -> int:
-        """Set before its driver is up, as the daemon may."""
+    def _boot_size(self, guest: Guest, guests: Sequence[Guest], now: float) -> int:
+        """Set before its driver is up, as the daemon may; what nobody else has it may keep."""
         host = self.host
+        held = sum(max(g.target, g.resident) + g.overhead(now) for g in guests if g is not guest)
+        free = host.ram - host.spec.reserve.of(host.ram) - host.own - held - guest.overhead(now)
         soon = guest.born_at + self.foresight.soon_s
         wants = guest.kernel + guest.course.most(guest.born_at, soon) + guest.group.warm
-        size = max(guest.group.floor.of(guest.max), min(wants + guest.low + SPARE, host.ram / count))
+        size = max(
+            guest.group.floor.of(guest.max), min(wants + guest.low + SPARE, host.ram / len(guests)), free
+        )
         return page_floor(int(min(size, guest.max)))
 
     def _move(self, plans: Sequence[_Plan], pool: float) -> None:
