@@ -5,7 +5,7 @@ from collections.abc import Callable
 import msgspec
 import pytest
 
-from autoballoon.core import guard, health
+from autoballoon.core import granting, guard, health
 from autoballoon.core.case import Case
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
@@ -567,10 +567,10 @@ def slow_giver_and_fast_taker() -> World:
 
 
 def test_without_two_phases_the_host_is_overfilled(monkeypatch: pytest.MonkeyPatch) -> None:
-    def at_once(grows: list[guard.Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
-        return [grow.need + grow.headroom + grow.warm + grow.rest for grow in grows]
+    def at_once(cases: list[Case], room: int, cushion: int, excess: int, idle: int) -> list[int]:
+        return [case.size for case in cases]
 
-    monkeypatch.setattr(guard, "grants", at_once)
+    monkeypatch.setattr(granting, "grants", at_once)
     world = slow_giver_and_fast_taker()
     world.run(40)
     assert world.over > 0

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core import engine, guard, health, lull, overload, pace, pool, taking, track, turn
+from autoballoon.core import engine, granting, guard, health, lull, overload, pace, pool, taking, track, turn
+from autoballoon.core.case import Case
 from autoballoon.core.model import Guest, Reason
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.track import Track
@@ -38,8 +39,8 @@ def _never_wait_for_a_reading(track: Track, now: float) -> Reason | None:
     return Reason.WAIT_MOVE if track.shrinking or track.growing(now) else None
 
 
-def _grant_everything(grows: list[guard.Grow], *_: Any, **__: Any) -> list[int]:
-    return [grow.need + grow.headroom + grow.warm + grow.rest for grow in grows]
+def _grant_everything(cases: list[Case], *_: Any, **__: Any) -> list[int]:
+    return [case.size for case in cases]
 
 
 def _no_boot_target(self: turn.Turn, guest: Guest, track: Track) -> None:
@@ -83,7 +84,7 @@ SWITCHES: dict[str, tuple[Change, ...]] = {
     "deflated": ((guard, "must_follow", _follow_without(Reason.DEFLATED)),),
     "follow": ((guard, "must_follow", _follow_without(Reason.STUCK, Reason.DEFLATED)),),
     "manual": ((engine, "observe", _observe_nobody_else),),
-    "two-phases": ((guard, "grants", _grant_everything),),
+    "two-phases": ((granting, "grants", _grant_everything),),
     "cushion": ((ladder.Ladder, "_cushion", lambda self, memory, pool: 0),),
     "overhead": tuple((module, "overhead_of", lambda guest: 0) for module in (pool, ladder, turn)),
     "boot-target": ((turn.Turn, "_boot", _no_boot_target),),

@@ -39,11 +39,6 @@ class Case(msgspec.Struct, frozen=True, gc=False):
         return max(self.track.target, min(page_floor(self.guest.actual), self.size))
 
     @property
-    def levels(self) -> tuple[int, int, int, int]:
-        """The sizes up to which it needs memory, may need it soon, has it in use, and could have it."""
-        return self.wish.need, self.wish.urgent, self.wish.used, self.size
-
-    @property
     def gap(self) -> int:
         """How far it would shrink; negative when it would grow."""
         return self.track.target - self.size

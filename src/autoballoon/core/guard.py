@@ -3,15 +3,10 @@
 Invariants held here (the numbers are those of ARCHITECTURE.md):
 I1 bounds and page alignment; I3 no shrink without a reading taken after the last move; I5 one outstanding
 shrink, and a stuck guest's target goes back to its size; I6 what others set is respected. I2 (the sum of
-charges) is held by `grants`, which hands out only what is free.
+charges) is held by granting.py, which hands out only what is free.
 """
 
-from collections.abc import Sequence
-
-import msgspec
-
 from autoballoon.core.model import Guest, Reason
-from autoballoon.core.share import water_fill
 from autoballoon.core.track import RESIDENT_SLACK, Health, Track
 from autoballoon.core.units import MIB, page_ceil, page_floor
 
@@ -115,63 +110,3 @@ def bars_shrink(track: Track, now: float) -> Reason | None:
     if stale and (track.asked_since is None or now - track.asked_since < FRESH_WAIT_S):
         return Reason.WAIT_READING
     return None
-
-
-def _whole(claims: Sequence[int], amount: int, first: Sequence[bool] | None = None) -> list[int]:
-    """Each claim in turn, those named `first`, then the largest: what is merely nice to have comes in few moves."""
-    given = [0] * len(claims)
-    for i in sorted(range(len(claims)), key=lambda i: (first is not None and not first[i], -claims[i])):
-        given[i] = max(0, min(claims[i], amount))
-        amount -= given[i]
-    return given
-
-
-class Grow(msgspec.Struct, frozen=True, gc=False):
-    """One guest's growth asked for at this tick, bytes: what it needs, what it may need, what it may have."""
-
-    need: int
-    headroom: int
-    warm: int
-    rest: int
-    shares: int
-    fills: bool
-    """It has a use for idle memory, for its cache: little of what it has lies free."""
-
-
-def grow_of(base: int, levels: tuple[int, int, int, int], shares: int, *, fills: bool) -> Grow:
-    """`base` is what it is charged for now; the levels are the sizes up to need, headroom, warm cache, wish."""
-    need, urgent, used, top = levels
-    with_need = max(base, min(need, top))
-    with_headroom = max(with_need, min(urgent, top))
-    with_warm = max(with_headroom, min(used, top))
-    return Grow(
-        need=with_need - base,
-        headroom=with_headroom - with_need,
-        warm=with_warm - with_headroom,
-        rest=max(with_warm, top) - with_warm,
-        shares=shares,
-        fills=fills,
-    )
-
-
-def grants(grows: Sequence[Grow], room: int, cushion: int, excess: int, idle: int) -> list[int]:
-    """I2: bytes granted to each, out of `room`: need first, then headroom.
-
-    Warm cache is granted down to half the cushion: one that grows would drop it meanwhile; the rest only beyond it.
-
-    In a declared overload need is granted beyond the room by the `excess` of needs over the pool, and no more:
-    the host swaps as it would without us, rather than one guest starving, and only what cannot be helped.
-
-    `idle`: so much room has been there for a while. Cold cache and surplus are given no more, or it would be taken
-    back from idle guests as soon as another grows.
-    """
-    weights = [grow.shares for grow in grows]
-    needs = [grow.need for grow in grows]
-    granted = water_fill(room + excess, needs, weights)
-    room -= sum(granted)
-    headrooms = water_fill(room, [grow.headroom for grow in grows], weights)
-    room -= sum(headrooms)
-    warms = _whole([grow.warm for grow in grows], room - cushion // 2)
-    room -= sum(warms)
-    rests = _whole([grow.rest for grow in grows], min(room - cushion, idle), [grow.fills for grow in grows])
-    return [sum(parts) for parts in zip(granted, headrooms, warms, rests, strict=True)]

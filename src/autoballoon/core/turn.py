@@ -1,12 +1,12 @@
 """One turn: wishes made into decisions, first who must follow, then who shrinks, then what is granted."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
 import msgspec
 
-from autoballoon.core import guard, pace
+from autoballoon.core import granting, guard, pace
 from autoballoon.core.case import Case
 from autoballoon.core.model import Guest, Reason, SetTarget, Snapshot, Stay
 from autoballoon.core.policy import Wish, Wishes
@@ -206,18 +206,13 @@ class Turn:
 
     def _grow_all(self, cases: list[Case]) -> None:
         if self.raw:
-            granted: Iterable[int] = [case.size - case.base for case in cases]
+            sizes = [case.size for case in cases]
         else:
-            room, cushion = self.account.room, self.account.cushion
-            grows = [
-                guard.grow_of(case.base, case.levels, case.guest.shares, fills=case.would_fill)
-                for case in cases
-            ]
             # What runs needs it more than what is to come: need may be met out of a promise too.
             beyond = self.wishes.excess + self.account.promised
-            granted = guard.grants(grows, room, cushion, beyond, self.idle)
-        for case, more in zip(cases, granted, strict=True):
-            gain = page_floor(case.base + more) - case.track.target
+            sizes = granting.grants(cases, self.account.room, self.account.cushion, beyond, self.idle)
+        for case, granted in zip(cases, sizes, strict=True):
+            gain = page_floor(granted) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
             if bar is not None and case.deflated:
                 self._follow(case.guest, case.track, Reason.DEFLATED)
