@@ -299,8 +299,10 @@ class Engine:
 
 def _holds_all(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account) -> bool:
     """Whether every guest could be as large as it may be: then nothing that is given will be wanted back."""
-    most = (
-        max(charge_of(g, tracks[g.key]), overhead_of(g) + guard.bounds(g, tracks[g.key])[1])
-        for g in snapshot.guests
-    )
-    return sum(most) <= account.pool - account.promised - account.cushion
+    left = account.pool - account.promised - account.cushion
+    for guest in snapshot.guests:
+        track = tracks[guest.key]
+        left -= max(charge_of(guest, track), overhead_of(guest) + guard.bounds(guest, track)[1])
+        if left < 0:
+            return False
+    return True

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any
 
 import msgspec
 
@@ -19,6 +18,7 @@ from autoballoon.core.units import MIB, page_floor
 Move = SetTarget | Stay
 
 _KEPT = {
+    Health.OK: Reason.SETTLED,
     Health.UNMANAGED: Reason.UNMANAGED,
     Health.INCOMING: Reason.INCOMING,
     Health.STOPPED: Reason.STOPPED,
@@ -69,30 +69,29 @@ class Turn:
             self._shrink_all(shrinkers, growers)
         if growers:
             self._grow_all(growers)
-        return tuple(self._decisions[guest.key] for guest in self.snapshot.guests)
+        return tuple([self._decisions[guest.key] for guest in self.snapshot.guests])
 
     def _settle(self, guest: Guest) -> Case | None:
         """Decide for a guest that cannot or need not follow a wish; the Case of one that is to change its size."""
         track, wish = self.tracks[guest.key], self.wishes.wishes.get(guest.key)
         # What others published follows nobody and sets no boot target: their guests stay where their rule puts them.
         follow = None if self.raw else guard.must_follow(guest, track, self.now)
-        if follow is Reason.DEFLATED and wish is not None:
-            size = guard.within(guest, track, wish.size)
-            if size > guest.actual:
-                # It cries for memory: what it took it keeps, and what it still lacks it is given in the same breath.
-                return Case(guest, track, wish, size, deflated=True)
         if follow is not None:
+            if follow is Reason.DEFLATED and wish is not None:
+                size = guard.within(guest, track, wish.size)
+                if size > guest.actual:
+                    # It cries for memory: what it took it keeps, and what it still lacks it is given in the
+                    # same breath.
+                    return Case(guest, track, wish, size, deflated=True)
             self._follow(guest, track, follow)
+        elif track.health is Health.OK and wish is not None:
+            if not (guest.held and track.shrinking):
+                return self._head_for(guest, track, wish)
+            self._hold(guest, track, wish)
         elif track.health is Health.BOOTING and not (track.ours or self.raw or guest.held):
             self._boot(guest, track)
-        elif track.health is not Health.OK:
-            self._stay(guest, track, _KEPT[track.health])
-        elif wish is None:
-            self._stay(guest, track, Reason.SETTLED)
-        elif guest.held and track.shrinking:
-            self._hold(guest, track, wish)
         else:
-            return self._head_for(guest, track, wish)
+            self._stay(guest, track, _KEPT[track.health])
         return None
 
     def _head_for(self, guest: Guest, track: Track, wish: Wish) -> Case | None:
@@ -111,18 +110,11 @@ class Turn:
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
         cool = guard.cool_down(guest, track, reason)
-        learnt = self._learnt(guest) if reason in (Reason.DEFLATED, Reason.STUCK) else {}
+        if reason in (Reason.DEFLATED, Reason.STUCK):
+            track = self._fought(guest, track)
         adopted = guest.actual if reason is Reason.MANUAL else track.adopted
-        self._set(
-            guest,
-            track,
-            guest.actual,
-            reason,
-            {"asked": track.target},
-            cool_until=self.now + cool,
-            adopted=adopted,
-            **learnt,
-        )
+        track = msgspec.structs.replace(track, cool_until=self.now + cool, adopted=adopted)
+        self._set(guest, track, guest.actual, reason, {"asked": track.target})
 
     def _hold(self, guest: Guest, track: Track, wish: Wish) -> None:
         """A shrink was under way when the operator held the guest: it goes no further."""
@@ -132,9 +124,9 @@ class Turn:
         else:
             self._stay(guest, track, Reason.HELD, wish)
 
-    def _learnt(self, guest: Guest) -> dict[str, Any]:
-        """It fought at the size that it has now."""
-        return {"learnt": guest.actual, "learnt_at": self.now}
+    def _fought(self, guest: Guest, track: Track) -> Track:
+        """The track of a guest that fought at the size that it has now."""
+        return msgspec.structs.replace(track, learnt=guest.actual, learnt_at=self.now)
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, where there is
@@ -186,8 +178,8 @@ class Turn:
         """It shrinks now."""
         numbers = case.wish.numbers | self._short_of
         size = page_floor(size)
-        changes = {"paced_at": self.now} if paced else {}
-        self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
+        track = msgspec.structs.replace(case.track, paced_at=self.now) if paced else case.track
+        self._set(case.guest, track, size, self._why(case, size), numbers)
 
     def _spare(self, case: Case, size: int, bar: Reason) -> None:
         """It does not shrink to `size` yet, because of `bar`."""
@@ -221,12 +213,12 @@ class Turn:
                 self._stay(case.guest, case.track, bar, case.wish)
                 continue
             numbers = case.wish.numbers | {"room": self.account.room}
-            changes: dict[str, Any] = {}
+            track = case.track
             if case.deflated:
-                cool_until = self.now + guard.DEFLATED_COOL_S
-                changes = {"cool_until": cool_until} | self._learnt(case.guest)
-            size = case.track.target + gain
-            self._set(case.guest, case.track, size, self._why(case, size), numbers, **changes)
+                track = self._fought(case.guest, track)
+                track = msgspec.structs.replace(track, cool_until=self.now + guard.DEFLATED_COOL_S)
+            size = track.target + gain
+            self._set(case.guest, track, size, self._why(case, size), numbers)
 
     def _why(self, case: Case, size: int) -> Reason:
         """The wish's reason, but of a guest outside the operator's bounds that they alone lead to `size`."""
@@ -255,7 +247,6 @@ class Turn:
         size: int,
         reason: Reason,
         numbers: dict[str, int | float],
-        **changes: Any,
     ) -> None:
         self._decisions[guest.key] = SetTarget(
             guest.key, guest.name, reason, numbers, before=track.target, size=size
@@ -271,7 +262,6 @@ class Turn:
             below=0,
             asked_since=self.now if reason is Reason.DEFLATED else None,
             taken_from=None,
-            **changes,
         )
 
     def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:
