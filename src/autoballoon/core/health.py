@@ -54,7 +54,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     if asked is not None and track.fell_at > track.set_at and guest.actual < asked - SLACK:
         below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
-    if health is not Health.OK or track.health is not Health.OK:
+    if health is not Health.OK or track.health is not health:
         track = _booted(track, health, now)
     if guest.migrating or track.migrating:
         cool_until = track.cool_until
@@ -177,7 +177,7 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         went, swapped, exchanged = _swap_of(last, guest, elapsed)
         if track.fell_at < last.taken_at:
             need = guest.actual - available + went
-            growth = (need - max(0, last.actual - last.available)) / elapsed
+            growth = (need - (last.actual - last.available)) / elapsed
         misses = _risen(last.major_faults, guest.major_faults)
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
@@ -188,7 +188,7 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         taken_at,
         guest.actual,
         available,
-        caches=min(guest.caches if guest.caches is not None else available, available),
+        caches=available if guest.caches is None or guest.caches > available else guest.caches,
         swap_in=guest.swap_in,
         swap_out=guest.swap_out,
         growth=growth,
@@ -216,4 +216,4 @@ def _swap_of(last: Reading, guest: Guest, elapsed: float) -> tuple[float, int, i
 
 def _risen(before: float | None, now: float | None) -> float:
     """How far a counter has risen; 0 where it is not told, or began anew."""
-    return 0 if before is None or now is None else max(0, now - before)
+    return 0 if before is None or now is None or now <= before else now - before

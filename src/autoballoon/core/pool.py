@@ -57,7 +57,7 @@ class Account(msgspec.Struct, frozen=True):
 def overhead_of(guest: Guest) -> int:
     """What its QEMU takes beyond guest memory; unknown counts as 0 (it is then part of `other`)."""
     overhead = guest.overhead or 0
-    if guest.pid is not None and guest.up_s is not None and guest.up_s < YOUNG_S:
+    if guest.up_s is not None and guest.up_s < YOUNG_S and guest.pid is not None:
         return max(overhead, YOUNG_OVERHEAD)
     return overhead
 

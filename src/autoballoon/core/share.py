@@ -17,7 +17,7 @@ def water_fill(amount: int, claims: Sequence[int], weights: Sequence[int]) -> li
     if sum(claims) <= left:
         return claims
     shares = [0] * len(claims)
-    weights = [max(1, weight) for weight in weights]
+    weights = [weight if weight > 1 else 1 for weight in weights]
     weight_left = sum(weights)
     wanted = [claim / weight for claim, weight in zip(claims, weights, strict=True)]
     order = sorted(range(len(claims)), key=wanted.__getitem__)  # stable: of equals the first stays first

@@ -99,7 +99,7 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     @property
     def is_full(self) -> bool:
         """Little lies free in it, so that more would be of use; a guest that does not tell is taken to be full."""
-        return self.free is None or self.free <= max(FREE_MIN, self.actual // FREE_PART)
+        return self.free is None or self.free <= FREE_MIN or self.free <= self.actual // FREE_PART
 
 
 class Pause(msgspec.Struct, frozen=True):

@@ -90,8 +90,8 @@ def learn(memory: Memory, sight: Sight, now: float) -> Memory:
         reading = sight.tracks[guest.key].reading
         assert reading is not None
         habits[guest.key] = _learn_guest(memory.habits.get(guest.key), reading, base_headroom(guest))
-        if now - reading.taken_at < 1.5:
-            growth += max(0.0, reading.growth)
+        if reading.growth > 0.0 and now - reading.taken_at < 1.5:
+            growth += reading.growth
     if memory.joint is not None and now - memory.at < 1.0:
         return Memory(habits=habits, joint=max(joint, growth), other=memory.other, at=memory.at)
     # What a guest that boots or has just been found takes is no growth of the host's own.
@@ -152,14 +152,13 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
             proven, hungry_at = max(proven, reading.caches), now
         elif leaves:
             tries = 0
-    high, high_at = habit.high, habit.high_at
-    lately = round(needed + (high - needed) * 0.5 ** ((now - high_at) / LATELY_HALF_S))
-    if needed >= lately - base // 4:
-        high, high_at = max(needed, lately), now
+    high, high_at, lately = _lately(habit, needed, base, now)
     peak, rate, need, since = habit.peak * 0.5 ** (elapsed / PEAK_HALF_S), habit.rate, habit.need, habit.since
     if now - since >= RATE_S:
-        rate = 0.0 if reading.settled_since > since else max(0.0, (needed - need) / (now - since))
-        peak = max(peak, rate)
+        rate = 0.0
+        if needed > need and reading.settled_since <= since:
+            rate = (needed - need) / (now - since)
+            peak = max(peak, rate)
         need, since = needed, now
     return Habit(
         peak=peak,
@@ -169,7 +168,7 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
         cold=min(cold, reading.caches),
         high=high,
         high_at=high_at,
-        lately=max(needed, lately),
+        lately=lately,
         proven=proven,
         hungry_at=hungry_at,
         tries=tries,
@@ -177,3 +176,13 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
         met_at=habit.met_at,
         taken_at=now,
     )
+
+
+def _lately(habit: Habit, needed: int, base: int, now: float) -> tuple[int, float, int]:
+    """What it needed at most, when it last needed about as much, and what is left of that."""
+    if needed >= habit.high:
+        return needed, now, needed
+    lately = round(needed + (habit.high - needed) * 0.5 ** ((now - habit.high_at) / LATELY_HALF_S))
+    if needed >= lately - base // 4:
+        return lately, now, lately
+    return habit.high, habit.high_at, lately

@@ -9,6 +9,7 @@ another even while the host's total stands still. What each claims is worked out
 habits.py.
 """
 
+from itertools import repeat
 from operator import add, attrgetter, sub
 
 from autoballoon.core.model import Reason
@@ -52,7 +53,7 @@ class Ladder:
         cushion = self._cushion(memory, pool)
         tracks = [sight.tracks[guest.key] for guest in movable]
         habits = [memory.habits[guest.key] for guest in movable]
-        rungs = [rungs_of(*one, now) for one in zip(movable, tracks, habits, strict=True)]
+        rungs = list(map(rungs_of, movable, tracks, habits, repeat(now)))
         kept = cushion + sight.account.promised
         sizes, over = hand_out(rungs, [guest.shares for guest in movable], pool, kept)
         excess = over
@@ -61,7 +62,7 @@ class Ladder:
         wishes, edges, peaks = {}, {}, {}
         for guest, track, habit, rung, size in zip(movable, tracks, habits, rungs, sizes, strict=True):
             caches = track.reading.caches if track.reading is not None else 0
-            if not over:
+            if size < rung.least and not over:
                 # What others hold and would not give up may leave less than its need, and nobody pays for that (I8);
                 # and taken to the last of its need it would seem to need more, and be given it, and so on for ever.
                 size = max(size, min(rung.least, track.target))  # noqa: PLW2901
