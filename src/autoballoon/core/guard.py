@@ -7,7 +7,7 @@ charges) is held by granting.py, which hands out only what is free.
 """
 
 from autoballoon.core.model import Guest, Reason
-from autoballoon.core.track import RESIDENT_SLACK, Health, Track
+from autoballoon.core.track import OK, RESIDENT_SLACK, Track
 from autoballoon.core.units import MIB, page_ceil, page_floor
 
 FRESH_S = 0.5
@@ -48,7 +48,7 @@ def within(guest: Guest, track: Track, size: int) -> int:
 
 def must_follow(guest: Guest, track: Track, now: float) -> Reason | None:
     """I5, I6, and a migration: why the target has to follow the actual size, if it has to."""
-    if not track.ours or track.health is not Health.OK:
+    if not track.ours or track.health is not OK:
         return None
     if track.shrinking:
         if track.migrating:

@@ -4,7 +4,7 @@ import msgspec
 
 from autoballoon.core import guard
 from autoballoon.core.model import Guest
-from autoballoon.core.track import SLACK, Health, Reading, Track
+from autoballoon.core.track import OK, SLACK, Health, Reading, Track
 from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
@@ -54,7 +54,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     if asked is not None and track.fell_at > track.set_at and guest.actual < asked - SLACK:
         below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
-    if health is not Health.OK or track.health is not health:
+    if health is not OK or track.health is not health:
         track = _booted(track, health, now)
     if guest.migrating or track.migrating:
         cool_until = track.cool_until
@@ -87,7 +87,7 @@ def _new_life(guest: Guest, now: float) -> Track:
         target=guest.actual,
         before=guest.actual,
         actual=guest.actual,
-        health=Health.OK,
+        health=OK,
         since=now - up_s,
         met_at=now,
         up_s=up_s,
@@ -113,12 +113,12 @@ def _moved(track: Track, guest: Guest, now: float) -> Track:
 
 def _booted(track: Track, health: Health, now: float) -> Track:
     """The track of a guest that boots, or was not OK until now or is not any more."""
-    boots = health is Health.BOOTING or (track.boots and health is not Health.OK)
+    boots = health is Health.BOOTING or (track.boots and health is not OK)
     return msgspec.structs.replace(
         track,
         boots=boots,
         grace_until=now + BOOT_GRACE_S if track.boots and not boots else track.grace_until,
-        ok_since=now if health is Health.OK and track.health is not Health.OK else track.ok_since,
+        ok_since=now if health is OK and track.health is not OK else track.ok_since,
     )
 
 
@@ -129,9 +129,7 @@ def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
     """
     if track.taken_from is not None:
         return track.taken_from if guest.actual < track.taken_from - SLACK else None
-    stood = (
-        track.health is Health.OK and now - max(track.changed_at, track.met_at, track.ok_since) >= STEADY_S
-    )
+    stood = track.health is OK and now - max(track.changed_at, track.met_at, track.ok_since) >= STEADY_S
     return track.actual if stood and guest.actual < track.actual - SLACK else None
 
 
@@ -155,7 +153,7 @@ def health_of(guest: Guest, reading: Reading | None, now: float, since: float) -
         return Health.BOOTING if now - since < DRIVER_WAIT_S else Health.NO_DRIVER
     if reading is None or guest.available is None or now - reading.taken_at > SILENT_S:
         return Health.SILENT
-    return Health.OK
+    return OK
 
 
 def _is_young(guest: Guest) -> bool:

@@ -6,7 +6,7 @@ import msgspec
 
 from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest, Snapshot
-from autoballoon.core.track import Health, Track, resident_of
+from autoballoon.core.track import OK, Health, Track, resident_of
 from autoballoon.core.units import MIB, Portion
 
 YOUNG_S = 60.0
@@ -65,7 +65,7 @@ def overhead_of(guest: Guest) -> int:
 def charge_of(guest: Guest, track: Track) -> int:
     """Bytes of the pool that this guest holds or may take without asking (design: charge)."""
     held = max(track.target, guest.actual, guest.resident or 0)
-    if track.health is Health.OK:
+    if track.health is OK:
         return overhead_of(guest) + held
     if track.health is Health.UNMANAGED:
         return overhead_of(guest) + resident_of(guest)
@@ -113,7 +113,7 @@ def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion
         track = tracks[guest.key]
         held += resident_of(guest) + (guest.overhead or 0)
         charges += charge_of(guest, track)
-        if track.health is not Health.OK and _is_unsure(track):
+        if track.health is not OK and _is_unsure(track):
             unsure.append(guest.name)
     kept = reserve.of(host.capacity)
     other = max(0, host.capacity - host.available - held)

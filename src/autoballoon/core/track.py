@@ -36,6 +36,10 @@ class Health(Enum):
     UNMANAGED = "unmanaged"
 
 
+OK = Health.OK
+"""Each step asks every guest for it several times: a name is found in a fifth of the time of an Enum's member."""
+
+
 class Reading(msgspec.Struct, frozen=True, gc=False):
     """The guest's statistics of one moment, with the size it had then."""
 

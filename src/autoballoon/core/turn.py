@@ -12,13 +12,13 @@ from autoballoon.core.policy import Wish, Wishes
 from autoballoon.core.pool import Account, charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.taking import shortage, takes
-from autoballoon.core.track import Health, Track
+from autoballoon.core.track import OK, Health, Track
 from autoballoon.core.units import MIB, page_floor
 
 Move = SetTarget | Stay
 
 _KEPT = {
-    Health.OK: Reason.SETTLED,
+    OK: Reason.SETTLED,
     Health.UNMANAGED: Reason.UNMANAGED,
     Health.INCOMING: Reason.INCOMING,
     Health.STOPPED: Reason.STOPPED,
@@ -84,7 +84,7 @@ class Turn:
                     # same breath.
                     return Case(guest, track, wish, size, deflated=True)
             self._follow(guest, track, follow)
-        elif track.health is Health.OK and wish is not None:
+        elif track.health is OK and wish is not None:
             if not (guest.held and track.shrinking):
                 return self._head_for(guest, track, wish)
             self._hold(guest, track, wish)
@@ -149,7 +149,7 @@ class Turn:
         pool = self.account.pool - self.account.promised - self.account.cushion
         for guest in self.snapshot.guests:
             track = self.tracks[guest.key]
-            if track.health in (Health.OK, Health.BOOTING):
+            if track.health in (OK, Health.BOOTING):
                 sharing.append(guest)
                 pool -= overhead_of(guest)
             else:
