@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,16 @@ HOWS = [
     (signal.SIGTERM, asyncio.CancelledError),
     (signal.SIGHUP, asyncio.CancelledError),
 ]
+
+
+@pytest.fixture(autouse=True)
+def nothing_ignored() -> Iterator[None]:
+    """Whatever the tests were started by: nohup has SIGHUP ignored."""
+    usual: tuple[Any, ...] = (signal.default_int_handler, signal.SIG_DFL, signal.SIG_DFL)
+    before = [signal.signal(how, handler) for (how, _), handler in zip(HOWS, usual, strict=True)]
+    yield
+    for (how, _), handler in zip(HOWS, before, strict=True):
+        signal.signal(how, handler)
 
 
 def handlers() -> list[object]:
