@@ -15,21 +15,21 @@ help: ## list the targets
 setup: ## install what is missing: Debian packages (needs root), .venv/; prints what it installs
 	@$(timed) set-up tools/setup
 
-ready: ## the same, with what only tests need: a libvirt, a browser
+ready: ## the same, with what only tests need: a libvirt, a browser, shellcheck
 	@$(timed) set-up tools/setup tests
 
 demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
 	@.venv/bin/autoballoon lab run wave
 
-test: check fast lab ## everything: set-up, then these three, each with its time (root, 12 minutes or so)
+test: check fast lab ## everything: set-up, then these three, each with its time (root, 11 minutes or so)
 
-check: ready ## what can be said without running it: ruff, mypy --strict, import-linter, shell syntax
+check: ready ## what can be said without running it: ruff, mypy --strict, import-linter, shellcheck
 	@$(timed) check tools/check
 
-fast: ready ## tests without QEMU (a minute or a minute and a half)
+fast: ready ## tests without QEMU (about a minute)
 	@$(timed) "fast suite" $(python) -m pytest -q -m "not lab" -n 2 --dist worksteal
 
-lab: ready ## tests on real guests (root)
+lab: ready ## tests on real guests, and in a real browser (root)
 	@$(timed) "real guests, two tests at a time" $(python) -m pytest -v -m "lab and not alone" -n 2 --dist loadfile --no-loadscope-reorder --durations=12
 	@$(timed) "real guests, one test at a time" $(python) -m pytest -v -m "lab and alone" --durations=12
 

@@ -21,7 +21,7 @@ from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of, charge_of, heading_of, overhead_of
 from autoballoon.core.share import water_fill
-from autoballoon.core.track import GROWS, Health, Track
+from autoballoon.core.track import GROWS, OK, Track
 from autoballoon.core.turn import GRANT_MIN, Turn
 from autoballoon.core.units import Portion, page_floor
 
@@ -129,7 +129,7 @@ class Engine:
         tracks, owed = self.observed(state, snapshot, now)
         account = account_of(snapshot, tracks, self.rules.reserve)
         movable = tuple(
-            g for g in snapshot.guests if tracks[g.key].health is Health.OK and tracks[g.key].pause is None
+            g for g in snapshot.guests if tracks[g.key].health is OK and tracks[g.key].pause is None
         )
         sight = Sight(snapshot, account, tracks, movable, self._overload)
         wishes, wished_at = state.wishes, state.wished_at
@@ -192,7 +192,7 @@ class Engine:
         wanted = set()
         for key, track in state.tracks.items():
             reading = track.reading
-            if track.health is not Health.OK or reading is None:
+            if track.health is not OK or reading is None:
                 continue
             speed = max(reading.growth, GROWS)
             near = levels.get(key, 0) + watch.ahead_s * speed
@@ -212,7 +212,7 @@ class Engine:
         found = set()
         for key, track in state.tracks.items():
             reading = track.reading
-            if track.health is not Health.OK or reading is None:
+            if track.health is not OK or reading is None:
                 continue
             age_s = now - reading.taken_at
             grown = (age_s + ahead_s) * peaks.get(key, 0.0)

@@ -89,7 +89,7 @@ def coming_of(guest: Guest, track: Track, now: float) -> int:
         return 0
     # Its driver is up, and its first reading is still to come.
     is_new = track.boots and track.health is Health.SILENT and now - track.since < DRIVER_WAIT_S
-    if track.health is not Health.OK and not is_new:
+    if track.health is not OK and not is_new:
         return 0
     return max(track.actual, guest.resident or 0) - track.target
 

@@ -98,7 +98,7 @@ class Config(msgspec.Struct, frozen=True):
 
 def load(path: Path) -> Config:
     """The configuration in the file at `path`. BadInput when it cannot be read or used."""
-    return load_toml(path, parse, "configuration of autoballoon", "name an existing file that you may read")
+    return load_toml(path, parse, "configuration of autoballoon")
 
 
 def parse(text: str) -> Config:

@@ -19,16 +19,18 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Read = TypeVar("Read")
 
 
-def load_toml(path: Path, parse: Callable[[str], Read], what: str, mend: str) -> Read:
+def load_toml(path: Path, parse: Callable[[str], Read], what: str) -> Read:
     """What `parse` makes of the file at `path`: bounded, UTF-8, every BadInput with the path in front.
 
-    `what` names what the file should be, `mend` what to do where there is none.
+    `what` names what the file should be.
     """
     try:
         with path.open("rb") as file:
             raw = file.read(LONGEST_CONFIG + 1)
     except OSError as error:
-        raise BadInput(f"{path}: cannot be read ({error.strerror}); {mend}") from None
+        raise BadInput(
+            f"{path}: cannot be read ({error.strerror}); name an existing file that you may read"
+        ) from None
     if len(raw) > LONGEST_CONFIG:
         raise BadInput(f"{path}: is larger than 1 MiB; this is no {what}")
     try:

@@ -18,12 +18,12 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.host.files import is_at
 from autoballoon.lab.commands import NoRoom
 from autoballoon.lab.processes import identify
+from autoballoon.lab.writing import CACHE
 
 Say = Callable[[str], None]
 """Tells the user what is going on, one sentence at a time."""
 
 _SIZES = ".sizes.json"
-_MEND = "make room there or point AUTOBALLOON_CACHE elsewhere"
 OLDER = 1
 """So many older versions stay: who goes to and fro between two branches makes nothing twice."""
 _held: dict[Path, int] = {}
@@ -67,9 +67,9 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str, ver
         (aside / _SIZES).write_text(json.dumps(_sizes(aside)))
         _publish(aside, folder)
     except OSError as error:
-        raise NotMade(f"{folder} cannot be made ({error.strerror}); {_MEND}") from error
+        raise NotMade(f"{folder} cannot be made ({error.strerror}); {CACHE}") from error
     except NoRoom as error:
-        raise NotMade(f"{folder} cannot be made ({os.strerror(errno.ENOSPC)}); {_MEND}") from error
+        raise NotMade(f"{folder} cannot be made ({os.strerror(errno.ENOSPC)}); {CACHE}") from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     _take(folder)

@@ -7,7 +7,8 @@ from pathlib import Path
 import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
-from autoballoon.core.units import KIB, MIB, size_text
+from autoballoon.core.units import MIB, size_text
+from autoballoon.host.files import kib_fields
 from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.group import Group
 from autoballoon.lab.processes import running
@@ -88,16 +89,15 @@ def must_limit(limit: int, total: int) -> None:
 
 def total_memory(root: Path = Path("/")) -> int:
     """Bytes of memory that the machine has."""
-    return _memory("MemTotal", root)
+    return _memory(b"MemTotal", root)
 
 
 def _available() -> int:
-    return _memory("MemAvailable")
+    return _memory(b"MemAvailable")
 
 
-def _memory(name: str, root: Path = Path("/")) -> int:
-    fields = dict(line.split(":", 1) for line in (root / "proc/meminfo").read_text().splitlines())
-    return int(fields[name].split()[0]) * KIB
+def _memory(name: bytes, root: Path = Path("/")) -> int:
+    return kib_fields((root / "proc/meminfo").read_bytes())[name]
 
 
 def _free_disk() -> int:

@@ -54,7 +54,7 @@ def load(name: str) -> Scenario:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not name.endswith(".toml") and name not in names():
         raise BadInput(f"there is no scenario {name[:60]!r}; `autoballoon sim list` names them")
-    return load_toml(path, parse, "scenario", "name an existing file that you may read")
+    return load_toml(path, parse, "scenario")
 
 
 def parse(text: str) -> Scenario:
