@@ -41,7 +41,9 @@ async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_dec
         (told,) = (told for told in status.decisions if told.reason == "deflated")
         seen = named(status, "driven")
         assert seen is not None
-        assert told.size == seen.actual == small + PAGES * 4096
+        assert told.size == seen.actual
+        # Another tick may come while it deflates: what it had by then is followed.
+        assert small < seen.actual <= small + PAGES * 4096
         assert (await guest.counters())["cap"] == -1, "the target that follows is a decision too"
         later = await daemon.until(
             "smaller again", lambda status: any(t.reason.startswith("take") for t in status.decisions), 20.0
