@@ -12,6 +12,7 @@ import pytest
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import parse
 from autoballoon.guests.fake import FakeGuest
+from autoballoon.host.huge import Splits
 from autoballoon.views.status import table
 from tests.daemon.test_loop import World
 
@@ -37,9 +38,9 @@ def test_a_guest_that_is_not_managed_is_left_alone_and_counted_at_what_it_holds(
             asked.update(keys)
             await really(keys)
 
-        async def split_holed(pid: int) -> int:
+        async def split_holed(pid: int) -> Splits:
             split.add(pid)
-            return 0
+            return Splits(found=0, cpu_s=0.0)
 
         monkeypatch.setattr(world.hypervisor, "ask", ask)
         monkeypatch.setattr(world, "split_holed", split_holed)

@@ -7,6 +7,7 @@ from typing import Any
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
 from autoballoon.daemon.holes import NOTHING_S, Holes
+from autoballoon.host.huge import Splits
 
 Virtually = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -16,17 +17,17 @@ def guest(name: str, size: int) -> Guest:
 
 
 class Splitter:
-    """Counts what it is asked to split; each takes `took_s`."""
+    """Counts what it is asked to split; each takes `took_s`, and a processor for 30 ms of it."""
 
-    def __init__(self, found: int | None = 7, took_s: float = 0.03) -> None:
+    def __init__(self, found: int = 7, took_s: float = 0.03) -> None:
         self.asked: list[int] = []
         self.found = found
         self.took_s = took_s
 
-    async def split(self, pid: int) -> int | None:
+    async def split(self, pid: int) -> Splits | None:
         self.asked.append(pid)
         await asyncio.sleep(self.took_s)
-        return self.found
+        return Splits(self.found, cpu_s=0.03)
 
     def holes(self) -> Holes:
         return Holes(self.split, lambda: asyncio.get_running_loop().time())
@@ -62,12 +63,36 @@ def test_the_guest_that_gave_up_most_comes_first_and_one_at_a_time(virtually: Vi
         holes = splitter.holes()
         holes.look([guest("a", 512), guest("bb", 512)])
         holes.look([guest("a", 480), guest("bb", 200)])
+        await asyncio.sleep(0.01)
         holes.look([guest("a", 480), guest("bb", 200)])
-        await asyncio.sleep(1)
         assert splitter.asked == [2]
-        holes.look([guest("a", 480), guest("bb", 200)])
         await asyncio.sleep(1)
-        assert splitter.asked == [2, 1]
+        assert splitter.asked == [2, 1], "the next one does not wait for a tick"
+
+    virtually(story())
+
+
+def test_how_soon_it_comes_again_is_a_matter_of_processor_time(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter(took_s=1.0)  # the guests keep the processors busy
+        holes = splitter.holes()
+        for quarter in range(16):
+            holes.look([guest("a", 512 - 20 * quarter)])
+            await asyncio.sleep(0.25)
+        assert splitter.asked == [1, 1], "1 s, and 40 times 30 ms"
+
+    virtually(story())
+
+
+def test_the_end_waits_for_one_and_begins_no_other(virtually: Virtually) -> None:
+    async def story() -> None:
+        splitter = Splitter()
+        holes = splitter.holes()
+        holes.look([guest("a", 512), guest("bb", 512)])
+        holes.look([guest("a", 480), guest("bb", 200)])
+        await asyncio.sleep(0.01)
+        await holes.close()
+        assert splitter.asked == [2]
 
     virtually(story())
 
@@ -82,7 +107,7 @@ def test_what_finds_nothing_is_not_tried_again_soon(virtually: Virtually) -> Non
         assert splitter.asked == [1]
         await asyncio.sleep(3)
         holes.look([guest("a", 100)])
-        await holes.close()
+        await asyncio.sleep(1)
         assert splitter.asked == [1, 1]
 
     virtually(story())

@@ -19,6 +19,7 @@ from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import Parts
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
 from autoballoon.guests.hypervisor import Wake
+from autoballoon.host.huge import Splits
 from autoballoon.policies import policy_named
 from autoballoon.views.status import Status, decode
 
@@ -89,8 +90,8 @@ class World:
         """What the host holds of its memory: all that it may use."""
         return guest.actual
 
-    async def split_holed(self, pid: int) -> int | None:
-        return 0
+    async def split_holed(self, pid: int) -> Splits | None:
+        return Splits(found=0, cpu_s=0.0)
 
     def age_s(self, pid: int) -> float:
         return 100.0

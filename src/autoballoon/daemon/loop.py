@@ -34,6 +34,7 @@ from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Wake
+from autoballoon.host.huge import Splits
 from autoballoon.views.status import Tick
 
 log = logging.getLogger("autoballoon")
@@ -218,7 +219,7 @@ class Daemon:
         if not dry_run:
             await self._hands.carry_out(moves, self._parts.senses, patience_s)
 
-    async def _split_holed(self, pid: int) -> int | None:
+    async def _split_holed(self, pid: int) -> Splits | None:
         return await self._parts.processes.split_holed(pid)
 
     async def _reload(self) -> None:

@@ -14,6 +14,7 @@ from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
 from autoballoon.guests.agent import Agents
 from autoballoon.guests.hypervisor import Hypervisor, Problem
+from autoballoon.host.huge import Splits
 
 BUSY = 1 / 6
 """Part of one processor: an idle guest under emulation takes 2 to 5 %, one that takes 150 MiB/s over 30 %."""
@@ -51,7 +52,7 @@ class ProcessSense(Protocol):
 
     def identity(self, pid: int) -> str | None: ...
 
-    async def split_holed(self, pid: int) -> int | None: ...
+    async def split_holed(self, pid: int) -> Splits | None: ...
 
 
 class Senses:

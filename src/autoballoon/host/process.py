@@ -11,7 +11,7 @@ import msgspec
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
 from autoballoon.host.files import KeptFile, fields, read_if_there
-from autoballoon.host.huge import split_holed
+from autoballoon.host.huge import Splits, split_holed
 from autoballoon.host.smaps import Split, split
 
 _SOONEST_S, _LATEST_S = 2.0, 60.0
@@ -92,8 +92,8 @@ class ProcessReader:
         fields = self._stat(pid)
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK") if fields else None
 
-    async def split_holed(self, pid: int) -> int | None:
-        """Make the kernel free what huge pages with holes hold of the guest's RAM; how many were split meanwhile.
+    async def split_holed(self, pid: int) -> Splits | None:
+        """Make the kernel free what huge pages with holes hold of the guest's RAM.
 
         None when that was refused, or nothing is known of the process. Works in a thread: see `host.huge`.
         """
@@ -101,9 +101,8 @@ class ProcessReader:
         if known is None:
             return None
         before = self._huge_splits()
-        if not await asyncio.to_thread(split_holed, pid, known.parts.ranges):
-            return None
-        return self._huge_splits() - before
+        cpu_s = await asyncio.to_thread(split_holed, pid, known.parts.ranges)
+        return None if cpu_s is None else Splits(self._huge_splits() - before, cpu_s)
 
     def _huge_splits(self) -> int:
         """Huge pages split since boot, the whole machine's."""
