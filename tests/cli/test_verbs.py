@@ -56,7 +56,7 @@ def config(tmp_path: Path) -> Path:
 
 
 def test_version() -> None:
-    assert call("version").output == f"autoballoon {__version__}\n"
+    assert call("version").output == call("--version").output == f"autoballoon {__version__}\n"
 
 
 def test_an_unknown_verb_is_bad_input() -> None:

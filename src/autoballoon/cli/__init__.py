@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from autoballoon import __version__
 from autoballoon.core.errors import AutoballoonError
 
 _VERBS = {
@@ -76,5 +77,6 @@ class _Verbs(click.Group):
 
 
 @click.group(cls=_Verbs)
+@click.version_option(__version__, message="autoballoon %(version)s", help="As `version`.")
 def main() -> None:
     """Move memory between QEMU/KVM guests with the balloon, so that the host need not swap."""
