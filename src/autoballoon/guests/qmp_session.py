@@ -5,10 +5,10 @@ import contextlib
 from typing import Any
 
 from autoballoon.core.units import size_text
+from autoballoon.guests.follow import Follow, Looks
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
-from autoballoon.guests.qmp_follow import Follow, Looks
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
@@ -273,9 +273,8 @@ class Session:
             if known.driver is False:
                 self._balloon.stop()
                 return
-        moved = known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
-        grew = self._balloon.grows
-        if self._balloon.looked(self._terms.clock(), known.actual, moved=moved) and not grew:
+        known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
+        if self._balloon.looked(self._terms.clock(), known.actual) and not self._balloon.grows:
             self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:

@@ -1,7 +1,7 @@
 """What the daemon knows of one guest, and when: the QMP session's rules on virtual time.
 
 Statistics are polled by QEMU once a second and looked at once a second, or as often as a calm guest is, at moments of
-their own; a moving balloon is followed as guests/qmp_follow.py says; QEMU announces a change of size at most once a
+their own; a moving balloon is followed as guests/follow.py says; QEMU announces a change of size at most once a
 second. The rules are those of guests/qmp_session.py and guests/qmp_guest.py.
 """
 
@@ -10,7 +10,7 @@ import msgspec
 from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
-from autoballoon.guests.qmp_follow import Follow, next_look
+from autoballoon.guests.follow import Follow, next_look
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
 
@@ -182,10 +182,8 @@ class Session:
         self.early = f"{guest.name} was reset"
 
     def _follow_balloon(self, now: float) -> None:
-        size = int(self.guest.actual)
-        moved, self.actual = size != self.actual, size
-        grew = self._balloon.grows
-        if self._balloon.looked(now, size, moved=moved) and not grew:
+        self.actual = int(self.guest.actual)
+        if self._balloon.looked(now, self.actual) and not self._balloon.grows:
             self.early, self.freed = f"{self.guest.name} is at its size", True
 
     def _balloon_changed(self, now: float) -> None:

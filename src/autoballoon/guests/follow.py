@@ -92,9 +92,11 @@ class Follow:
         """Whether the size that was last heard of may not be the present one."""
         return self.at is not None or now - self._told_at < EVENT_GAP_S
 
-    def looked(self, now: float, actual: int, *, moved: bool) -> bool:
-        """Seen at `actual`, and whether that is another size than before; True when there is no more to follow."""
-        arrived = not moved if self._target is None else abs(actual - self._target) < PAGE
+    def looked(self, now: float, actual: int) -> bool:
+        """Seen at `actual`; True when there is no more to follow, False also where nothing was followed any more."""
+        if self.at is None:  # stopped while the answer was on its way
+            return False
+        arrived = actual == self._seen[1] if self._target is None else abs(actual - self._target) < PAGE
         self._learn(now, actual, arrived=arrived)
         self.at = None if arrived or now >= self._until else self._next(now, actual)
         return self.at is None
