@@ -97,6 +97,7 @@ async def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterat
         ("silent", "did not answer"),
         ("jammed", "did not answer"),
         ("garbage", "closed the connection"),
+        ("deep", "closed the connection"),
         ("endless", "closed the connection"),
         ("cuts", "closed the connection"),
         ("half-closes", "closed the connection"),
@@ -114,7 +115,7 @@ async def test_a_server_that_misbehaves_from_the_start(bench: Bench, fault: str,
         await bench.until_seen("bad", "good")
 
 
-@pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "endless", "cuts", "half-closes"])
+@pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "deep", "endless", "cuts", "half-closes"])
 async def test_a_server_that_begins_to_misbehave(bench: Bench, fault: str) -> None:
     async with bench.qemu() as qemu, bench.qemu("good"):
         await bench.start()
@@ -272,10 +273,30 @@ async def test_a_lie_is_dropped_whole_and_told(bench: Bench, lie: dict[str, obje
         await bench.until(lambda: bench.problems() == [])
 
 
+async def test_what_nobody_has_thought_of_is_told_and_tried_again(tmp_path: Path) -> None:
+    is_broken = True
+
+    def verify(path: str, pid: int | None) -> int | None:
+        if is_broken:
+            raise ZeroDivisionError("of all things")
+        return pid
+
+    bench = Bench(tmp_path, verify=verify)
+    async with bench.qemu():
+        await bench.start()
+        assert bench.says() == "could not be used (ZeroDivisionError: of all things)"
+        is_broken = False
+        await bench.until_seen("bad")
+        assert bench.problems() == []
+        await bench.hypervisor.close()
+
+
 @pytest.mark.parametrize(
     ("command", "reply"),
     [
         ("query-status", []),
+        ("query-status", {"status": ["x"]}),
+        ("query-migrate", {"status": ["x"]}),
         ("query-memory-size-summary", {"base-memory": "much"}),
         ("query-memory-size-summary", "much"),
         ("query-balloon", {"actual": None}),

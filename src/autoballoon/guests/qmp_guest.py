@@ -97,7 +97,7 @@ class Known:
     def learn_migration(self, answer: object) -> None:
         """Take in the answer of query-migrate, or a MIGRATION event; an answer without a status means none yet."""
         if isinstance(answer, dict):
-            self.migrating = answer.get("status", "none") not in NOT_MIGRATING
+            self.migrating = str(answer.get("status", "none")) not in NOT_MIGRATING
 
     def was_reset(self, now: float) -> None:
         """The guest starts anew: QEMU keeps the old actual and the old statistics, and neither is true any more."""

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from autoballoon.core.units import size_text
@@ -12,6 +13,8 @@ from autoballoon.guests.qmp_device import Device
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
+
+log = logging.getLogger(__name__)
 
 REVIEW_S = 30.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
@@ -173,6 +176,9 @@ class Session:
                 if self._trouble is None:
                     delay_s = first_s
                 self._trouble = str(error)
+            except Exception as error:  # the guest would be seen as it is now for ever
+                self._trouble = f"could not be used ({type(error).__name__}: {error})"
+                log.debug("where it failed", exc_info=True)
             self.tried.set()
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, last_s)

@@ -128,8 +128,8 @@ class Wire:
         await asyncio.shield(asyncio.create_task(self._disconnect()))
 
     async def _disconnect(self) -> None:
-        # After the peer hung up, disconnect() raises what ended the connection.
-        with contextlib.suppress(QMPError, OSError, EOFError, ValueError):
+        # disconnect() raises what ended the connection; the library's parser fails in ways of its own at deep nesting.
+        with contextlib.suppress(Exception):
             await self._client.disconnect()
 
 
