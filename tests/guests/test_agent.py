@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -252,6 +253,28 @@ def test_a_socket_that_goes_and_comes_again_is_found(tmp_path: Path, virtually: 
             one.seen()
             await one.peer.say(oom_kills=1)
             assert one.seen().oom_kills == 1
+
+    virtually(main())
+
+
+def test_who_could_not_be_connected_to_for_want_of_files_is_so_later(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            with monkeypatch.context() as patch:
+                patch.setattr("socket.socket", no_more)
+                one.peer.hang_up()
+                await asyncio.sleep(2.5)
+                (problem,) = one.agents.problems()
+                assert "(Too many open files)" in problem.says
+            await one.peer.accept()
+            await one.peer.say(oom_kills=3)
+            assert one.seen().oom_kills == 3
+            assert one.agents.problems() == []
+
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
 
     virtually(main())
 

@@ -185,6 +185,24 @@ async def test_many_orders_at_once_take_few_threads(world: World, monkeypatch: p
     assert len(threads) == 100 and max(threads) <= 40
 
 
+async def test_a_call_for_which_there_is_no_thread_is_made_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", none_left)
+        assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
+        await world.until(lambda guests: is_old(guests["one"]))
+    world.add("two")
+    await world.until(read("one", "two"))
+    assert await world.hypervisor.set_target(world.key(one), 300 * MIB)
+
+
 async def test_leaving_does_not_wait_for_a_qemu_that_hangs(world: World) -> None:
     one, two = world.add("one"), world.add("two")
     await world.start()

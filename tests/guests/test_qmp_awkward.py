@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -165,6 +166,21 @@ async def test_sockets_that_nobody_serves_are_no_guests_and_no_problem(bench: Be
     (bench.folder / "nowhere.qmp").symlink_to("/nonexistent/socket")
     await bench.start()
     assert await bench.hypervisor.read() == [] and bench.hypervisor.problems() == []
+
+
+async def test_who_could_not_be_connected_to_for_want_of_files_is_so_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with bench.qemu():
+        with monkeypatch.context() as patch:
+            patch.setattr("autoballoon.guests.qmp_wire.socket.socket", no_more)
+            await bench.start()
+            assert "(Too many open files)" in bench.says()
+        await bench.until_seen("bad")
+        assert bench.problems() == []
 
 
 async def test_two_names_of_one_socket_are_one_guest(bench: Bench) -> None:

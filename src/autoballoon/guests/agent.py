@@ -99,8 +99,10 @@ class Session:
 
     def _connect(self) -> str | None:
         """Open the connection; says in a sentence why it could not be."""
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        peer.setblocking(False)
+        try:
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            return f"cannot be connected to ({error.strerror}); let autoballoon have more open files (LimitNOFILE=)"
         try:
             peer.connect(self.path)
         except OSError as error:
