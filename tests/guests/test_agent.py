@@ -15,6 +15,7 @@ import pytest
 from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
 from autoballoon.guests.agent import Agents
+from autoballoon.guests.agent_line import Allowance
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -184,6 +185,28 @@ def test_a_flood_is_bounded_counted_and_leaves_others_alone(tmp_path: Path, virt
             assert one.agents.fill(guest(tmp_path, "db")).oom_kills == 4
             flood.cancel()
             other.close()
+
+    virtually(main())
+
+
+def test_lines_of_nothing_take_no_time(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = 0
+
+    class Counted(Allowance):
+        def take(self, now: float) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return super().take(now)
+
+    async def main() -> None:
+        monkeypatch.setattr("autoballoon.guests.agent.Allowance", Counted)
+        async with scene(tmp_path) as one:
+            await one.peer.raw(b"\n" * (1 << 18))
+            await asyncio.sleep(5.0)
+            assert one.status.dropped == 1 << 18
+            assert looked_at <= 10 * 10 * 5
 
     virtually(main())
 
