@@ -332,6 +332,14 @@ async def test_answers_of_a_form_that_qemu_never_gives(bench: Bench, command: st
         await bench.until_seen("bad", "good")
 
 
+async def test_a_size_that_no_host_has_is_no_guests(bench: Bench) -> None:
+    async with bench.qemu() as qemu:
+        qemu.replies = {"query-memory-size-summary": {"base-memory": 10**400, "plugged-memory": 0}}
+        await bench.start()
+        assert "tells no size of its memory" in bench.says()
+        assert await bench.hypervisor.read() == []
+
+
 async def test_a_name_is_bounded(bench: Bench) -> None:
     async with bench.qemu("odd") as qemu:
         qemu.guest.name = "a\x1b[31m\n" + "x" * 200
