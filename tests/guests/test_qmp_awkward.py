@@ -408,14 +408,19 @@ async def test_a_qemu_that_is_replaced_is_another_guest(bench: Bench) -> None:
     async with qemu:
         await bench.start()
         (first,) = await bench.until_seen("one")
+        assert await bench.hypervisor.set_target(first.key, 500 * MIB)
         await qemu.quit()
         with contextlib.suppress(FileNotFoundError):
             qemu.path.unlink()
-        async with bench.qemu("one", max=GIB):
+        async with bench.qemu("one", max=GIB, actual=300 * MIB) as another:
             await bench.until(lambda: bench.woken.count("one is seen") == 2)
             (second,) = await bench.until_seen("one")
             assert (first.pid, second.pid) == (11, 12)
             assert (first.max, second.max) == (512 * MIB, GIB)
+            another.event(
+                "BALLOON_CHANGE", actual=400 * MIB
+            )  # nobody has told this one to become 500 MiB large
+            await bench.until(lambda: "one takes memory back by itself" in bench.woken)
             await bench.hypervisor.close()
 
 

@@ -59,7 +59,7 @@ class Asker:
         if not done:
             domain.known.migrating |= done is False
             return False
-        domain.set_size = size
+        domain.known.set_size = size
         if shrinks:
             self._follow(domain, size)
         else:  # nobody waits for a guest to take what is its own already

@@ -64,8 +64,6 @@ class Domain:
     """When its size was last seen to change."""
     looked_at: float = -1e9
     """When QEMU itself was last asked for its size, and told one."""
-    set_size: int | None = None
-    """The target that we set last."""
     balloon: Follow = field(default_factory=Follow)
     """When to look at it while it shrinks."""
     switched_on: bool = False
@@ -162,7 +160,8 @@ class Domain:
 
     def has_arrived(self) -> bool:
         """Whether it has the size that we asked for."""
-        return self.set_size is not None and abs(self.known.actual - self.set_size) < PAGE
+        target = self.known.set_size
+        return target is not None and abs(self.known.actual - target) < PAGE
 
     def as_guest(self, key: str, now: float) -> Guest:
         """The guest in the one schema; its ceiling is what its owner wants, for the operator's to be put beside."""

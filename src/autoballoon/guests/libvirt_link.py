@@ -263,7 +263,7 @@ class Link:
         if after < before and domain.has_arrived():
             domain.balloon.looked(now, after)
             self._wake(f"{domain.known.name} is at its target", freed=True)
-        elif after > before and after > (domain.set_size or 0):
+        elif after > before and after > (domain.known.set_size or 0):
             self._wake(f"{domain.known.name} takes memory back by itself")
 
 

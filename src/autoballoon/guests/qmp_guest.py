@@ -35,7 +35,9 @@ class Known:
     looked_at: float = 0.0
     """When we last asked QEMU for its statistics."""
     moved_at: float = 0.0
-    """When we last set a target."""
+    """When we last set a target ..."""
+    set_size: int | None = None
+    """... and which: QEMU keeps it for a driver that is not up yet."""
     interval_was_off: bool = False
     """We switched the statistics on, and switch them off again when we leave."""
     nonsense: str | None = None

@@ -45,8 +45,6 @@ class Session:
         self._looks = Looks(phase, terms.interval_s, terms.calm_every_s)
         self._asker = Asker(terms.clock)
         self._balloon = Follow()
-        self._set_size: int | None = None
-        """The target that we set last: QEMU keeps it for a driver that is not up yet."""
 
     # What the daemon asks for. Nothing here raises.
 
@@ -83,8 +81,8 @@ class Session:
         known.moved_at = self._terms.clock()
         if not await self._tell("balloon", value=size):
             return False
-        self._set_size = min(size, known.max)
-        self._follow(self._set_size)
+        known.set_size = min(size, known.max)
+        self._follow(known.set_size)
         return True
 
     async def suspend(self) -> bool | None:
@@ -264,7 +262,7 @@ class Session:
         was_up = known.driver
         known.driver, known.deflates_itself = await device.driver()
         if known.driver and was_up is False:
-            self._follow(self._set_size)
+            self._follow(known.set_size)
             self._wake(f"{known.name}: its balloon driver is up")
 
     def _follow(self, target: int | None = None) -> None:
@@ -293,7 +291,7 @@ class Session:
             self._balloon.told(self._terms.clock())
             if known.actual < before and self._balloon.at is None:
                 self._follow()
-            elif known.actual > before and known.actual > (self._set_size or 0):
+            elif known.actual > before and known.actual > (known.set_size or 0):
                 self._wake(f"{known.name} takes memory back by itself")
         elif event == "RESET":
             known.was_reset(self._terms.clock())
