@@ -392,6 +392,28 @@ async def test_a_balloon_that_moves_by_itself_wakes(world: World) -> None:
     await world.until(lambda _: "one takes memory back by itself" in world.heard)
 
 
+async def test_a_connection_that_opens_after_we_have_left_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, really_open = threading.Event(), threading.Event(), world.api.open
+
+    def slowly(uri: str) -> object:
+        begun.set()
+        goes_on.wait()
+        return really_open(uri)
+
+    monkeypatch.setattr(world.api, "open", slowly)
+    starting = asyncio.create_task(world.start())
+    await asyncio.to_thread(begun.wait)
+    await world.hypervisor.close()
+    goes_on.set()
+    starting.cancel()
+    for thread in threading.enumerate():
+        if thread.name == "libvirt call":
+            await asyncio.to_thread(thread.join)
+    assert world.api.connections == []
+
+
 async def test_ten_starts_later_nothing_is_open(world: World) -> None:
     world.add("one")
     for _ in range(10):
