@@ -8,6 +8,7 @@ behind it is this process: honest (a line a second), then of one guest and then 
     lies      as many lines as the socket takes that no guest can have sent: endless memory, counters that fall
     long      lines of 10 MiB, as fast as the socket takes them
     noise     bytes that are no lines
+    empty     lines of nothing, as many as the socket takes
     qga       instead of the agent: a qemu-guest-agent that answers each question with 10 MiB
 
 EXTRA is the most that one of them may take: five of a hundred parts of a processor.
@@ -93,13 +94,18 @@ def noise(client: socket.socket, goes_on: Callable[[], bool]) -> None:
         client.sendall(part)
 
 
+def empty(client: socket.socket, goes_on: Callable[[], bool]) -> None:
+    while goes_on():
+        client.sendall(b"\n" * MIB)
+
+
 def qga(client: socket.socket, goes_on: Callable[[], bool]) -> None:
     while goes_on() and client.recv(4096):
         client.sendall(b"\xff" + b"[" * MIB + b"\n" + b'{"return":1}\n' * MIB)
 
 
 KINDS: dict[str, Behave] = {
-    "flood": flood, "pressure": pressure, "lies": lies, "long": long, "noise": noise, "qga": qga,
+    "flood": flood, "pressure": pressure, "lies": lies, "long": long, "noise": noise, "empty": empty, "qga": qga,
 }  # fmt: skip
 
 

@@ -53,6 +53,8 @@ class FakeDomain:
         """Values that replace what libvirt tells, by its names (without `balloon.`)."""
         self.served: dict[str, object] = {}
         self.periods: list[int] = []
+        self.looks = 0
+        """How often its size and statistics were asked for."""
 
 
 class FakeLibvirt:
@@ -313,6 +315,7 @@ class _Handle:
         domain.periods.append(seconds)
 
     def memoryStats(self) -> dict[str, object]:
+        self.domain.looks += 1
         self._ask_qemu()
         time.sleep(0)
         return self._api.stats(self.domain) | {"actual": self.domain.guest.actual // KIB, "rss": 1}

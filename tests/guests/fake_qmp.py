@@ -45,7 +45,8 @@ class FakeQemu:
     """One guest behind one socket. Attributes may be changed at any time; `fault` names the way it misbehaves:
 
     "no-greeting", "garbage-greeting", "hangs-up": when a client connects.
-    "silent" (answers nothing), "jammed" (reads nothing either), "garbage", "endless" (10 MiB without a newline),
+    "silent" (answers nothing), "jammed" (reads nothing either), "garbage", "deep" (100,000 lists in each other),
+    "endless" (10 MiB without a newline),
     "cuts" (closes in the middle of an answer), "half-closes" (sends no more, still reads): at the next command.
     """
 
@@ -181,6 +182,8 @@ class FakeQemu:
                 await asyncio.Event().wait()
             case "garbage":
                 writer.write(b'{"return": \xff\xfe\n[1, 2]\n')
+            case "deep":
+                writer.write(b"[" * 100_000 + b"\n")
             case "endless":
                 for _ in range(160):
                     writer.write(b"[" * (64 << 10))

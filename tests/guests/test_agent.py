@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import json
 import socket
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -14,6 +15,7 @@ import pytest
 from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
 from autoballoon.guests.agent import Agents
+from autoballoon.guests.agent_line import Allowance
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -187,6 +189,28 @@ def test_a_flood_is_bounded_counted_and_leaves_others_alone(tmp_path: Path, virt
     virtually(main())
 
 
+def test_lines_of_nothing_take_no_time(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looked_at = 0
+
+    class Counted(Allowance):
+        def take(self, now: float) -> bool:
+            nonlocal looked_at
+            looked_at += 1
+            return super().take(now)
+
+    async def main() -> None:
+        monkeypatch.setattr("autoballoon.guests.agent.Allowance", Counted)
+        async with scene(tmp_path) as one:
+            await one.peer.raw(b"\n" * (1 << 18))
+            await asyncio.sleep(5.0)
+            assert one.status.dropped == 1 << 18
+            assert looked_at <= 10 * 10 * 5
+
+    virtually(main())
+
+
 def test_a_line_of_ten_mebibytes_is_one_dropped_line(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with scene(tmp_path) as one:
@@ -252,6 +276,28 @@ def test_a_socket_that_goes_and_comes_again_is_found(tmp_path: Path, virtually: 
             one.seen()
             await one.peer.say(oom_kills=1)
             assert one.seen().oom_kills == 1
+
+    virtually(main())
+
+
+def test_who_could_not_be_connected_to_for_want_of_files_is_so_later(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            with monkeypatch.context() as patch:
+                patch.setattr("socket.socket", no_more)
+                one.peer.hang_up()
+                await asyncio.sleep(2.5)
+                (problem,) = one.agents.problems()
+                assert "(Too many open files)" in problem.says
+            await one.peer.accept()
+            await one.peer.say(oom_kills=3)
+            assert one.seen().oom_kills == 3
+            assert one.agents.problems() == []
+
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
 
     virtually(main())
 

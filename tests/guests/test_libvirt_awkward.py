@@ -185,6 +185,24 @@ async def test_many_orders_at_once_take_few_threads(world: World, monkeypatch: p
     assert len(threads) == 100 and max(threads) <= 40
 
 
+async def test_a_call_for_which_there_is_no_thread_is_made_later(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    with monkeypatch.context() as patch:
+        patch.setattr("threading.Thread.start", none_left)
+        assert await world.hypervisor.set_target(world.key(one), 300 * MIB) is False
+        await world.until(lambda guests: is_old(guests["one"]))
+    world.add("two")
+    await world.until(read("one", "two"))
+    assert await world.hypervisor.set_target(world.key(one), 300 * MIB)
+
+
 async def test_leaving_does_not_wait_for_a_qemu_that_hangs(world: World) -> None:
     one, two = world.add("one"), world.add("two")
     await world.start()
@@ -372,6 +390,28 @@ async def test_a_balloon_that_moves_by_itself_wakes(world: World) -> None:
     await world.until(lambda _: "one is at its target" in world.heard)
     world.api.event(world.api.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, one, 320 * 1024)
     await world.until(lambda _: "one takes memory back by itself" in world.heard)
+
+
+async def test_a_connection_that_opens_after_we_have_left_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, goes_on, really_open = threading.Event(), threading.Event(), world.api.open
+
+    def slowly(uri: str) -> object:
+        begun.set()
+        goes_on.wait()
+        return really_open(uri)
+
+    monkeypatch.setattr(world.api, "open", slowly)
+    starting = asyncio.create_task(world.start())
+    await asyncio.to_thread(begun.wait)
+    await world.hypervisor.close()
+    goes_on.set()
+    starting.cancel()
+    for thread in threading.enumerate():
+        if thread.name == "libvirt call":
+            await asyncio.to_thread(thread.join)
+    assert world.api.connections == []
 
 
 async def test_ten_starts_later_nothing_is_open(world: World) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from autoballoon.guests.libvirt_checkup import Domain, domains, parse
 from autoballoon.guests.libvirt_xml import LONGEST_XML
+from tests.guests.fake_libvirt import FakeLibvirt
 
 XML = (
     "<domain type='kvm' id='1'><name>one</name><uuid>03A38C53-633c-4266-813a-c0208a2e2041</uuid>"
@@ -46,3 +47,22 @@ def test_without_the_module_it_says_what_to_install(monkeypatch: pytest.MonkeyPa
     says = domains("qemu:///system")
     assert isinstance(says, str)
     assert "python3-libvirt" in says
+
+
+def test_a_libvirtd_that_ends_while_it_is_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Ending(FakeLibvirt):
+        VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
+
+        def openReadOnly(self, uri: str) -> "Ending":
+            return self
+
+        def listAllDomains(self, flags: int) -> list[object]:
+            raise self.libvirtError("End of file while reading data")
+
+        def close(self) -> None:
+            pass
+
+    monkeypatch.setitem(sys.modules, "libvirt", Ending(lambda: 0.0))
+    says = domains("qemu:///system")
+    assert isinstance(says, str)
+    assert "does not say which domains run (End of file while reading data)" in says

@@ -14,7 +14,7 @@ from autoballoon.core.model import Guest
 from autoballoon.core.units import KIB, MIB
 from autoballoon.guests import qga
 from autoballoon.guests.agent import Agents
-from autoballoon.guests.qga import FAILURES, LONGEST, Qga, read_files
+from autoballoon.guests.qga import FAILURES, LONGEST, Qga, Unfit, read_files
 from autoballoon.guests.qga_files import MEMINFO, PRESSURE, SWAPS, VMSTAT, word_of
 
 PROC = {
@@ -88,6 +88,22 @@ async def test_a_guests_files_are_read_and_closed_again(tmp_path: Path) -> None:
     async with serving(tmp_path) as (server, path):
         assert await read_files(path) == PROC
         assert server.open == {}
+
+
+async def test_lines_of_nothing_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, lines = asyncio.StreamReader.readline, 0
+
+    async def counted(reader: asyncio.StreamReader) -> bytes:
+        nonlocal lines
+        lines += 1
+        return await read(reader)
+
+    monkeypatch.setattr("asyncio.StreamReader.readline", counted)
+    async with serving(tmp_path) as (server, path):
+        server.greeting = b"\n" * LONGEST
+        with pytest.raises(Unfit):
+            await read_files(path)
+        assert lines <= 300
 
 
 def test_files_are_made_into_what_an_agent_would_say() -> None:

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import logging
 import socket
 from collections.abc import AsyncIterator, Callable
@@ -97,6 +98,7 @@ async def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> AsyncIterat
         ("silent", "did not answer"),
         ("jammed", "did not answer"),
         ("garbage", "closed the connection"),
+        ("deep", "closed the connection"),
         ("endless", "closed the connection"),
         ("cuts", "closed the connection"),
         ("half-closes", "closed the connection"),
@@ -114,7 +116,7 @@ async def test_a_server_that_misbehaves_from_the_start(bench: Bench, fault: str,
         await bench.until_seen("bad", "good")
 
 
-@pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "endless", "cuts", "half-closes"])
+@pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "deep", "endless", "cuts", "half-closes"])
 async def test_a_server_that_begins_to_misbehave(bench: Bench, fault: str) -> None:
     async with bench.qemu() as qemu, bench.qemu("good"):
         await bench.start()
@@ -164,6 +166,21 @@ async def test_sockets_that_nobody_serves_are_no_guests_and_no_problem(bench: Be
     (bench.folder / "nowhere.qmp").symlink_to("/nonexistent/socket")
     await bench.start()
     assert await bench.hypervisor.read() == [] and bench.hypervisor.problems() == []
+
+
+async def test_who_could_not_be_connected_to_for_want_of_files_is_so_later(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_more(*_: object) -> None:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    async with bench.qemu():
+        with monkeypatch.context() as patch:
+            patch.setattr("autoballoon.guests.qmp_wire.socket.socket", no_more)
+            await bench.start()
+            assert "(Too many open files)" in bench.says()
+        await bench.until_seen("bad")
+        assert bench.problems() == []
 
 
 async def test_two_names_of_one_socket_are_one_guest(bench: Bench) -> None:
@@ -272,10 +289,30 @@ async def test_a_lie_is_dropped_whole_and_told(bench: Bench, lie: dict[str, obje
         await bench.until(lambda: bench.problems() == [])
 
 
+async def test_what_nobody_has_thought_of_is_told_and_tried_again(tmp_path: Path) -> None:
+    is_broken = True
+
+    def verify(path: str, pid: int | None) -> int | None:
+        if is_broken:
+            raise ZeroDivisionError("of all things")
+        return pid
+
+    bench = Bench(tmp_path, verify=verify)
+    async with bench.qemu():
+        await bench.start()
+        assert bench.says() == "could not be used (ZeroDivisionError: of all things)"
+        is_broken = False
+        await bench.until_seen("bad")
+        assert bench.problems() == []
+        await bench.hypervisor.close()
+
+
 @pytest.mark.parametrize(
     ("command", "reply"),
     [
         ("query-status", []),
+        ("query-status", {"status": ["x"]}),
+        ("query-migrate", {"status": ["x"]}),
         ("query-memory-size-summary", {"base-memory": "much"}),
         ("query-memory-size-summary", "much"),
         ("query-balloon", {"actual": None}),
@@ -293,6 +330,14 @@ async def test_answers_of_a_form_that_qemu_never_gives(bench: Bench, command: st
         await bench.until(lambda: "good is seen" in bench.woken)
         qemu.replies = {}
         await bench.until_seen("bad", "good")
+
+
+async def test_a_size_that_no_host_has_is_no_guests(bench: Bench) -> None:
+    async with bench.qemu() as qemu:
+        qemu.replies = {"query-memory-size-summary": {"base-memory": 10**400, "plugged-memory": 0}}
+        await bench.start()
+        assert "tells no size of its memory" in bench.says()
+        assert await bench.hypervisor.read() == []
 
 
 async def test_a_name_is_bounded(bench: Bench) -> None:
@@ -363,14 +408,19 @@ async def test_a_qemu_that_is_replaced_is_another_guest(bench: Bench) -> None:
     async with qemu:
         await bench.start()
         (first,) = await bench.until_seen("one")
+        assert await bench.hypervisor.set_target(first.key, 500 * MIB)
         await qemu.quit()
         with contextlib.suppress(FileNotFoundError):
             qemu.path.unlink()
-        async with bench.qemu("one", max=GIB):
+        async with bench.qemu("one", max=GIB, actual=300 * MIB) as another:
             await bench.until(lambda: bench.woken.count("one is seen") == 2)
             (second,) = await bench.until_seen("one")
             assert (first.pid, second.pid) == (11, 12)
             assert (first.max, second.max) == (512 * MIB, GIB)
+            another.event(
+                "BALLOON_CHANGE", actual=400 * MIB
+            )  # nobody has told this one to become 500 MiB large
+            await bench.until(lambda: "one takes memory back by itself" in bench.woken)
             await bench.hypervisor.close()
 
 

@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 from autoballoon.core.model import Guest
-from autoballoon.guests.agent_line import Allowance, Heard, Lines, read
+from autoballoon.guests.agent_line import MOST_A_SECOND, Allowance, Heard, Lines, read
 from autoballoon.guests.hypervisor import Problem
 from autoballoon.guests.qga import Qga
 from autoballoon.guests.qmp import sockets
 from autoballoon.views.agents import SILENT_S, AgentStatus
 
-CHUNK = 64 << 10
+CHUNK = 16 << 10
 """Bytes that are read at once."""
 PAUSE_S = 0.1
 """An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
@@ -99,8 +99,10 @@ class Session:
 
     def _connect(self) -> str | None:
         """Open the connection; says in a sentence why it could not be."""
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        peer.setblocking(False)
+        try:
+            peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        except OSError as error:
+            return f"cannot be connected to ({error.strerror}); let autoballoon have more open files (LimitNOFILE=)"
         try:
             peer.connect(self.path)
         except OSError as error:
@@ -119,26 +121,28 @@ class Session:
         lines, allowance = Lines(), Allowance(self._clock())
         self.heard = Heard()
         while received := await loop.sock_recv(peer, CHUNK):
-            dropped, lines.dropped = self.dropped, 0
-            for line in lines.feed(received):
-                if not allowance.take(self._clock()) or not self._hear(line):
-                    self.dropped += 1
-            self.dropped += lines.dropped
-            if self.dropped > dropped or len(received) == CHUNK:
+            taken, lines.dropped = self.taken, 0
+            found = lines.feed(received)
+            for line in found[:MOST_A_SECOND]:  # of what comes at once more than these cannot be taken
+                if allowance.take(self._clock()):
+                    self._hear(line)
+            dropped = lines.dropped + len(found) - (self.taken - taken)
+            self.dropped += dropped
+            if dropped or len(received) == CHUNK:
                 await asyncio.sleep(PAUSE_S)
 
-    def _hear(self, line: bytes) -> bool:
+    def _hear(self, line: bytes) -> None:
+        """Take in what it says, if an honest agent could have sent it now."""
         word, before = read(line), self.heard.word
         if word is None or (self.guest is not None and not word.suits(self.guest.max)):
-            return False
+            return
         if not self.heard.take(word, self._clock()):
-            return False
+            return
         self.taken += 1
         if word.seq == 1:
             self._told = None  # an agent that has just started knows nothing
         if word.why == "pressure" and self.guest is not None:
             self._pressed(self.guest.key, waits=word.waits_more_than(before))
-        return True
 
 
 class Agents:

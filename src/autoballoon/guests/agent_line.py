@@ -74,15 +74,10 @@ class Lines:
 
     def feed(self, received: bytes) -> list[bytes]:
         """The lines that end in what was received."""
-        first, *others = received.split(b"\n")
-        whole = [self._begun + first, *others]
+        whole = (self._begun + received).split(b"\n")
         last = whole.pop()
-        lines = []
-        for at, line in enumerate(whole):
-            if len(line) > LONGEST or (at == 0 and self._is_long):
-                self.dropped += 1
-            else:
-                lines.append(line)
+        lines = [line for line in whole[self._is_long :] if len(line) <= LONGEST]
+        self.dropped += len(whole) - len(lines)
         self._is_long = (self._is_long and not whole) or len(last) > LONGEST
         self._begun = b"" if self._is_long else last
         return lines

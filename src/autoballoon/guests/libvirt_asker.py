@@ -5,6 +5,7 @@ from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from autoballoon.guests import libvirt_orders as orders
+from autoballoon.guests.follow import Follow
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.libvirt_crew import Crew, Full, Late
 from autoballoon.guests.libvirt_domain import Domain
@@ -14,11 +15,8 @@ from autoballoon.guests.libvirt_meet import Terms
 T = TypeVar("T")
 
 ORDERS = "orders"
-FOLLOW_S, FOLLOW_EVERY_S = 3.0, 0.1
-"""How long, and how often, a shrinking balloon is looked at: others may wait for what it gives up, and libvirt's event
-comes once a second."""
 _MOST_FOLLOWED = 4
-"""Guests looked at in this way at once; one look costs about 2 ms of a processor."""
+"""Balloons that are followed at once; one look costs about 2 ms of a processor."""
 _AT_ONCE = 32
 """Orders that are under way at once, each in a thread: libvirtd works on five of one connection, and a service may have
 only so many threads."""
@@ -35,7 +33,7 @@ class Asker:
         self._wake = wake
         self._crew = crew
         self._gate = asyncio.Semaphore(_AT_ONCE)
-        self._followed: set[str] = set()
+        self._followed: set[Follow] = set()
         self._asked: set[str] = set()
         self._leaving: set[str] = set()
         self._tasks: set[asyncio.Task[object]] = set()
@@ -55,14 +53,17 @@ class Asker:
         if size <= 0 or not domain.known.has_balloon:
             return False
         domain.known.moved_at = self._terms.clock()
-        order = orders.shrink if size < domain.known.actual else orders.set_size
+        shrinks = size < domain.known.actual
+        order = orders.shrink if shrinks else orders.set_size
         done = await self._order(domain, lambda handle: order(self._api, handle, size))
         if not done:
             domain.known.migrating |= done is False
             return False
-        domain.set_size = size
-        if size < domain.known.actual and len(self._followed) < _MOST_FOLLOWED:
-            self._apart(self._follow(domain))
+        domain.known.set_size = size
+        if shrinks:
+            self._follow(domain, size)
+        else:  # nobody waits for a guest to take what is its own already
+            domain.balloon.stop()
         return True
 
     async def suspend(self, domain: Domain) -> bool | None:
@@ -123,25 +124,35 @@ class Asker:
         if told is not None and known.born_at == born_at:
             domain.learn_answer(told[0], asked_at, is_fresh=told[1])
 
-    async def _follow(self, domain: Domain) -> None:
-        """See where the balloon is until it has arrived or time is over."""
-        if domain.uuid in self._followed:
+    def _follow(self, domain: Domain, target: int) -> None:
+        balloon = domain.balloon
+        if domain.known.driver is False:
             return
-        self._followed.add(domain.uuid)
+        if balloon not in self._followed:
+            if len(self._followed) >= _MOST_FOLLOWED:
+                return
+            self._followed.add(balloon)
+            self._apart(self._see_where_it_is(domain))
+        balloon.begin(self._terms.clock(), domain.known.actual, target)
+
+    async def _see_where_it_is(self, domain: Domain) -> None:
+        """Ask as often as `domain.balloon` wants, until it has arrived, is not followed any more or cannot be asked."""
+        balloon = domain.balloon
         try:
-            async with asyncio.timeout(FOLLOW_S):
-                while not domain.has_arrived():
-                    await asyncio.sleep(FOLLOW_EVERY_S)
-                    asked_at = self._terms.clock()
-                    told = await self._order(domain, orders.look)
-                    if told is None or domain.known.driver is False:
-                        return
-                    domain.learn_answer(told, asked_at, is_fresh=False)
-                self._wake(f"{domain.known.name} is at its target", freed=True)
-        except TimeoutError:
-            return
+            while balloon.at is not None:
+                asked_at = self._terms.clock()
+                if asked_at < balloon.at:
+                    await asyncio.sleep(balloon.at - asked_at)
+                    continue  # it may have been told another size meanwhile
+                told = await self._order(domain, orders.look)
+                if told is None:
+                    return
+                domain.learn_answer(told, asked_at, is_fresh=False)
+                if balloon.looked(self._terms.clock(), domain.known.actual) and domain.has_arrived():
+                    self._wake(f"{domain.known.name} is at its target", freed=True)
         finally:
-            self._followed.discard(domain.uuid)
+            balloon.stop()
+            self._followed.discard(balloon)
 
     async def _order(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
         """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""

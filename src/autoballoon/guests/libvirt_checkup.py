@@ -48,6 +48,8 @@ def domains(uri: str) -> list[Domain] | str:
             except (libvirt.libvirtError, ET.ParseError, ValueError):
                 continue  # it has ended meanwhile
         return found
+    except libvirt.libvirtError as error:
+        return f"{uri} does not say which domains run ({error}); is libvirtd ending?"
     finally:
         connection.close()
 

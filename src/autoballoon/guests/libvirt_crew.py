@@ -17,7 +17,7 @@ class Late(Exception):
 
 
 class Full(Exception):
-    """Too many calls have not come back: no other is made."""
+    """No other call is made: too many have not come back, or there is no thread for it."""
 
 
 class Crew:
@@ -88,5 +88,8 @@ class Crew:
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 loop.call_soon_threadsafe(settle, result, error)
 
-        threading.Thread(target=run, name="libvirt call", daemon=True).start()
+        try:
+            threading.Thread(target=run, name="libvirt call", daemon=True).start()
+        except RuntimeError:  # the service has as many as it may have
+            future.set_exception(Full())
         return future

@@ -1,12 +1,13 @@
 """What is known of one libvirt domain, and how each thing learnt changes it. No input or output."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import msgspec
 
 from autoballoon.core.model import Guest
 from autoballoon.core.units import KIB, MIB, PAGE
+from autoballoon.guests.follow import EVENT_GAP_S, Follow
 from autoballoon.guests.libvirt_xml import Description
 from autoballoon.guests.qmp_guest import Known
 
@@ -25,8 +26,6 @@ _SIZES = {
 }
 _COUNTS = {"major_fault": "major-faults", "minor_fault": "minor-faults"}
 _LARGEST_KIB = 1 << 40
-_EVENTS_LAG_S = 1.5
-"""What libvirt shows of a size without asking QEMU is that of the last event, and QEMU sends one a second at most."""
 _FOLLOWS = 64 * MIB
 """A balloon of this size tells whether the total follows it: a kernel keeps some 20 to 40 MiB out of its total."""
 
@@ -65,8 +64,8 @@ class Domain:
     """When its size was last seen to change."""
     looked_at: float = -1e9
     """When QEMU itself was last asked for its size, and told one."""
-    set_size: int | None = None
-    """The target that we set last."""
+    balloon: Follow = field(default_factory=Follow)
+    """When to look at it while it shrinks."""
     switched_on: bool = False
     """We switched its statistics on, and switch them off again when we leave."""
     is_stale: bool = False
@@ -91,7 +90,8 @@ class Domain:
             self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
-        if asked_at - self.looked_at >= _EVENTS_LAG_S:  # else a shrink looks taken back
+        # What libvirt shows of a size without asking QEMU is that of the last event: a shrink would look taken back.
+        if asked_at - self.looked_at >= EVENT_GAP_S:
             self.learn_size(record.get("balloon.current"), asked_at)
 
     def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
@@ -148,6 +148,7 @@ class Domain:
         self.known.was_reset(now)
         self.settled_since = now
         self.looked_at = -1e9
+        self.balloon.stop()
 
     def is_held(self, late_s: float) -> bool:
         """Whether its QEMU, or whoever has its job in libvirt, keeps it from being asked anything.
@@ -159,7 +160,8 @@ class Domain:
 
     def has_arrived(self) -> bool:
         """Whether it has the size that we asked for."""
-        return self.set_size is not None and abs(self.known.actual - self.set_size) < PAGE
+        target = self.known.set_size
+        return target is not None and abs(self.known.actual - target) < PAGE
 
     def as_guest(self, key: str, now: float) -> Guest:
         """The guest in the one schema; its ceiling is what its owner wants, for the operator's to be put beside."""

@@ -94,9 +94,13 @@ class Lanes:
 
     def _open(self) -> Any:
         try:
-            return self._api.open(self._uri)
+            connection = self._api.open(self._uri)
         except self._api.libvirtError as error:
             raise Lost(_in_a_line(error)) from None
+        if self._is_closed:  # nobody waits any more who would close it
+            connection.close()
+            raise Lost("it is being left")
+        return connection
 
     def _translated(self, work: Callable[[Any], T], connection: Any) -> T:
         try:

@@ -257,12 +257,13 @@ class Link:
             self._wake(f"{domain.known.name} {'runs' if domain.known.running else 'is stopped'}")
 
     def _was_resized(self, domain: Domain, size_kib: int) -> None:
-        before = domain.known.actual
-        domain.learn_size(size_kib, self._terms.clock(), is_event=True)
+        before, now = domain.known.actual, self._terms.clock()
+        domain.learn_size(size_kib, now, is_event=True)
         after = domain.known.actual
         if after < before and domain.has_arrived():
+            domain.balloon.looked(now, after)
             self._wake(f"{domain.known.name} is at its target", freed=True)
-        elif after > before and after > (domain.set_size or 0):
+        elif after > before and after > (domain.known.set_size or 0):
             self._wake(f"{domain.known.name} takes memory back by itself")
 
 

@@ -35,7 +35,9 @@ class Known:
     looked_at: float = 0.0
     """When we last asked QEMU for its statistics."""
     moved_at: float = 0.0
-    """When we last set a target."""
+    """When we last set a target ..."""
+    set_size: int | None = None
+    """... and which: QEMU keeps it for a driver that is not up yet."""
     interval_was_off: bool = False
     """We switched the statistics on, and switch them off again when we leave."""
     nonsense: str | None = None
@@ -97,7 +99,7 @@ class Known:
     def learn_migration(self, answer: object) -> None:
         """Take in the answer of query-migrate, or a MIGRATION event; an answer without a status means none yet."""
         if isinstance(answer, dict):
-            self.migrating = answer.get("status", "none") not in NOT_MIGRATING
+            self.migrating = str(answer.get("status", "none")) not in NOT_MIGRATING
 
     def was_reset(self, now: float) -> None:
         """The guest starts anew: QEMU keeps the old actual and the old statistics, and neither is true any more."""

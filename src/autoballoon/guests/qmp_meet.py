@@ -17,6 +17,8 @@ from autoballoon.guests.qmp_wire import Unusable, Wire, as_dict
 
 SIZE = Command("query-memory-size-summary")
 """How much memory a guest has."""
+LARGEST = 1 << 50
+"""Bytes that no host has. With a number of 400 digits, which JSON allows, the arithmetic for all guests would fail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +96,7 @@ async def ram(wire: Wire, summary: object = None) -> int:
     """
     summary = as_dict(summary or await wire.run(SIZE.name), SIZE.name)
     base = summary.get("base-memory")
-    if not isinstance(base, int) or base <= 0:
+    if not isinstance(base, int) or not 0 < base <= LARGEST:
         raise Unusable("tells no size of its memory; look whether it is QEMU's")
     if not summary.get("plugged-memory"):
         return base
@@ -106,7 +108,7 @@ async def ram(wire: Wire, summary: object = None) -> int:
 
 
 class _MemorySize(msgspec.Struct):
-    size: Annotated[int, msgspec.Meta(ge=0)] = 0
+    size: Annotated[int, msgspec.Meta(ge=0, le=LARGEST)] = 0
 
 
 class _MemoryDevice(msgspec.Struct):

@@ -2,16 +2,19 @@
 
 import asyncio
 import contextlib
+import logging
 from typing import Any
 
 from autoballoon.core.units import size_text
+from autoballoon.guests.follow import Follow, Looks
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
 from autoballoon.guests.qmp_device import Device
-from autoballoon.guests.qmp_follow import Follow, Looks
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
+
+log = logging.getLogger(__name__)
 
 REVIEW_S = 30.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
@@ -42,8 +45,6 @@ class Session:
         self._looks = Looks(phase, terms.interval_s, terms.calm_every_s)
         self._asker = Asker(terms.clock)
         self._balloon = Follow()
-        self._set_size: int | None = None
-        """The target that we set last: QEMU keeps it for a driver that is not up yet."""
 
     # What the daemon asks for. Nothing here raises.
 
@@ -80,8 +81,8 @@ class Session:
         known.moved_at = self._terms.clock()
         if not await self._tell("balloon", value=size):
             return False
-        self._set_size = min(size, known.max)
-        self._follow(self._set_size)
+        known.set_size = min(size, known.max)
+        self._follow(known.set_size)
         return True
 
     async def suspend(self) -> bool | None:
@@ -173,6 +174,9 @@ class Session:
                 if self._trouble is None:
                     delay_s = first_s
                 self._trouble = str(error)
+            except Exception as error:  # the guest would be seen as it is now for ever
+                self._trouble = f"could not be used ({type(error).__name__}: {error})"
+                log.debug("where it failed", exc_info=True)
             self.tried.set()
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, last_s)
@@ -258,7 +262,7 @@ class Session:
         was_up = known.driver
         known.driver, known.deflates_itself = await device.driver()
         if known.driver and was_up is False:
-            self._follow(self._set_size)
+            self._follow(known.set_size)
             self._wake(f"{known.name}: its balloon driver is up")
 
     def _follow(self, target: int | None = None) -> None:
@@ -273,9 +277,8 @@ class Session:
             if known.driver is False:
                 self._balloon.stop()
                 return
-        moved = known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
-        grew = self._balloon.grows
-        if self._balloon.looked(self._terms.clock(), known.actual, moved=moved) and not grew:
+        known.learn_actual((await wire.run_dict("query-balloon")).get("actual"))
+        if self._balloon.looked(self._terms.clock(), known.actual) and not self._balloon.grows:
             self._wake(f"{known.name} is at {size_text(known.actual)}", freed=True)
 
     def _on_event(self, event: str, data: dict[str, Any]) -> None:
@@ -288,7 +291,7 @@ class Session:
             self._balloon.told(self._terms.clock())
             if known.actual < before and self._balloon.at is None:
                 self._follow()
-            elif known.actual > before and known.actual > (self._set_size or 0):
+            elif known.actual > before and known.actual > (known.set_size or 0):
                 self._wake(f"{known.name} takes memory back by itself")
         elif event == "RESET":
             known.was_reset(self._terms.clock())

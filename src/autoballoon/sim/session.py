@@ -1,7 +1,7 @@
 """What the daemon knows of one guest, and when: the QMP session's rules on virtual time.
 
 Statistics are polled by QEMU once a second and looked at once a second, or as often as a calm guest is, at moments of
-their own; a moving balloon is followed as guests/qmp_follow.py says; QEMU announces a change of size at most once a
+their own; a moving balloon is followed as guests/follow.py says; QEMU announces a change of size at most once a
 second. The rules are those of guests/qmp_session.py and guests/qmp_guest.py.
 """
 
@@ -10,7 +10,7 @@ import msgspec
 from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
 from autoballoon.core.units import PAGE, page_floor
-from autoballoon.guests.qmp_follow import Follow, next_look
+from autoballoon.guests.follow import Follow, Looks
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
 
@@ -47,10 +47,10 @@ class Session:
         self.freed = False
         """... for those only who wait for room: the guest has given memory up."""
         self._polled: Report | None = None
-        self._phase = phase = (number * GOLDEN) % 1.0
+        phase = (number * GOLDEN) % 1.0
         self._poll_at = now + POLL_S * ((phase + 0.5) % 1.0)
-        self._looks_every_s = POLL_S
-        self._look_at = next_look(now, phase, POLL_S)
+        self._looks = Looks(phase, POLL_S, CALM_EVERY_S)
+        self._looks.looked(now)
         self._event_at = -1e9
         self._balloon = Follow()
         self._floor = page_floor(min(group.floor.of(guest.max), guest.max))
@@ -77,10 +77,7 @@ class Session:
 
     def relax(self, is_so: bool, now: float) -> None:
         """Whether the guest may be looked at less often."""
-        every_s = CALM_EVERY_S if is_so else POLL_S
-        if every_s != self._looks_every_s:
-            self._looks_every_s = every_s
-            self._look_at = next_look(now, self._phase, every_s)
+        self._looks.relax(now, is_so=is_so)
 
     def order(self, size: int, now: float) -> None:
         """Set a target."""
@@ -100,8 +97,8 @@ class Session:
             self._poll_at += POLL_S
             if self._answers(now):
                 self._poll(now)
-        if now + EARLY >= self._look_at:
-            self._look_at = next_look(max(self._look_at, now), self._phase, self._looks_every_s)
+        if now + EARLY >= self._looks.due:
+            self._looks.looked(now)
             if now - self.looked_at > POLL_S / 2:
                 self._look(now)
         if self._balloon.at is not None and now + EARLY >= self._balloon.at:
@@ -182,10 +179,8 @@ class Session:
         self.early = f"{guest.name} was reset"
 
     def _follow_balloon(self, now: float) -> None:
-        size = int(self.guest.actual)
-        moved, self.actual = size != self.actual, size
-        grew = self._balloon.grows
-        if self._balloon.looked(now, size, moved=moved) and not grew:
+        self.actual = int(self.guest.actual)
+        if self._balloon.looked(now, self.actual) and not self._balloon.grows:
             self.early, self.freed = f"{self.guest.name} is at its size", True
 
     def _balloon_changed(self, now: float) -> None:

@@ -27,19 +27,17 @@ class Looks:
     """When one guest is looked at regularly, at its own phase (0 to 1) of the time between two looks."""
 
     def __init__(self, phase: float, every_s: float, calm_every_s: float) -> None:
+        self.due = 0.0
+        """When to look next."""
         self._phase = phase
         self._every_s = self._usual_s = every_s
         self._calm_every_s = calm_every_s
         self._from = 0.0
 
-    @property
-    def due(self) -> float:
-        """When to look next."""
-        return next_look(self._from, self._phase, self._every_s)
-
     def looked(self, now: float) -> None:
         """It has been looked at, or is just met."""
         self._from = now
+        self.due = next_look(now, self._phase, self._every_s)
 
     def relax(self, now: float, *, is_so: bool) -> bool:
         """Whether it may be looked at less often; True when that makes the next look come sooner.
@@ -47,10 +45,10 @@ class Looks:
         All may end to be calm in one moment: each then goes on at its own time, and not all at once.
         """
         before, self._every_s = self._every_s, self._calm_every_s if is_so else self._usual_s
-        if self._every_s >= before:
-            return False
-        self._from = now
-        return True
+        ends = self._every_s < before
+        if self._every_s != before:
+            self.looked(now if ends else self._from)
+        return ends
 
 
 class Follow:
@@ -92,9 +90,11 @@ class Follow:
         """Whether the size that was last heard of may not be the present one."""
         return self.at is not None or now - self._told_at < EVENT_GAP_S
 
-    def looked(self, now: float, actual: int, *, moved: bool) -> bool:
-        """Seen at `actual`, and whether that is another size than before; True when there is no more to follow."""
-        arrived = not moved if self._target is None else abs(actual - self._target) < PAGE
+    def looked(self, now: float, actual: int) -> bool:
+        """Seen at `actual`; True when there is no more to follow, False also where nothing was followed any more."""
+        if self.at is None:  # stopped while the answer was on its way
+            return False
+        arrived = actual == self._seen[1] if self._target is None else abs(actual - self._target) < PAGE
         self._learn(now, actual, arrived=arrived)
         self.at = None if arrived or now >= self._until else self._next(now, actual)
         return self.at is None
