@@ -78,7 +78,7 @@ def test_no_calm_guest_falls_due_to_be_asked_or_silent_before_its_next_look(tick
 
 
 def test_a_burst_out_of_calm_is_met_as_well() -> None:
-    """With looks of two seconds at calm guests one that begins to grow at 150 MiB/s starves longer by a look at most."""
+    """Looked at each two seconds, a calm guest that begins to grow at 150 MiB/s starves longer by a look, at most."""
 
     def burst(now: float) -> int:
         return 100 * MIB + min(250 * MIB, max(0, round((now - 90.3) * 150 * MIB)))
