@@ -12,7 +12,7 @@ from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
 from autoballoon.core.turn import Turn
-from autoballoon.core.units import MIB, Portion
+from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
 from tests.core.world import Tame, World
 
@@ -295,6 +295,13 @@ def test_a_guest_that_misses_cache_claims_what_it_has_as_warm_and_more(counter: 
     idle = wish_after(lambda now: {"refaults": 0}, 60)
     misses = wish_after(lambda now: {"refaults": 0, counter: 2000 * now}, 60)
     assert misses.used >= 1024 * MIB > idle.used + 100 * MIB
+
+
+def test_what_comes_in_from_swap_is_no_cache_that_is_missed() -> None:
+    """Linux counts pages that it swaps in among the major faults."""
+    idle = wish_after(lambda now: {}, 60)
+    swaps = wish_after(lambda now: {"major_faults": 2000 * now, "swap_in": 2000 * PAGE * now}, 60)
+    assert swaps.used == idle.used
 
 
 def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() -> None:

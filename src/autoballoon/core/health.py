@@ -185,6 +185,8 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
             need = guest.actual - available + went
             growth = (need - (last.actual - last.available)) / elapsed
         misses = _risen(last.major_faults, guest.major_faults)
+        if misses and guest.swap_in != last.swap_in:  # what comes in from its swap is no cache
+            misses = max(0, misses - _risen(last.swap_in, guest.swap_in) / PAGE)
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed

@@ -19,7 +19,7 @@ APPETITE_S = 5.0
 """A guest that reads again what it dropped is given what it reads in this time beyond its cache ..."""
 APPETITE_MIN, APPETITE_PART = 16 * MIB, 8
 """... at least so many bytes, and at most this part of its maximum, as long as it fills it."""
-UNTOLD_PART = 32
+UNTOLD_PART = 16
 """A guest that does not tell of its cache is taken to use so much of it: this part of its maximum."""
 LEARNT_HALF_S = 300.0
 """A size at which a guest fought is half forgotten after this time."""
