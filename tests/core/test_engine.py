@@ -12,7 +12,7 @@ from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
 from autoballoon.core.turn import Turn
-from autoballoon.core.units import MIB, Portion
+from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
 from tests.core.world import Tame, World
 
@@ -297,6 +297,13 @@ def test_a_guest_that_misses_cache_claims_what_it_has_as_warm_and_more(counter: 
     assert misses.used >= 1024 * MIB > idle.used + 100 * MIB
 
 
+def test_what_comes_in_from_swap_is_no_cache_that_is_missed() -> None:
+    """Linux counts pages that it swaps in among the major faults."""
+    idle = wish_after(lambda now: {}, 60)
+    swaps = wish_after(lambda now: {"major_faults": 2000 * now, "swap_in": 2000 * PAGE * now}, 60)
+    assert swaps.used == idle.used
+
+
 def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() -> None:
     """A kernel with swap of its own may rather use that than show that little is available."""
     calm = wish_after(lambda now: {"swap_out": 0})
@@ -360,19 +367,30 @@ def test_one_that_lives_on_its_headroom_is_given_little_too() -> None:
     assert bar(free=300, urgent=1980) is Reason.SMALL  # it has free memory
 
 
+def test_headroom_that_is_nearly_there_is_not_worth_a_move() -> None:
+    def bar(target: int) -> Reason | None:
+        guest = seen(max=2048 * MIB, actual=target * MIB, available=100 * MIB, free=10 * MIB)
+        wish = Wish(500 * MIB, Reason.NEED, 300 * MIB, 500 * MIB, 500 * MIB)
+        case = Case(guest, health.observe(None, guest, 0.0), wish, wish.size)
+        return Turn._bars_grow(case, (500 - target) * MIB)
+
+    assert bar(480) is Reason.SMALL
+    assert bar(400) is None
+
+
 Story = list[tuple[float, dict[str, int | float]]]
 """(seconds, what is seen of the guest from then on, in MiB), from 0 on."""
 ASKED: Story = [(0, {"actual": 1024, "available": 724, "free": 600})]
 FIGHTS: dict[str, Story] = {
     "takes back": [*ASKED, (3, {"actual": 700, "available": 400}), (10, {"actual": 860, "available": 560})],
-    "takes back and cries": [
-        *ASKED,
-        (3, {"actual": 700, "available": 400}),
-        (10, {"actual": 860, "available": 5}),
-        (15, {"actual": 860, "available": 560}),
-    ],
     "cannot give": [*ASKED, (5, {"available": 600})],
 }
+CRIES: Story = [
+    *ASKED,
+    (3, {"actual": 700, "available": 400}),
+    (10, {"actual": 860, "available": 5}),
+    (15, {"actual": 860, "available": 560}),
+]
 
 
 def learnt_from(story: Story, seconds: float, short_s: float = 10.0) -> tuple[int, int]:
@@ -398,7 +416,7 @@ def learnt_from(story: Story, seconds: float, short_s: float = 10.0) -> tuple[in
     return state.tracks["g"].learnt // MIB, headroom // MIB
 
 
-@pytest.mark.parametrize(("fight", "size"), [*zip(FIGHTS, (860, 860, 1024), strict=True)])
+@pytest.mark.parametrize(("fight", "size"), [*zip(FIGHTS, (860, 1024), strict=True)])
 def test_where_a_guest_fought_it_is_given_room_and_that_is_forgotten_slowly(fight: str, size: int) -> None:
     never, least = learnt_from(ASKED, 25, short_s=0.0)
     learnt, soon = learnt_from(FIGHTS[fight], 25)
@@ -407,6 +425,10 @@ def test_where_a_guest_fought_it_is_given_room_and_that_is_forgotten_slowly(figh
     _, later = learnt_from(FIGHTS[fight], 320)
     _, much_later = learnt_from(FIGHTS[fight], 3000)
     assert soon > later > much_later == least
+
+
+def test_one_that_fought_for_what_it_said_that_it_needed_needs_no_more_than_it_says() -> None:
+    assert learnt_from(CRIES, 25) == (860, learnt_from(ASKED, 25, short_s=0.0)[1])
 
 
 @pytest.mark.parametrize(("headroom", "most"), [(None, 128), (60 * MIB, 60), (0, 35), (10**12, 400)])

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autoballoon.core.engine import Rules
-from autoballoon.core.model import Guest, Reason, SetTarget
+from autoballoon.core.model import Guest, Reason
 from autoballoon.core.units import MIB
 from autoballoon.policies.guest_swap import spare_swap, take
 from tests.core.world import Tame, World
@@ -118,8 +118,6 @@ def needy(key: str, swap: int | None) -> Tame:
 
 def test_guests_with_swap_use_it_and_the_host_is_not_overcommitted() -> None:
     world = overloaded(*(needy(f"g{i}", 800) for i in range(4)))
-    reasons = {d.reason for _, d in world.decisions if isinstance(d, SetTarget)}
-    assert Reason.TAKE_NEED in reasons
     assert all(g.swap_used > 50 * MIB for g in world.guests)
     assert world.state.account is not None
     assert world.state.account.guarantee

@@ -142,7 +142,7 @@ class Engine:
         first = control(msgspec.structs.replace(state.load, owed=owed), sight, wishes, now)
 
         beyond = account.room - account.cushion
-        lull = follow(state.lull, beyond, now)
+        lull = follow(state.lull, beyond, now, left=not state.tracks.keys() <= tracks.keys())
         idle = min(lull.idle, beyond)
         if idle < beyond and _holds_all(snapshot, tracks, account):
             idle = beyond

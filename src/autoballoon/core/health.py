@@ -61,10 +61,8 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         if guest.migrating:
             cool_until = max(cool_until, now + guard.MIGRATING_COOL_S)
         track = msgspec.structs.replace(track, migrating=guest.migrating, cool_until=cool_until)
-    if is_new and reading is not None and reading.waits:
-        # One with memory free waits for what comes in, and has room for it.
-        lacks = max(LACKS_MIN, guest.max // LACKS_PART) if reading.is_full else 0
-        track = msgspec.structs.replace(track, learnt=guest.actual + lacks, learnt_at=now)
+    if is_new and reading is not None and (track.learnt or reading.waits):
+        track = _learnt(track, guest, reading, now)
     track = msgspec.structs.replace(
         track,
         up_s=guest.up_s or 0.0,
@@ -78,6 +76,16 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         # Nothing is to be done about it: what we have never moved has its own size as its target.
         return msgspec.structs.replace(track, adopted=guest.actual, taken_from=None, below=0)
     return track
+
+
+def _learnt(track: Track, guest: Guest, reading: Reading, now: float) -> Track:
+    """The track with what a new reading tells of the size for which the guest fights."""
+    if reading.waits:
+        # One with memory free waits for what comes in, and has room for it.
+        size = guest.actual + (max(LACKS_MIN, guest.max // LACKS_PART) if reading.is_full else 0)
+        track = msgspec.structs.replace(track, learnt=size, learnt_at=now, beyond=size)
+    beyond = min(track.beyond, max(0, track.learnt - reading.need))
+    return track if beyond == track.beyond else msgspec.structs.replace(track, beyond=beyond)
 
 
 def _new_life(guest: Guest, now: float) -> Track:
@@ -177,6 +185,8 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
             need = guest.actual - available + went
             growth = (need - (last.actual - last.available)) / elapsed
         misses = _risen(last.major_faults, guest.major_faults)
+        if misses and guest.swap_in != last.swap_in:  # what comes in from its swap is no cache
+            misses = max(0, misses - _risen(last.swap_in, guest.swap_in) / PAGE)
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed

@@ -47,7 +47,9 @@ def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
     if track.pid != kept.pid:
         return track
     learnt_at = min(kept.learnt_at, now)
-    return msgspec.structs.replace(track, adopted=kept.ceiling, learnt=kept.learnt, learnt_at=learnt_at)
+    return msgspec.structs.replace(
+        track, adopted=kept.ceiling, learnt=kept.learnt, learnt_at=learnt_at, beyond=kept.learnt
+    )
 
 
 def out_of_sight(

@@ -159,6 +159,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     learnt: int = 0
     """The size for which it fought: it took memory back, could not give what was asked, or waited for memory."""
     learnt_at: float = -1e9
+    beyond: int = 0
+    """By how much that was more than what it seemed to need, then and since: what it needs and does not say, bytes."""
     met_at: float = -1e9
     """When this life of it was first seen."""
     taken_from: int | None = None

@@ -126,7 +126,7 @@ class Turn:
 
     def _fought(self, guest: Guest, track: Track) -> Track:
         """The track of a guest that fought at the size that it has now."""
-        return msgspec.structs.replace(track, learnt=guest.actual, learnt_at=self.now)
+        return msgspec.structs.replace(track, learnt=guest.actual, learnt_at=self.now, beyond=guest.actual)
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, where there is
@@ -235,7 +235,7 @@ class Turn:
         # One that lives on its headroom alone has hardly any cache, and would fill what it gets: little is of use too.
         if target >= wish.used and not (case.would_fill and target <= wish.urgent + worth):
             worth = max(worth, BACK_MIN, case.guest.max // BACK_PART)
-        if wanted <= worth and target >= wish.urgent:
+        if wanted <= worth and (target >= wish.urgent or not starves):
             return Reason.SMALL
         least = min(GRANT_MIN if starves else worth, wanted)
         return Reason.WAIT_ROOM if gain < least else None

@@ -27,6 +27,9 @@ CUSHION_MIN, CUSHION_MAX = 0.03, 0.08
 """Bounds of the cushion, as parts of the pool: with 2 % at least the host swaps in `host-takes-8g-in-2s`; with 5 %
 guests lose a fifth more of their time in `large-host` than with 3 %, for want of cache."""
 
+UNSEEN_S = 8.0
+"""A guest that was never seen to grow may yet begin to, and take its whole maximum in so long."""
+
 
 class Ladder:
     """The policy of autoballoon."""
@@ -89,7 +92,7 @@ class Ladder:
             # It is near its edge when half its headroom is used, be it in cache that it reads again and again.
             has = min(size, max(rung.headroom, min(rung.enough, track.target)))
             edges[guest.key] = max(rung.base // 2, has - rung.needed - rung.slack)
-            peaks[guest.key] = habit.peak
+            peaks[guest.key] = max(habit.peak, guest.max / UNSEEN_S)
         return Wishes(
             memory=memory,
             wishes=wishes,

@@ -19,7 +19,7 @@ APPETITE_S = 5.0
 """A guest that reads again what it dropped is given what it reads in this time beyond its cache ..."""
 APPETITE_MIN, APPETITE_PART = 16 * MIB, 8
 """... at least so many bytes, and at most this part of its maximum, as long as it fills it."""
-UNTOLD_PART = 32
+UNTOLD_PART = 16
 """A guest that does not tell of its cache is taken to use so much of it: this part of its maximum."""
 LEARNT_HALF_S = 300.0
 """A size at which a guest fought is half forgotten after this time."""
@@ -79,12 +79,12 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if peak > base or run > base:
         most = min(_bound(guest, base), base + max(0, habit.lately - needed))
         least = max(base, min(peak, most))
-        headroom = max(least, min(run, most))
+        headroom = max(base, min(run, most))
     if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more; but what it
         # has just put into swap of its own is counted already.
         needed += max(0, base - reading.missed)
-    if track.learnt > needed:
+    if track.beyond and track.learnt > needed:
         headroom = max(headroom, min(_bound(guest, base), _learnt(track, needed, now)))
     need, with_headroom = needed, needed + headroom
     if need < floor:
@@ -134,7 +134,7 @@ def _bound(guest: Guest, base: int) -> int:
 def _learnt(track: Track, needed: int, now: float) -> int:
     """Bytes above its need that a guest has fought for; forgotten slowly, as what it does changes."""
     left: float = 0.5 ** ((now - track.learnt_at) / LEARNT_HALF_S)
-    return round((track.learnt - needed) * left)
+    return round(min(track.beyond, track.learnt - needed) * left)
 
 
 def _appetite(guest: Guest, habit: Habit) -> int:
