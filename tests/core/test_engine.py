@@ -169,6 +169,19 @@ def test_what_an_operator_sets_becomes_the_ceiling() -> None:
     assert guest.actual <= set_by_hand
 
 
+def test_what_an_operator_takes_of_what_we_gave_becomes_the_ceiling_too() -> None:
+    guest = Tame("g", lambda now: (60 if now < 20 else 420) * MIB)
+    world = World([guest, Tame("other", steady(60))], 800 * MIB)
+    world.run(20)
+    small = guest.actual
+    world.run(20)
+    assert guest.actual == guest.target > small + 60 * MIB
+    guest.need = steady(60)
+    guest.target = guest.actual = guest.touched = guest.target - 20 * MIB
+    world.run(5)
+    assert world.state.tracks["g"].adopted == guest.actual > small
+
+
 def test_a_reset_guest_gets_a_new_boot_target() -> None:
     guest = Tame("g", steady(60))
     world = World([guest, Tame("other", steady(60))], 500 * MIB)

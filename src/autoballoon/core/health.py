@@ -69,6 +69,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
+        before=track.target if guest.actual >= track.target - SLACK else track.before,
         below=below,
         health=health,
     )

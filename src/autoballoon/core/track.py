@@ -128,7 +128,7 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     target: int
     """What it was last asked to be; its actual size until we have asked for anything."""
     before: int
-    """The target before that."""
+    """The target before that, until it has grown to this one. Below both, somebody else has made it smaller."""
     actual: int
     health: Health
     ours: bool = False
