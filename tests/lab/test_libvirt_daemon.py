@@ -120,7 +120,7 @@ async def test_two_domains_live_through_what_happens_to_domains(
                 assert guest is not None and guest.pid == libvirtd.pid(name)
                 assert guest.key.startswith(libvirtd.uri + "#") and guest.resident
             assert_room_was_made(daemon)
-            host.group.limit(800 * MIB)
+            host.group.limit(700 * MIB)
             await daemon.until(
                 "both smaller", lambda s: is_below("one", 480 * MIB)(s) and is_below("two", 480 * MIB)(s)
             )
