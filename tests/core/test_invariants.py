@@ -115,20 +115,20 @@ def test_i6_nothing_is_manual_at_first_contact(ticks: History) -> None:
 def least_shares(step: Step, guests: list[Guest], tracks: dict[str, Track]) -> list[int]:
     """What each would get of the pool if all others claimed as much as they could ever have: worse no report can be.
 
-    Before that comes what no report decides: what a guest keeps though it was asked for it (I5) or because the operator
-    holds it, and the floors.
+    Before that comes what no report decides: what a guest keeps though it was asked for it (I5), after its boot (I3) or
+    because the operator holds it, and the floors.
     """
     assert step.after.account is not None
     seen = {guest.key for guest in guests}
     left = step.after.account.pool - sum(overhead_of(guest) for guest in guests)
     left -= sum(charge_of(g, tracks[g.key]) for g in step.snapshot.guests if g.key not in seen)
     tops = [guard.bounds(guest, tracks[guest.key])[1] for guest in guests]
-    cools = [step.now < tracks[guest.key].cool_until for guest in guests]
+    keeps = [step.now < max(tracks[g.key].cool_until, tracks[g.key].grace_until) for g in guests]
     sizes = [0] * len(guests)
     for claims in (
         [
-            min(max(guest.actual if cool else 0, tracks[guest.key].target if guest.held else 0), top)
-            for guest, top, cool in zip(guests, tops, cools, strict=True)
+            min(max(guest.actual if keep else 0, tracks[guest.key].target if guest.held else 0), top)
+            for guest, top, keep in zip(guests, tops, keeps, strict=True)
         ],
         [min(guest.floor, top) for guest, top in zip(guests, tops, strict=True)],
         tops,
@@ -193,9 +193,11 @@ def test_i9_same_inputs_same_decisions(policy: str, ticks: History) -> None:
 def test_farewell_shrinks_nobody_and_hands_out_only_what_is_there(ticks: History) -> None:
     engine = Engine(Rules(), policy_named("ladder"))
     last = play(ticks)[-1]
-    decisions = engine.farewell(last.after, last.snapshot, 100.0)
+    now = last.now + 0.5
+    decisions = engine.farewell(last.after, last.snapshot, now)
     guests = {g.key: g for g in last.snapshot.guests}
-    room = account_of(last.snapshot, last.after.tracks, engine.rules.reserve).room
+    tracks, _ = engine.observed(last.after, last.snapshot, now)
+    room = account_of(last.snapshot, tracks, engine.rules.reserve).room
     moves = [d for d in decisions if isinstance(d, SetTarget)]
     assert sum(d.size - max(d.before, guests[d.key].actual) for d in moves) <= max(0, room)
     for decision in decisions:
