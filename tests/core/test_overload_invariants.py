@@ -3,12 +3,13 @@
 from random import Random
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoballoon.core import overload
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import AnyDecision, Guest, Host, Reason, Resume, SetTarget, Snapshot, Suspend
+from autoballoon.core.pause import is_due
 from autoballoon.core.swap import TURN_S
 from autoballoon.core.units import MIB, PAGE
 from autoballoon.policies import policy_named
@@ -119,6 +120,7 @@ def test_every_guest_gets_exactly_one_decision(history: list[Step]) -> None:
         assert [d.key for d in step.decisions] == [g.key for g in step.snapshot.guests]
 
 
+@example(history(9760, ticks=14, count=4))  # one was told to run, and does not yet
 @given(histories())
 def test_only_guests_that_opted_in_are_stopped_and_one_of_them_runs(history: list[Step]) -> None:
     for step in history:
@@ -129,6 +131,18 @@ def test_only_guests_that_opted_in_are_stopped_and_one_of_them_runs(history: lis
         if stopped:
             assert step.choice == "suspend"
             assert any(isinstance(orders[g.key], Resume) or (g.running and g not in stopped) for g in opted)
+
+
+@given(histories())
+def test_whoever_waits_does_so_for_one_that_runs(history: list[Step]) -> None:
+    """Or for one that was told to a moment ago."""
+    for step in history:
+        opted = [g for g in step.snapshot.guests if g.may_suspend and g.managed]
+        pauses = [(g, step.after.tracks[g.key].pause) for g in opted]
+        waits = any(pause is not None and pause.resumed_at is None for _, pause in pauses)
+        runs = any(g.running and (pause is None or pause.resumed_at is not None) for g, pause in pauses)
+        is_told = any(pause is not None and not is_due(pause, step.now) for _, pause in pauses)
+        assert runs or is_told or not waits
 
 
 @given(histories())
