@@ -116,6 +116,15 @@ def test_never_all_of_them_are_stopped_whatever_they_need() -> None:
     )  # one alone does not fit either, and has its turn
 
 
+def test_when_the_one_that_ran_goes_the_one_that_waits_runs_though_it_does_not_fit() -> None:
+    world = world_of(crowd(2, peak=470), capacity=400)
+    world.run(60)
+    (waits,) = stopped(world)
+    world.guests = [guest for guest in world.guests if guest.key == waits]
+    world.run(2)
+    assert stopped(world) == []
+
+
 def test_who_did_not_opt_in_is_never_stopped() -> None:
     guests = crowd(3)
     guests[2].may_suspend = False
@@ -248,6 +257,20 @@ def test_one_that_does_not_take_the_order_to_run_is_told_again() -> None:
     jammed.orders = True
     world.run(5)
     assert jammed.running
+
+
+def test_while_one_does_not_take_the_order_to_run_another_runs() -> None:
+    world = world_of(crowd(2, peak=470), capacity=500)
+    world.run(60)
+    (jammed,) = [guest for guest in world.guests if not guest.running]
+    jammed.orders = False
+    stood = longest = 0.0
+    for _ in range(200):
+        world.run(0.5)
+        stood = stood + 0.5 if len(stopped(world)) == 2 else 0.0
+        longest = max(longest, stood)
+    assert jammed.key in {key for _, key, _ in said(world, Resume)}
+    assert longest <= 2 * AGAIN_S
 
 
 @pytest.mark.parametrize("overload", ["host-swap", "guest-swap"])

@@ -143,8 +143,10 @@ class _Step:
         """Those that run do not fit: stop as many as have to, one at least goes on; False when nobody can."""
         contest, used = self.contest, self.contest.used
         leavers: list[Contender] = []
-        for one in self._by_turn():
-            if used <= contest.room or len(leavers) == len(contest.running) - 1:
+        running = self._by_turn()
+        for one in running:
+            # One that was told to run is not the one that goes on: it may stand still for a reason that is not ours.
+            if used <= contest.room or len(leavers) == len(running) - 1:
                 break
             if not one.run.was_stopped or one.has_had_its_turn(self.now):
                 leavers.append(one)
@@ -156,8 +158,13 @@ class _Step:
         return bool(leavers)
 
     def _serve(self, first: Contender) -> float | None:
-        """Let the first in line run, when there is room or it is its turn; since when there has been room."""
+        """Let the first in line run, when there is room, it is its turn or nobody else does; since when there has been
+        room."""
         contest, now = self.contest, self.now
+        if not any(one.guest.running or not is_due(one.pause, now) for one in contest.running):
+            # Who ran has gone, or was told to run and does not.
+            self._resume(first, Reason.TURN, {})
+            return None
         # Running again has to be worth it: one that was stopped just now has to fit with something to spare.
         is_early = now - first.pause.at < first.turn_s
         needed = contest.used + first.need
