@@ -1,11 +1,14 @@
 """Our driver in a guest and the daemon on its host: the guest takes memory back by itself."""
 
+import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from autoballoon.core.units import MIB
 from autoballoon.lab.host import LabHost
+from autoballoon.views.status import Status
 
 from .driven import Driven
 from .test_daemon_real import daemon_on, named
@@ -14,6 +17,10 @@ pytestmark = pytest.mark.lab
 
 PAGES = 12_800
 """50 MiB."""
+
+
+def has_decided(reason: str) -> Callable[[Status], bool]:
+    return lambda status: any(told.reason.startswith(reason) for told in status.decisions)
 
 
 async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_decision(
@@ -34,10 +41,11 @@ async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_dec
         small = await guest.actual()
         assert small < 400 * MIB
         looked = len(daemon.seen)
+        # The daemon may be done before the guest's shell has told what it did: look from now on.
+        following = asyncio.create_task(daemon.until("followed", has_decided("deflated")))
+        shrinking = asyncio.create_task(daemon.until("smaller again", has_decided("take"), 60.0))
         assert await guest.scan(PAGES) == PAGES
-        status = await daemon.until(
-            "followed", lambda status: any(told.reason == "deflated" for told in status.decisions)
-        )
+        status = await following
         (told,) = (told for told in status.decisions if told.reason == "deflated")
         seen = named(status, "driven")
         assert seen is not None
@@ -45,8 +53,6 @@ async def test_a_guest_that_took_memory_back_is_followed_and_shrunk_later_by_dec
         # Another tick may come while it deflates: what it had by then is followed.
         assert small < seen.actual <= small + PAGES * 4096
         assert (await guest.counters())["cap"] == -1, "the target that follows is a decision too"
-        later = await daemon.until(
-            "smaller again", lambda status: any(t.reason.startswith("take") for t in status.decisions), 20.0
-        )
+        later = await shrinking
         between = [s for s in daemon.seen[looked:] if s is not later]
         assert any(t.reason == "cool-down" for s in between for t in s.decisions)
