@@ -32,6 +32,14 @@ class Splitter:
     def holes(self) -> Holes:
         return Holes(self.split, lambda: asyncio.get_running_loop().time())
 
+    async def holes_of_two(self) -> Holes:
+        """Two guests gave up memory at once, `bb` the most, and one split is under way."""
+        holes = self.holes()
+        holes.look([guest("a", 512), guest("bb", 512)])
+        holes.look([guest("a", 480), guest("bb", 200)])
+        await asyncio.sleep(0.01)
+        return holes
+
 
 def test_a_guest_that_became_smaller_is_relieved_once(virtually: Virtually) -> None:
     async def story() -> None:
@@ -60,10 +68,7 @@ def test_growth_and_small_change_are_left_alone(virtually: Virtually) -> None:
 def test_the_guest_that_gave_up_most_comes_first_and_one_at_a_time(virtually: Virtually) -> None:
     async def story() -> None:
         splitter = Splitter()
-        holes = splitter.holes()
-        holes.look([guest("a", 512), guest("bb", 512)])
-        holes.look([guest("a", 480), guest("bb", 200)])
-        await asyncio.sleep(0.01)
+        holes = await splitter.holes_of_two()
         holes.look([guest("a", 480), guest("bb", 200)])
         assert splitter.asked == [2]
         await asyncio.sleep(1)
@@ -87,10 +92,7 @@ def test_how_soon_it_comes_again_is_a_matter_of_processor_time(virtually: Virtua
 def test_the_end_waits_for_one_and_begins_no_other(virtually: Virtually) -> None:
     async def story() -> None:
         splitter = Splitter()
-        holes = splitter.holes()
-        holes.look([guest("a", 512), guest("bb", 512)])
-        holes.look([guest("a", 480), guest("bb", 200)])
-        await asyncio.sleep(0.01)
+        holes = await splitter.holes_of_two()
         await holes.close()
         assert splitter.asked == [2]
 

@@ -32,8 +32,8 @@ class Holes:
         self._guests = list(guests)
         self._largest = {g.key: max(self._largest.get(g.key, g.actual), g.actual) for g in self._guests}
         self._again_at = {key: at for key, at in self._again_at.items() if key in self._largest}
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._split_all()) if self._next() is not None else None
+        if (self._task is None or self._task.done()) and self._next() is not None:
+            self._task = asyncio.create_task(self._split_all())
 
     def _gave(self, guest: Guest) -> int:
         return self._largest[guest.key] - guest.actual

@@ -19,6 +19,7 @@ from autoballoon.guests.agent_line import MOST_A_SECOND, Allowance, Heard, Lines
 from autoballoon.guests.hypervisor import Problem
 from autoballoon.guests.qga import Qga
 from autoballoon.guests.qmp import sockets
+from autoballoon.guests.qmp_wire import Unusable, new_socket
 from autoballoon.views.agents import SILENT_S, AgentStatus
 
 CHUNK = 16 << 10
@@ -100,9 +101,9 @@ class Session:
     def _connect(self) -> str | None:
         """Open the connection; says in a sentence why it could not be."""
         try:
-            peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        except OSError as error:
-            return f"cannot be connected to ({error.strerror}); let autoballoon have more open files (LimitNOFILE=)"
+            peer = new_socket()
+        except Unusable as error:
+            return str(error)
         try:
             peer.connect(self.path)
         except OSError as error:

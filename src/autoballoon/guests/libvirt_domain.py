@@ -9,7 +9,7 @@ from autoballoon.core.model import Guest
 from autoballoon.core.units import KIB, MIB, PAGE
 from autoballoon.guests.follow import EVENT_GAP_S, Follow
 from autoballoon.guests.libvirt_xml import Description
-from autoballoon.guests.qmp_guest import Known
+from autoballoon.guests.qmp_guest import LARGEST, Known
 
 RUNNING, BLOCKED, PAUSED = 1, 2, 3
 """virDomainState (libvirt-domain.h): these numbers are part of libvirt's stable interface."""
@@ -25,7 +25,6 @@ _SIZES = {
     "swap_out": "swap-out",
 }
 _COUNTS = {"major_fault": "major-faults", "minor_fault": "minor-faults"}
-_LARGEST_KIB = 1 << 40
 _FOLLOWS = 64 * MIB
 """A balloon of this size tells whether the total follows it: a kernel keeps some 20 to 40 MiB out of its total."""
 
@@ -132,7 +131,7 @@ class Domain:
 
     def learn_max(self, size_kib: object) -> None:
         """Take in the RAM that it has, base and plugged, in KiB."""
-        if isinstance(size_kib, int) and 0 < size_kib <= _LARGEST_KIB:
+        if isinstance(size_kib, int) and 0 < size_kib <= LARGEST // KIB:
             self.known.max = size_kib * KIB
             self.known.actual = min(self.known.actual, self.known.max)
 

@@ -12,6 +12,9 @@ STALE_STATUS = frozenset(
 NOT_MIGRATING = frozenset({"none", "completed", "failed", "cancelled"})
 """Of a migration's states (MigrationStatus, qapi/migration.json): in all others memory is being sent or received."""
 
+LARGEST = 1 << 50
+"""Bytes that no host has. With a number of 400 digits, which JSON allows, the arithmetic for all guests would fail."""
+
 
 @dataclass(slots=True)
 class Known:

@@ -12,13 +12,11 @@ from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.guests.naming import printable
 from autoballoon.guests.qmp_client import Command
 from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
-from autoballoon.guests.qmp_guest import Known
+from autoballoon.guests.qmp_guest import LARGEST, Known
 from autoballoon.guests.qmp_wire import Unusable, Wire, as_dict
 
 SIZE = Command("query-memory-size-summary")
 """How much memory a guest has."""
-LARGEST = 1 << 50
-"""Bytes that no host has. With a number of 400 digits, which JSON allows, the arithmetic for all guests would fail."""
 
 
 @dataclass(frozen=True, slots=True)

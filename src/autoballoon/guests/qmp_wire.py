@@ -194,14 +194,19 @@ def _answer(reply: dict[str, Any], command: str) -> Any:
     return Refused(str(error.get("class")), str(error.get("desc")))
 
 
-def _connect(path: str) -> socket.socket:
-    # asyncio takes EAGAIN from a full queue of a unix socket for a connection in progress, and reports it as made.
+def new_socket() -> socket.socket:
+    """A unix socket that does not block, not connected yet. Unusable where no more files may be opened."""
     try:
-        peer = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        return socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as error:
         raise Unusable(
             f"cannot be connected to ({error.strerror}); let autoballoon have more open files (LimitNOFILE=)"
         ) from None
+
+
+def _connect(path: str) -> socket.socket:
+    # asyncio takes EAGAIN from a full queue of a unix socket for a connection in progress, and reports it as made.
+    peer = new_socket()
     try:
         peer.connect(path)
     except OSError as error:
