@@ -39,9 +39,9 @@ async def test_a_reload_keeps_the_agents_of_sockets_that_stay(tmp_path: Path) ->
     assert same.agents is old.agents is same.senses.agents
     assert other.agents is not old.agents
     await old.close(keep=same)
-    assert old.agents._rescan is not None, "they go on"
+    assert old.agents._rescan.runs, "they go on"
     await same.close()
-    assert old.agents._rescan is None
+    assert not old.agents._rescan.runs
 
 
 async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from autoballoon.core.units import MIB
 from autoballoon.guests.agent import Agents
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt import LibvirtHypervisor
+from autoballoon.guests.libvirt_api import run_events
 from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
 
 SPEED = 20
@@ -430,6 +431,24 @@ def test_without_the_module_one_sentence_says_how_to_get_it(monkeypatch: pytest.
     monkeypatch.setattr("importlib.import_module", absent)
     with pytest.raises(CouldNot, match="python3-libvirt"):
         LibvirtHypervisor([URI], verify=lambda *_: None, age_s=lambda _: None)
+
+
+def test_a_failed_round_of_events_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    """libvirt's event loop can fail (a descriptor closed under it); were it left, no event would ever come again."""
+    monkeypatch.setattr("autoballoon.guests.libvirt_api.RETRY_S", 0.0)
+    rounds, goes_on = [], threading.Event()
+
+    class Failing(FakeLibvirt):
+        def virEventRunDefaultImpl(self) -> None:
+            rounds.append(len(rounds))
+            if len(rounds) == 1:
+                raise OSError(9, "Bad file descriptor")
+            goes_on.set()
+            super().virEventRunDefaultImpl()
+
+    run_events(Failing(time.monotonic))
+    assert goes_on.wait(5.0)
+    assert rounds == [0, 1]
 
 
 CHANNEL = """<channel type='unix'><source mode='bind' path='{path}'/>

@@ -24,9 +24,9 @@ from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
 from autoballoon.guests.libvirt_api import load_libvirt
-from autoballoon.guests.qmp import sockets
 from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.guests.qmp_wire import NotQmp
+from autoballoon.guests.sockets import sockets
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader

@@ -17,7 +17,7 @@ from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.daemon.config import Config
 from autoballoon.guests import libvirt_checkup, qmp_checkup
 from autoballoon.guests.agent_kernel import kernel_of
-from autoballoon.guests.qmp import sockets
+from autoballoon.guests.sockets import sockets
 from autoballoon.host.checkup import host_facts
 from autoballoon.host.find import manager_of, other_managers_socket, qemu_behind
 from autoballoon.host.guest_group import GuestGroups, Unfit

@@ -18,8 +18,8 @@ from autoballoon.core.model import Guest
 from autoballoon.guests.agent_line import MOST_A_SECOND, Allowance, Heard, Lines, read
 from autoballoon.guests.hypervisor import Problem
 from autoballoon.guests.qga import Qga
-from autoballoon.guests.qmp import sockets
 from autoballoon.guests.qmp_wire import Unusable, new_socket
+from autoballoon.guests.sockets import Rescan, sockets
 from autoballoon.views.agents import SILENT_S, AgentStatus
 
 CHUNK = 16 << 10
@@ -163,14 +163,14 @@ class Agents:
         """Both by their sockets' stems."""
         self._owned: dict[tuple[str, str], _Voices] = {}
         """Whose agent which is, by key and name, until other sockets are there: it is asked thrice a tick."""
-        self._rescan: asyncio.Task[None] | None = None
+        self._rescan = Rescan(self._scan, RESCAN_S)
         self._listener: Pressed | None = None
 
     def start(self) -> None:
         """Look for sockets, now and every second; nobody is waited for."""
-        if self._rescan is None and (any(self.globs) or self._channels):
-            self._scan()
-            self._rescan = asyncio.create_task(self._rescan_forever())
+        if not self._rescan.runs and (any(self.globs) or self._channels):
+            self._look()
+            self._rescan.start()
 
     def listen(self, pressed: Pressed) -> None:
         """Have `pressed` called from now on."""
@@ -180,10 +180,10 @@ class Agents:
         """These guests, by their keys, have channels for agents with these sockets, and no others."""
         if found != self._channels:
             self._channels, self._owned = dict(found), {}
-            if self._rescan is None:
-                self.start()
+            if self._rescan.runs:
+                self._look()
             else:
-                self._scan()
+                self.start()
 
     def fill(self, guest: Guest) -> Guest:
         """The guest with what its agent says; as it was where it has none, or one that has been silent."""
@@ -222,20 +222,22 @@ class Agents:
 
     def problems(self) -> list[Problem]:
         """Sockets that cannot be used, now."""
-        return [Problem(one.path, one.trouble) for one in self._sessions.values() if one.trouble is not None]
+        theirs = [
+            Problem(one.path, one.trouble) for one in self._sessions.values() if one.trouble is not None
+        ]
+        return [*self._rescan.problems(), *theirs]
 
     async def close(self) -> None:
         """Let every socket go."""
-        tasks = [*self._tasks.values(), *([] if self._rescan is None else [self._rescan])]
-        for task in tasks:
+        await self._rescan.stop()
+        for task in self._tasks.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._sessions.clear()
         self._tasks.clear()
         self._agents.clear()
         self._qgas.clear()
         self._owned = {}
-        self._rescan = None
 
     def _voices_of(self, guest: Guest) -> "_Voices":
         """The guest's agent and its qemu-guest-agent, as far as it has them."""
@@ -252,12 +254,10 @@ class Agents:
         if self._listener is not None:
             self._listener(key, waits=waits)
 
-    async def _rescan_forever(self) -> None:
-        while True:
-            await asyncio.sleep(RESCAN_S)
-            self._scan()
+    async def _scan(self) -> None:
+        self._look()
 
-    def _scan(self) -> None:
+    def _look(self) -> None:
         globs, qga = self.globs
         agents, qgas = sockets(globs), sockets(qga)
         channels = set(self._channels.values())

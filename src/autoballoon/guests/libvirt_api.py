@@ -1,12 +1,18 @@
 """The libvirt module, imported when it is first needed, and the thread in which libvirt's events arrive."""
 
 import importlib
+import logging
 import os
 import threading
+import time
 from typing import Any
 
 from autoballoon.core.errors import CouldNot
 
+log = logging.getLogger(__name__)
+
+RETRY_S = 1.0
+"""Between a failure of libvirt's event loop and its next round."""
 _lock = threading.Lock()
 _ready: set[int] = set()
 """Modules whose events are being run, by id: libvirt takes one event loop in a process's life."""
@@ -41,7 +47,12 @@ def run_events(api: Any) -> None:
 
 def _run(api: Any) -> None:
     while True:
-        api.virEventRunDefaultImpl()
+        try:
+            api.virEventRunDefaultImpl()
+        except Exception:
+            # Without this thread no event would ever come again; what is missed meanwhile is read within half a minute.
+            log.debug("libvirt's event loop failed; it goes on", exc_info=True)
+            time.sleep(RETRY_S)
 
 
 def _hush(_context: object, _error: object) -> None:

@@ -1,13 +1,8 @@
 """Guests behind QMP sockets named by globs: a socket that appears is tried, one that vanishes is dropped."""
 
 import asyncio
-import contextlib
-import glob
-import os
-import stat
 import time
 from collections.abc import Callable, Collection, Sequence
-from pathlib import Path
 from typing import Any
 
 from autoballoon.core.calm import CALM_EVERY_S
@@ -15,6 +10,7 @@ from autoballoon.core.model import Guest
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake, sleep_on
 from autoballoon.guests.qmp_meet import Terms
 from autoballoon.guests.qmp_session import Session
+from autoballoon.guests.sockets import Rescan, sockets
 
 _GOLDEN = 0.6180339887
 """Multiples of it modulo 1 lie evenly, however many there are."""
@@ -51,13 +47,12 @@ class QmpHypervisor(Hypervisor):
             verify, age_s, command_timeout_s, interval_s, calm_every_s, queue_s, backoff_s, clock
         )
         self._refuse = refuse
-        self._rescan_s = rescan_s
         self._ask_s = ask_s
         self._sessions: dict[str, Session] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._asks: set[asyncio.Task[bool]] = set()
         self._refused: dict[str, str] = {}
-        self._rescan: asyncio.Task[None] | None = None
+        self._rescan = Rescan(self._scan, rescan_s)
         self._wake: Wake = sleep_on
         self._count = 0
 
@@ -69,7 +64,7 @@ class QmpHypervisor(Hypervisor):
             _, late = await asyncio.wait(first, timeout=2 * self._terms.timeout_s)
             for task in late:
                 task.cancel()
-        self._rescan = asyncio.create_task(self._rescan_forever())
+        self._rescan.start()
 
     async def read(self) -> list[Guest]:
         now = self._terms.clock()
@@ -122,6 +117,7 @@ class QmpHypervisor(Hypervisor):
 
     def problems(self) -> list[Problem]:
         return [
+            *self._rescan.problems(),
             *(Problem(where=path, says=says) for path, says in self._refused.items()),
             *(
                 Problem(where=session.path, says=says)
@@ -131,19 +127,13 @@ class QmpHypervisor(Hypervisor):
         ]
 
     async def close(self) -> None:
-        if self._rescan is not None:
-            await _end([self._rescan])
+        await self._rescan.stop()
         leaving = [asyncio.create_task(session.leave()) for session in self._sessions.values()]
         if leaving:
             await asyncio.wait(leaving, timeout=1.0)
         await _end([*leaving, *self._asks, *self._tasks.values()])
         self._sessions.clear()
         self._tasks.clear()
-
-    async def _rescan_forever(self) -> None:
-        while True:
-            await asyncio.sleep(self._rescan_s)
-            await self._scan()
 
     async def _scan(self) -> None:
         found = sockets(self._globs)
@@ -166,33 +156,3 @@ async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:
     for task in tasks:
         task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)
-
-
-def sockets(globs: Sequence[str]) -> dict[str, str]:
-    """The sockets that match, by their real path; the value is the stem of the name that matched."""
-    found: dict[str, str] = {}
-    folders: dict[str, str] = {}
-    for pattern in globs:
-        for match in sorted(glob.glob(pattern)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
-            with contextlib.suppress(OSError, RuntimeError):
-                path = _socket(match, folders)
-                if path is not None:
-                    found.setdefault(path, Path(match).stem)
-    return found
-
-
-def _socket(match: str, folders: dict[str, str]) -> str | None:
-    """The real path of what matched, when that is a socket; `folders` are the real paths of folders met so far.
-
-    A folder is resolved once, however many sockets lie in it: that takes a system call for each of its parents.
-    """
-    mode = os.lstat(match).st_mode
-    if stat.S_ISLNK(mode):
-        real = os.path.realpath(match)
-        return real if stat.S_ISSOCK(os.lstat(real).st_mode) else None
-    if not stat.S_ISSOCK(mode):
-        return None
-    folder, name = os.path.split(match)
-    if folder not in folders:
-        folders[folder] = os.path.realpath(folder)
-    return os.path.join(folders[folder], name)  # noqa: PTH118 (a Path is twenty times as dear, for each guest and second)
