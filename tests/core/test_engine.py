@@ -137,11 +137,15 @@ def test_a_guest_that_deflates_by_itself_is_followed_not_fought() -> None:
     guest = Tame("g", steady(60))
     world = World([guest, Tame("other", steady(300))], 800 * MIB)
     world.run(20)
-    guest.actual += 40 * MIB
     guest.obeys = False
-    world.tick()
+    asked = guest.target
+    for _ in range(3):
+        guest.actual += 15 * MIB
+        world.tick()
+        assert guest.target == asked, "a target set amid that would have it give back what it takes next"
+    world.run(2)
     assert said(world, "g")[-1] is Reason.DEFLATED
-    assert guest.target == guest.actual
+    assert guest.target == guest.actual == asked + 45 * MIB
 
 
 def test_a_guest_that_cries_for_memory_is_given_more_than_it_took() -> None:
@@ -326,6 +330,14 @@ def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() 
     assert back.need == calm.need
     left = wish_after(lambda now: {"swap_out": min(now, 10) * 10 * MIB}, 200)
     assert left.need < calm.need + 5 * MIB
+
+
+def test_what_lies_in_a_guests_swap_when_it_is_first_seen_is_needed_until_it_is_forgotten() -> None:
+    """A daemon that is started anew must not take a squeezed guest to be one that needs little."""
+    calm = wish_after(lambda now: {"swap_out": 0, "swap_used": 0})
+    lies = {"swap_out": 900 * MIB, "swap_used": 100 * MIB}
+    assert wish_after(lambda now: lies, 2).need >= calm.need + 90 * MIB
+    assert wish_after(lambda now: lies, 200).need < calm.need + 5 * MIB
 
 
 def test_a_guest_that_swaps_as_much_in_as_out_misses_memory_since_before_it_was_first_seen() -> None:

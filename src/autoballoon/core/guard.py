@@ -23,6 +23,9 @@ STILL_S = 1.0
 STUCK_COOL_S = 30.0
 FULL_COOL_S = 5.0
 DEFLATED_COOL_S = 1.0
+RISING_S = 0.15
+"""A guest that takes memory back is followed when its size has stood for so long: a target set amid that would have its
+driver give back what it takes next."""
 MIGRATING_COOL_S = 5.0
 """A guest that was being migrated a moment ago, and stayed, is not shrunk again at once: another attempt may follow."""
 

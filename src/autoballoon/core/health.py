@@ -179,7 +179,11 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         return last
     available = min(guest.available, guest.actual)
     growth, faulting, stalled, swapped, exchanged = 0.0, 0.0, 0.0, 0, 0
-    if last is not None:
+    if last is None:
+        swapped = min(
+            guest.swap_used or 0, guest.max // 2
+        )  # out before we looked; forgotten if it stays there
+    else:
         elapsed = taken_at - last.taken_at
         went, swapped, exchanged = _swap_of(last, guest, elapsed)
         if track.fell_at < last.taken_at:

@@ -64,7 +64,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     stalled: float = 0.0
     """The part of the time since the reading before in which something in it waited for memory; 0 where untold."""
     swapped: int = 0
-    """Bytes that it put into swap of its own lately (halved every SWAPPED_FADE_S), less what came back since."""
+    """Bytes that it put into swap of its own lately (halved every SWAPPED_FADE_S), less what came back since; at first
+    contact, what a guest side says lies there."""
     exchanged: int = 0
     """Bytes that came in from its own swap for as many that went out, lately (halved every EXCHANGED_FADE_S)."""
 
@@ -72,7 +73,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     def missed(self) -> int:
         """Memory that it misses although it may show some free: what it has had to put into swap of its own.
 
-        What went out is known only since we look; what it exchanges for as much again tells of what went out before.
+        Without a guest side what went out is known only since we look; what it exchanges for as much again tells of what
+        went out before.
         One that has memory free exchanges nothing any more: what it misses comes in there.
         """
         if not (self.swapped or self.exchanged):

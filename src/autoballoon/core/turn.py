@@ -109,6 +109,9 @@ class Turn:
         return Case(guest, track, wish, size)
 
     def _follow(self, guest: Guest, track: Track, reason: Reason) -> None:
+        if reason is Reason.DEFLATED and self.now - track.changed_at < guard.RISING_S:
+            self._stay(guest, track, Reason.WAIT_MOVE)
+            return
         cool = guard.cool_down(guest, track, reason)
         if reason in (Reason.DEFLATED, Reason.STUCK):
             track = self._fought(guest, track)
