@@ -73,8 +73,8 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     def missed(self) -> int:
         """Memory that it misses although it may show some free: what it has had to put into swap of its own.
 
-        Without a guest side what went out is known only since we look; what it exchanges for as much again tells of what
-        went out before.
+        Without a guest side what went out is known only since we look; what it exchanges for as much again tells of
+        what went out before.
         One that has memory free exchanges nothing any more: what it misses comes in there.
         """
         if not (self.swapped or self.exchanged):
