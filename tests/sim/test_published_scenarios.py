@@ -1,0 +1,94 @@
+"""XAPI's published scenarios for its memory manager (xen-api: ocaml/squeezed/test/squeeze_test.ml), KiB made MiB.
+
+There memory is asked for on a host on which none is free; here the host's own processes take it. Each has to come out
+as published under squeezed's rule, and under the ladder. What cannot be had (c, d) is not given by anybody. Two of
+XAPI's, f and g, switch off parts of its program, and have no counterpart.
+"""
+
+import pytest
+
+from autoballoon.core.units import MIB
+from autoballoon.sim.run import world_of
+from autoballoon.sim.scenario import parse
+
+OWN, OVERHEAD, RESERVE = 512, 60, 200
+TAKEN_AT_S, UNTIL_S = 20, 120
+
+
+def vm(name: str, floor: int, actual: int, most: int, character: str = "slow", **more: object) -> str:
+    """A guest that needs little, and has the rest full of files: as in Xen it holds all of its size."""
+    lines = {"name": name, "character": character, "max": f"{most}MiB", "size": f"{actual}MiB"} | more
+    table = "".join(
+        f"{key} = {value if isinstance(value, int) else repr(value)}\n" for key, value in lines.items()
+    )
+    return f"[[guests]]\n{table}floor = '{floor}MiB'\nneed = '100MiB'\nfiles = '8GiB'\nread = '10GiB'\ndisk = '10GiB'\n"
+
+
+def speed(mib: int) -> dict[str, object]:
+    """How fast a guest's balloon moves, MiB a second."""
+    return {"inflate": f"{mib}MiB", "deflate": f"{mib}MiB"}
+
+
+def sticky(every: str) -> dict[str, object]:
+    """Its balloon stands still for half of this time."""
+    return {"character": "sometimes-stuck", "every": every, "stuck": f"{float(every[:-1]) / 2}s"}
+
+
+LIMITED = {"character": "lower-limit"}
+CASES = {
+    "a": (
+        [vm("small", 1000, 1500, 2000, limit="1250MiB", **LIMITED, **speed(100)),
+         vm("large", 2500, 3500, 4500, **sticky("0.5s"), **speed(500))],
+        5000, 1000, True,
+    ),
+    "b": (
+        [vm("one", 500, 3500, 4500, **sticky("6s"), **speed(100)),
+         vm("two", 500, 1500, 2500, **sticky("3s"), **speed(100))],
+        5000, 1000, True,
+    ),
+    "c": ([vm("one", 1000, 1500, 2000, **speed(100)), vm("two", 2000, 2500, 3000, **speed(100))], 4000, 1500, False),
+    "d": (
+        [vm("one", 1000, 1500, 2000, **speed(100)),
+         vm("two", 2000, 2500, 3000, limit="2250MiB", **LIMITED, **speed(100))],
+        4000, 1000, False,
+    ),
+    "e": (
+        [vm("stuck", 5000, 7000, 7000, character="stuck"), vm("works", 5000, 6000, 11000, **speed(100))],
+        13000, 1000, True,
+    ),
+}  # fmt: skip
+
+
+def host(held: int, guests: list[str], taken: int) -> str:
+    """A host on which nothing is free but the reserve, and that takes so much for itself, MiB."""
+    ram = held + OVERHEAD * len(guests) + OWN + RESERVE
+    own = f"[['{TAKEN_AT_S}s', '{OWN}MiB'], ['{TAKEN_AT_S}s', '{OWN + taken}MiB']]"
+    return (
+        f"says = 'XAPI'\nduration = '{UNTIL_S}s'\nstep = '100ms'\n[host]\nram = '{ram}MiB'\nreserve = '{RESERVE}MiB'\n"
+        f"swap = '8GiB'\nown = {own}\n" + "".join(guests)
+    )
+
+
+@pytest.mark.parametrize("policy", ["squeezed", "ladder"])
+@pytest.mark.parametrize("case", CASES)
+def test_what_is_asked_for_is_freed_where_it_can_be(case: str, policy: str) -> None:
+    guests, held, taken, succeeds = CASES[case]
+    world = world_of(parse(host(held, guests, taken)), policy, 1)
+    world.run([])
+    kept = RESERVE if policy == "ladder" else 72  # what squeezed leaves with the host
+    free = (
+        world.host.ram
+        - world.host.own
+        - sum(guest.actual + guest.overhead(world.now) for guest in world.guests)
+    )
+    assert (free >= (kept - 8) * MIB) is succeeds, f"{free / MIB:.0f} MiB would be free, were nothing swapped"
+
+
+@pytest.mark.parametrize("policy", ["squeezed", "ladder"])
+def test_h_who_can_take_what_is_free_takes_it(policy: str) -> None:
+    limited = vm("limited", 1000, 1500, 2000, character="upper-limit", limit="1500MiB", **speed(100))
+    guests = [limited, vm("works", 1000, 1500, 2000, **speed(100))]
+    world = world_of(parse(host(4000, guests, 0)), policy, 1)
+    world.run([])
+    assert world.guest("limited").actual <= 1500 * MIB
+    assert world.guest("works").actual >= 1900 * MIB, "all but what is not worth a move"
