@@ -15,21 +15,19 @@ OWN, OVERHEAD, RESERVE = 512, 60, 200
 TAKEN_AT_S, UNTIL_S = 20, 120
 
 
-def vm(name: str, floor: int, actual: int, most: int, character: str = "slow", **more: object) -> str:
+def vm(name: str, floor: int, actual: int, most: int, **more: str) -> str:
     """A guest that needs little, and has the rest full of files: as in Xen it holds all of its size."""
-    lines = {"name": name, "character": character, "max": f"{most}MiB", "size": f"{actual}MiB"} | more
-    table = "".join(
-        f"{key} = {value if isinstance(value, int) else repr(value)}\n" for key, value in lines.items()
-    )
+    lines = {"name": name, "character": "slow", "max": f"{most}MiB", "size": f"{actual}MiB"} | more
+    table = "".join(f"{key} = {value!r}\n" for key, value in lines.items())
     return f"[[guests]]\n{table}floor = '{floor}MiB'\nneed = '100MiB'\nfiles = '8GiB'\nread = '10GiB'\ndisk = '10GiB'\n"
 
 
-def speed(mib: int) -> dict[str, object]:
+def speed(mib: int) -> dict[str, str]:
     """How fast a guest's balloon moves, MiB a second."""
     return {"inflate": f"{mib}MiB", "deflate": f"{mib}MiB"}
 
 
-def sticky(every: str) -> dict[str, object]:
+def sticky(every: str) -> dict[str, str]:
     """Its balloon stands still for half of this time."""
     return {"character": "sometimes-stuck", "every": every, "stuck": f"{float(every[:-1]) / 2}s"}
 
