@@ -69,6 +69,46 @@ def test_zfs_gives_back_its_cache_above_its_minimum() -> None:
     assert reader.free_now() == expected
 
 
+UNMAPPED = [
+    # (on the anonymous lists, mapped, shared memory, swap cache, what of it nobody maps), MiB
+    (2600, 2300, 0, 360, 300),
+    (2600, 2200, 100, 360, 300),
+    (2600, 2000, 0, 360, 360),  # pages that were just freed by their owner are no swap cache
+    (2600, 2700, 0, 360, 0),  # locked pages are mapped and on neither list
+    (2600, 2300, 0, 0, 0),
+]
+
+
+@pytest.mark.parametrize(("listed", "mapped", "shared", "cached", "expected"), UNMAPPED)
+def test_swap_cache_that_nobody_maps_is_available(
+    v2: Path, listed: int, mapped: int, shared: int, cached: int, expected: int
+) -> None:
+    counters = {"Active(anon)": 100, "Inactive(anon)": listed - 100, "AnonPages": mapped, "Shmem": shared}
+    lines = [f"{name}: {size * 1024} kB" for name, size in {**counters, "SwapCached": cached}.items()]
+    set_to(v2 / "proc/meminfo", "\n".join(["MemTotal: 16384000 kB", "MemAvailable: 6144000 kB", *lines]))
+    reader = HostReader("auto", v2)
+    assert reader.read().available == reader.free_now() == 6144000 * KIB + expected * MIB
+
+
+@pytest.mark.parametrize(("listed", "mapped", "shared", "cached", "expected"), UNMAPPED)
+def test_so_it_is_in_a_group(
+    v2: Path, listed: int, mapped: int, shared: int, cached: int, expected: int
+) -> None:
+    before = HostReader(V2_GROUP, v2).read().available
+    group = v2 / "sys/fs/cgroup/machine.slice/vms"
+    counters = {
+        "active_anon": 100,
+        "inactive_anon": listed - 100,
+        "anon": mapped,
+        "shmem": shared,
+        "swapcached": cached,
+    }
+    lines = [f"{name} {size * MIB}" for name, size in counters.items()]
+    set_to(group / "memory.stat", (group / "memory.stat").read_text() + "\n".join(lines))
+    reader = HostReader(V2_GROUP, v2)
+    assert reader.read().available == reader.free_now() == before + expected * MIB
+
+
 def test_a_size_is_what_the_machine_uses_counted_against_it(v2: Path) -> None:
     used = (16384000 - 6144000) * KIB
     reader = HostReader(used + 300 * MIB, v2)
@@ -146,8 +186,11 @@ def test_a_v1_group_is_limited_by_its_ancestor(v1: Path) -> None:
     ancestor = v1 / "sys/fs/cgroup/memory/host"
     stat = dict(line.split() for line in (ancestor / "memory.stat").read_text().splitlines())
     cache = int(stat["total_active_file"]) + int(stat["total_inactive_file"])
+    listed = int(stat["total_active_anon"]) + int(stat["total_inactive_anon"])
+    unmapped = listed - int(stat["total_rss"]) - int(stat["total_shmem"])
+    assert 0 < unmapped < int(stat["total_swapcached"]), "the tree was captured while its guests swapped"
     usage = int((ancestor / "memory.usage_in_bytes").read_text())
-    assert host.available == 64 * MIB - (usage - cache)
+    assert host.available == 64 * MIB - (usage - cache - unmapped)
     assert reader.free_now() == host.available
     assert host.swap_in is not None and host.swap_in > 0
 

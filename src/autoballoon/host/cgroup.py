@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.host import swapcache
 from autoballoon.host.files import KeptFile, fields, read_if_there
 
 
@@ -15,16 +16,21 @@ class _Files(msgspec.Struct, frozen=True):
     limits: tuple[str, ...]
     reclaimable: tuple[bytes, ...]
     """Lines of memory.stat, of the whole subtree, that the kernel gives back before it swaps."""
+    swap_cache: swapcache.Lines
 
 
 # v1 counts kernel memory in the usage but does not say which part of it is reclaimable slab.
 _V1 = _Files(
-    "memory.usage_in_bytes", ("memory.limit_in_bytes",), (b"total_active_file", b"total_inactive_file")
+    "memory.usage_in_bytes",
+    ("memory.limit_in_bytes",),
+    (b"total_active_file", b"total_inactive_file"),
+    swapcache.V1,
 )
 _V2 = _Files(
     "memory.current",
     ("memory.high", "memory.max"),
     (b"active_file", b"inactive_file", b"slab_reclaimable"),
+    swapcache.V2,
 )
 
 
@@ -47,10 +53,11 @@ class _Level:
         """Bytes the group holds that only swapping or killing would give back."""
         stat = fields(read_if_there(self.path / "memory.stat") or b"")
         self._reclaimable = sum(stat.get(name, 0) for name in self._names.reclaimable)
+        self._reclaimable += swapcache.unmapped(stat, self._names.swap_cache)
         return self.used_now()
 
     def used_now(self) -> int:
-        """The same by one read of one file, less the file cache of the last full reading."""
+        """The same by one read of one file, less the caches of the last full reading."""
         return max(int(self._usage.read()) - self._reclaimable, 0)
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
+from autoballoon.host import swapcache
 from autoballoon.host.files import KeptFile, fields, kib_fields, read_if_there
 
 _AVAILABLE = re.compile(rb"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
@@ -20,30 +21,33 @@ class Machine:
         self._meminfo = KeptFile(root / "proc/meminfo")
         self._vmstat = root / "proc/vmstat"
         self._arcstats = root / "proc/spl/kstat/zfs/arcstats"
-        self._arc = 0
+        self._more = 0
+        """Bytes that MemAvailable leaves out, when last fully read."""
         self.total, _ = self.read()
 
     def read(self) -> tuple[int, int]:
         """MemTotal and the memory available now; available is never more than the total.
 
-        MemAvailable, and what ZFS's cache would give back: it is no page cache, and MemAvailable leaves it out.
+        MemAvailable, and what it leaves out: what ZFS's cache would give back, which is no page cache, and the part of
+        the swap cache that nobody maps.
         """
         meminfo = kib_fields(self._meminfo.read())
-        self._arc = _reclaimable_arc(read_if_there(self._arcstats) or b"")
+        self._more = _reclaimable_arc(read_if_there(self._arcstats) or b"")
+        self._more += swapcache.unmapped(meminfo, swapcache.MEMINFO)
         try:
             self.total = meminfo[b"MemTotal"]
-            return self.total, min(meminfo[b"MemAvailable"] + self._arc, self.total)
+            return self.total, min(meminfo[b"MemAvailable"] + self._more, self.total)
         except KeyError as error:
             raise CouldNot(
                 f"{self._meminfo.path} has no {error.args[0].decode()} line; run on Linux"
             ) from error
 
     def available_now(self) -> int:
-        """The memory available now by one read of one file; ZFS's share is that of the last full reading."""
+        """The memory available now by one read of one file; what MemAvailable leaves out as last fully read."""
         found = _AVAILABLE.search(self._meminfo.read(256))
         if found is None:
             raise CouldNot(f"{self._meminfo.path} has no MemAvailable line; run on Linux")
-        return min(int(found[1]) * KIB + self._arc, self.total)
+        return min(int(found[1]) * KIB + self._more, self.total)
 
     def swapped(self) -> tuple[int | None, int | None]:
         """Bytes swapped in and out since boot, by disk and by zswap; the whole machine's, whatever the group.
