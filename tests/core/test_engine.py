@@ -335,7 +335,7 @@ def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() 
 def test_what_lies_in_a_guests_swap_when_it_is_first_seen_is_needed_until_it_is_forgotten() -> None:
     """A daemon that is started anew must not take a squeezed guest to be one that needs little."""
     calm = wish_after(lambda now: {"swap_out": 0, "swap_used": 0})
-    lies = {"swap_out": 900 * MIB, "swap_used": 100 * MIB}
+    lies: dict[str, int | float] = {"swap_out": 900 * MIB, "swap_used": 100 * MIB}
     assert wish_after(lambda now: lies, 2).need >= calm.need + 90 * MIB
     assert wish_after(lambda now: lies, 200).need < calm.need + 5 * MIB
 
