@@ -2,10 +2,11 @@ from typing import Any
 
 import pytest
 
+from autoballoon.views.lab_measure import at_rank
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import table
-from autoballoon.views.lab_verdict import at_rank, verdicts
-from autoballoon.views.lab_voice import moved_pages, voice_rows
+from autoballoon.views.lab_verdict import verdicts
+from autoballoon.views.lab_voice import voice_rows
 
 MACHINE = Machine(cores=2, ram=2**33, accel="tcg", kernel="6.1.0", qemu="QEMU 7.2", cgroup="v1")
 
@@ -68,9 +69,3 @@ def test_a_hundredth_is_judged_from_three_hundred_spikes_on() -> None:
     slow = verdicts(results(run(first_s=[0.9] * 300, first_short_s=times)))[:4]
     assert [verdict.met for verdict in slow] == [False, False, True, False]
     assert [verdict.measured for verdict in slow[1:]] == ["900 ms of 300", "50 ms of 300", "400 ms of 300"]
-
-
-def test_pages_moved_are_those_inflated_and_those_deflated() -> None:
-    assert moved_pages({"inflated_pages": 10, "kept_pages": 10}) == 10
-    assert moved_pages({"inflated_pages": 10, "kept_pages": 0}) == 20
-    assert moved_pages({}) is None

@@ -25,7 +25,7 @@ class Variant(msgspec.Struct, frozen=True):
     workload: str | None = None
     """What guests do; None: as the experiment says."""
     squeeze_mib: int | None = None
-    """Where no controller runs, the lab asks each guest to become so small as soon as it has begun."""
+    """Where neither a controller runs nor memory is endless, the lab asks each guest to become so small at the go."""
 
     def size_mib(self, number: int) -> int:
         """The size of the guest of that number."""
@@ -62,6 +62,11 @@ class Arm(msgspec.Struct, frozen=True):
     def short(self) -> str:
         """Its name without the variant's."""
         return self.name.partition("@")[0]
+
+    @property
+    def squeeze_mib(self) -> int | None:
+        """To what size the lab itself asks each guest to go, MiB; None: it asks none."""
+        return self.variant.squeeze_mib if self.limited and not self.controller else None
 
 
 def within(variant: Variant, *arms: Arm) -> tuple[Arm, ...]:

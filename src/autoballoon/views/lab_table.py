@@ -6,9 +6,10 @@ from statistics import fmean
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_driver import balloon_rows
+from autoballoon.views.lab_measure import factor_text, spread, time_ratios, worst_phase_ratios
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
-from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
+from autoballoon.views.lab_verdict import verdicts
 from autoballoon.views.lab_voice import voice_rows
 
 SEED = {
