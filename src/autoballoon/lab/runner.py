@@ -19,7 +19,7 @@ from autoballoon.lab.endings import ended_at_once, ended_by_signals
 from autoballoon.lab.experiments import Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
-from autoballoon.lab.preflight import must_limit, preflight, total_memory
+from autoballoon.lab.preflight import must_limit, must_swap, preflight, total_memory
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
 from autoballoon.lab.userland import COMPILER, SIDES, agent_source, build_userland
@@ -64,6 +64,7 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
     must_limit(max(experiment.limit_of(arm) or 0 for arm in wish.arms), total_memory())
+    must_swap()
     progress.guests = experiment.guests
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
