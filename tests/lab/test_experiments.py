@@ -121,7 +121,10 @@ def test_over_runs_each_choice_on_each_host() -> None:
             )
         ),
     ]
-    assert over.guest_swap_mib > 0
+    # Of guests without an agent nobody knows whether they have swap: guest-swap would be host-swap.
+    assert over.guest_swap_mib > 0 and over.sides
+    assert {arm.short for arm in over.arms if arm.side == "agent"} == {"guest-swap"}
+    assert {arm.side for arm in over.arms} == {None, "agent"}
 
 
 def test_build_runs_off_and_on_with_and_without_swap_in_the_guests() -> None:
@@ -191,7 +194,7 @@ def test_guest_side_differs_in_how_guests_are_heard_and_in_nothing_else() -> Non
     assert [arm.name for arm in voices.arms if not arm.asks] == ["once"]
     assert {arm.name: arm.side for arm in voices.arms if arm.side} == {"agent": "agent", "qga": "qga"}
     assert arms_named(voices, None, 1) == voices.arms
-    assert {one.name for one in EXPERIMENTS if one.sides} == {"guest-side", "headrooms"}
+    assert {one.name for one in EXPERIMENTS if one.sides} == {"over", "guest-side", "headrooms"}
     assert {one.name for one in EXPERIMENTS if one.spikes} == {"driver", "guest-side", "headrooms"}
     assert len({str(wave_of(voices, arm, 3)) for arm in voices.arms}) == 1
 

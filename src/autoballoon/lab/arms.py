@@ -87,9 +87,10 @@ RULES = tuple(
 )
 """The ladder, and the published rules of others carried out by the same daemon."""
 OVERLOADS = tuple(
-    Arm(choice, f'overload = "{choice}"', controller=True, policy="ladder", overload=choice)
-    for choice in ("host-swap", "guest-swap", "suspend")
+    Arm(choice, f'overload = "{choice}"', controller=True, policy="ladder", overload=choice, side=side)
+    for choice, side in (("host-swap", None), ("guest-swap", "agent"), ("suspend", None))
 )
+"""Only an agent tells how much swap a guest has of its own; need is taken from those that are known to have some."""
 FAST = Variant("fast", "guests take memory at 500 MiB/s", wave={"rate_mib": 500})
 SLOW = Variant("slow", "guests take memory at 25 MiB/s", wave={"rate_mib": 25})
 SIZES = Variant("sizes", "guests of 384, 512 and 768 MiB that take in proportion", sizes_mib=(384, 512, 768))

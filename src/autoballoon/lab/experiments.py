@@ -134,6 +134,7 @@ EXPERIMENTS = (
         example=(YARDSTICK, *within(TIGHT, OFF, *OVERLOADS)),
         limit=2000 * MIB,
         guest_swap_mib=512,
+        sides=True,
     ),
     Experiment(
         name="build",
