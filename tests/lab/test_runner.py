@@ -9,6 +9,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.lab import runner
 from autoballoon.lab.arms import OFF, YARDSTICK, Arm
 from autoballoon.lab.experiments import experiment_named
+from autoballoon.lab.image import GuestImage
 from autoballoon.lab.preflight import Room
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.runner import Wish, repeated_when_noisy, run_experiment
@@ -76,3 +77,24 @@ async def test_where_nobody_may_swap_nothing_is_made(
     with pytest.raises(CouldNot, match="cannot swap here"):
         await run_experiment(wish, Progress(sys.stderr, 3))
     assert os.listdir(tmp_path) == []  # noqa: PTH208
+
+
+async def test_what_setting_guests_up_took_is_told_apart(
+    wish: Wish, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = [100.0]
+    image = GuestImage(kernel=Path("k"), initrd=Path("i"), disk=Path("d"), kernel_version="6.1")
+
+    def build_image(*_: object) -> GuestImage:
+        clock[0] += 63.0
+        return image
+
+    def the_host_is_next(**_: object) -> None:
+        raise CouldNot("so far")
+
+    monkeypatch.setattr("time.monotonic", lambda: clock[0])
+    monkeypatch.setattr(runner, "build_image", build_image)
+    monkeypatch.setattr(runner, "Setting", the_host_is_next)
+    with pytest.raises(CouldNot, match="so far"):
+        await run_experiment(wish, Progress(sys.stderr, 3))
+    assert "as asked for; set-up of the guests took 63 s\n" in capsys.readouterr().err

@@ -3,6 +3,7 @@
 import datetime
 import functools
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -94,7 +95,7 @@ async def _rounds(
 
 async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
     """What guests boot from, made where it is not in the cache, and how they run."""
-    experiment = wish.experiment
+    experiment, began = wish.experiment, time.monotonic()
     with ended_at_once():
         image = build_image(
             progress.say,
@@ -105,7 +106,7 @@ async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
         recipe = COMPILER if builds else SIDES if experiment.sides else None
         disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
     accel = await choose_accel(wish.accel, image, progress.say)
-    progress.say(accel.why)
+    progress.say(f"{accel.why}; set-up of the guests took {time.monotonic() - began:.0f} s")
     return Setting(
         experiment=experiment, image=image, disks=disks, accel=translating(accel, experiment.translated_mib),
         policy=wish.policy, folder=folder, say=progress.say, watch=progress.watch,
