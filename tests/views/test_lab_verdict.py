@@ -218,8 +218,13 @@ def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
     arms = [
         arm("yardstick"),
         arm("off", swap_in_pages=713, swap_out_pages=75),
-        arm("agent", work_s=[4.3] * 8, extra={"headrooms": 600 * MIB}),
-        arm("half", work_s=[4.5] * 8, swap_in_pages=0, swap_out_pages=2, extra={"headrooms": 350 * MIB}),
+        arm("agent", work_s=[4.3] * 8, extra={"headrooms": 600 * MIB, "held_mean": 2100 * MIB}),
+        arm(
+            "half",
+            work_s=[4.5] * 8,
+            swap_out_pages=2,
+            extra={"headrooms": 350 * MIB, "held_mean": 2200 * MIB},
+        ),
     ]
     found = Results(experiment="headrooms", machine=results.machine, command="", arms=arms)
     judged = [(verdict.met, verdict.measured) for verdict in verdicts(found)]
@@ -229,9 +234,16 @@ def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
         (False, "37.5x fewer (75 -> 2)"),
         (False, "1.12x, one round"),
         (True, "250.00 MiB, one round"),
+        (False, "-100.00 MiB, one round"),
     ]
     alone = msgspec.structs.replace(found, arms=arms[:3])
-    assert [verdict.met for verdict in verdicts(alone)] == [True, None, None, None, None]
+    assert [verdict.met for verdict in verdicts(alone)] == [True, None, None, None, None, None]
+    assert verdicts(alone)[-1].measured == "agent and half were not both run"
+    silent = msgspec.structs.replace(found, arms=[*arms[:3], arm("half", extra={"headrooms": 0})])
+    assert [(verdict.met, verdict.measured) for verdict in verdicts(silent)[-2:]] == [
+        (True, "600.00 MiB, one round"),
+        (None, "agent and half do not both tell of it"),
+    ]
 
 
 def driven(machine: Machine, make_run: MakeRun, *arms: str, **differs: object) -> Results:

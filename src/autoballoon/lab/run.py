@@ -134,6 +134,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             **balloons_of([vm.heard for vm in work.vms]),
             **waited_of([vm.heard for vm in work.vms]),
             **followed.extra(),
+            **eye.held.extra(work.go_s),
             **(work.spikes.extra() if setting.experiment.spikes else {}),
             "controller_died": controller.died if controller else None,
             "notes": work.notes,

@@ -62,7 +62,8 @@ def spikes_of(arm: ArmResult, name: str) -> list[float | None]:
     return [time for run in arm.counted for time in run.extra.get(name, [])]
 
 
-def _ms(times: Sequence[float | None], part: float) -> str:
+def ms_text(times: Sequence[float | None], part: float) -> str:
+    """The time that this part of all stay within, milliseconds; "never", or "-" where there are none."""
     if not times:
         return "-"
     time = at_rank(times, part)
@@ -73,5 +74,5 @@ def waits(firsts: Sequence[float | None], wholes: Sequence[float | None]) -> str
     """How many spikes, and how soon they got their first page and all of it: five columns."""
     return (
         f"{len(firsts):>8}"
-        f"{_ms(firsts, 0.5):>11}{_ms(firsts, 0.99):>8}{_ms(wholes, 0.5):>11}{_ms(wholes, 0.99):>8}"
+        f"{ms_text(firsts, 0.5):>11}{ms_text(firsts, 0.99):>8}{ms_text(wholes, 0.5):>11}{ms_text(wholes, 0.99):>8}"
     )

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from autoballoon.views.lab_driver import moved_pages
-from autoballoon.views.lab_measure import SPIKES_HEAD, spikes_of, time_ratios, waits
+from autoballoon.views.lab_measure import SPIKES_HEAD, at_rank, ms_text, spikes_of, time_ratios, waits
 from autoballoon.views.lab_results import Results
 
 HEAD = (
@@ -12,11 +12,30 @@ HEAD = (
     f"{'SHORT':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
 )
 
+CLOSE = 1.5
+"""Times the agent's median: a choice, for rounds of 15 spikes differ by more than that (docs/reference/lab.md)."""
+
 
 def _middle(values: Sequence[float | int | None], form: str) -> str:
     """The median over runs as text; "-" where one is not known."""
     known = [value for value in values if value is not None]
     return format(median(known), form) if known and len(known) == len(values) else "-"
+
+
+def _asked_or_agent(results: Results) -> Iterable[str]:
+    """Whether it takes an agent: a guest near its edge can be asked instead."""
+    asked, agent = results.arm("asked"), results.arm("agent")
+    if asked is None or agent is None:
+        return
+    for name, since in (("first_short_s", "when guests ran short"), ("first_s", "their first byte")):
+        one, other = spikes_of(asked, name), spikes_of(agent, name)
+        if one and other:
+            late, soon = (at_rank(times, 0.5) for times in (one, other))
+            close = late is not None and (soon is None or late <= CLOSE * soon)
+            yield (
+                f"first page from {since} on, p50 in ms: {ms_text(one, 0.5)} if asked, {ms_text(other, 0.5)} with the"
+                f" agent: asked-for statistics {'come close' if close else 'do not come close'} (within {CLOSE:g} x)"
+            )
 
 
 def voice_rows(results: Results) -> Iterable[str]:
@@ -43,3 +62,4 @@ def voice_rows(results: Results) -> Iterable[str]:
             f"{waits(spikes_of(arm, 'first_s'), spikes_of(arm, 'whole_s'))}"
             f"{waits(spikes_of(arm, 'first_short_s'), spikes_of(arm, 'whole_short_s'))}"
         )
+    yield from _asked_or_agent(results)
