@@ -78,16 +78,24 @@ def test_beside_somebody_elses_guests_it_does_not_begin(tools: Path, name: str) 
             guest.kill()
 
 
-def test_where_nobody_may_swap_it_says_so_and_leaves_nothing(tools: Path) -> None:
-    for name, body in (
-        ("mkswap", "exit 0"),
-        ("swapon", "echo 'swapon: Operation not permitted' >&2; exit 255"),
-    ):
+def swapping(tools: Path, swapon: str) -> None:
+    for name, body in (("mkswap", "exit 0"), ("swapon", swapon)):
         (tools / name).write_text(f"#!/bin/sh\n{body}\n")
         (tools / name).chmod(0o755)
+
+
+def test_where_nobody_may_swap_it_says_so_and_leaves_nothing(tools: Path) -> None:
+    swapping(tools, "echo 'swapon: Operation not permitted' >&2; exit 255")
     with pytest.raises(
         CouldNot, match=r"the lab cannot swap here: `swapon .* failed: swapon: Operation not permitted"
     ):
+        must_swap()
+    assert list((tools / "cache").iterdir()) == []
+
+
+def test_a_trial_that_is_interrupted_leaves_nothing(tools: Path) -> None:
+    swapping(tools, "kill -INT $$")
+    with pytest.raises(KeyboardInterrupt):
         must_swap()
     assert list((tools / "cache").iterdir()) == []
 

@@ -91,8 +91,10 @@ def must_limit(limit: int, total: int) -> None:
 def must_swap() -> None:
     """CouldNot where the lab may not swap: better told now than after a minute of fetching and making."""
     trial = SwapFile(cache_folder() / f"trial-swap-{os.getpid()}")
-    trial.make(_TRIAL_SWAP)
-    trial.remove()
+    try:
+        trial.make(_TRIAL_SWAP)
+    finally:
+        trial.remove()
 
 
 def total_memory(root: Path = Path("/")) -> int:

@@ -65,7 +65,8 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
     must_limit(max(experiment.limit_of(arm) or 0 for arm in wish.arms), total_memory())
-    must_swap()
+    with ended_at_once():
+        must_swap()
     progress.guests = experiment.guests
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
