@@ -4,23 +4,28 @@ The swap factors are those of the 2013 proposal (35 guests building kernels on a
 713 times fewer pages swapped in and 75 times fewer out.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from statistics import median
 
-import msgspec
-
 from autoballoon.core.units import MIB
+from autoballoon.views.lab_criterion import (
+    IN,
+    OUT,
+    Verdict,
+    at_most,
+    fewer,
+    lost_at_most,
+    time_at_most,
+    untold,
+    worst_phase_at_most,
+)
 from autoballoon.views.lab_driver import arrival_s, is_at_target, per_kept, qemus_cpu_s, target_text
 from autoballoon.views.lab_measure import (
     Figure,
     at_rank,
-    factor,
-    factor_text,
-    paired_ratios,
     spikes_of,
     spread,
     time_ratios,
-    worst_phase_ratios,
 )
 from autoballoon.views.lab_results import Results, Run
 
@@ -38,79 +43,6 @@ QEMUS_CPU = 1.25
 works against its own balloon, took 1.2 to 1.6 times as much."""
 PER_KEPT = 1.1
 """... and so many times the pages inflated for each that is kept: 1.00 in both rounds, 1.20 with `shrinker`."""
-
-
-class Verdict(msgspec.Struct, frozen=True):
-    """One criterion: what was asked, what was measured, and whether that is enough (None: cannot be judged)."""
-
-    asks: str
-    measured: str
-    met: bool | None
-
-
-Pages = Callable[[Run], int]
-_IN: tuple[str, Pages] = ("in", lambda run: run.swap_in_pages)
-_OUT: tuple[str, Pages] = ("out", lambda run: run.swap_out_pages)
-
-
-def _fewer(results: Results, base: str, way: tuple[str, Pages], least: float, arm: str = "on") -> Verdict:
-    """Swapping of `arm` against `base`, one way, in every round: the worst round speaks."""
-    direction, pages = way
-    asks = f"{arm} swaps {direction} at least {least:g}x fewer pages than {base}, in every run"
-    pairs = [(pages(b), pages(a)) for a, b in results.pairs(arm, base)]
-    if not pairs:
-        return Verdict(asks, f"{base} and {arm} were not both run", None)
-    without, with_ = min(pairs, key=lambda pair: factor(*pair))
-    if without == 0 and with_ == 0:
-        return Verdict(asks, f"{base} did not swap {direction} either", None)
-    return Verdict(
-        asks, f"{factor_text(without, with_)} ({without:,} -> {with_:,})", factor(without, with_) >= least
-    )
-
-
-def _at_most(results: Results, what: str, of: Figure, base: str, most: float, arm: str) -> Verdict:
-    asks = f"{what} of {arm} is at most {most:.3g} x that of {base} (median of paired rounds)"
-    found = paired_ratios(results, arm, base, of)
-    return Verdict(
-        asks,
-        spread(found, "x") if found else _untold(results, base, arm),
-        median(found) <= most if found else None,
-    )
-
-
-def _time_at_most(results: Results, base: str, most: float, arm: str = "on") -> Verdict:
-    return _at_most(results, "busy time", lambda run: run.time_s, base, most, arm)
-
-
-def _untold(results: Results, base: str, arm: str) -> str:
-    """Why there is no pair of figures."""
-    both = next(results.pairs(arm, base), None)
-    return f"{base} and {arm} " + ("do not both tell of it" if both else "were not both run")
-
-
-def _lost_at_most(results: Results, base: str, most: float) -> Verdict:
-    """Judged is the time beyond the yardstick's: nothing could take away more of `base` than that."""
-    asks = (
-        f"busy time that on loses to missing memory is at most {most:.3g} x what {base} loses"
-        " (median of paired rounds)"
-    )
-    ideals = {one.round: ideal.time_s for one, ideal in results.pairs("on", "yardstick")}
-    ratios = [
-        (one.time_s - least) / (two.time_s - least)
-        for one, two in results.pairs("on", base)
-        if one.time_s and two.time_s and (least := ideals.get(one.round)) and two.time_s > least
-    ]
-    if not ratios:
-        return Verdict(asks, f"{base}, on and yardstick were not all run, or {base} lost nothing", None)
-    return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
-
-
-def _worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
-    asks = f"worst phase of on is at most {most:g} x the worst of {base}, in every run"
-    ratios = worst_phase_ratios(results, "on", base)
-    if not ratios:
-        return Verdict(asks, f"{base} and on were not both run", None)
-    return Verdict(asks, spread(ratios, "x"), max(ratios) <= most)
 
 
 def _balanced(results: Results) -> list[tuple[str, Run]]:
@@ -160,23 +92,23 @@ def _hostload(results: Results) -> Iterable[Verdict]:
 
 
 def _wave_2600(results: Results) -> Iterable[Verdict]:
-    yield _fewer(results, "off", _IN, 713)
-    yield _fewer(results, "off", _OUT, 75)
-    yield _fewer(results, "reporting", _IN, 10)
-    yield _fewer(results, "reporting", _OUT, 10)
-    yield _time_at_most(results, "yardstick", 1.25)
-    yield _worst_phase_at_most(results, "yardstick", 2)
+    yield fewer(results, "off", IN, 713)
+    yield fewer(results, "off", OUT, 75)
+    yield fewer(results, "reporting", IN, 10)
+    yield fewer(results, "reporting", OUT, 10)
+    yield time_at_most(results, "yardstick", 1.25)
+    yield worst_phase_at_most(results, "yardstick", 2)
 
 
 def _wave_2000(results: Results) -> Iterable[Verdict]:
-    yield _fewer(results, "off", _IN, 10)
-    yield _fewer(results, "off", _OUT, 10)
-    yield _time_at_most(results, "off", 1 / 3)
-    yield _lost_at_most(results, "off", 1 / 3)
+    yield fewer(results, "off", IN, 10)
+    yield fewer(results, "off", OUT, 10)
+    yield time_at_most(results, "off", 1 / 3)
+    yield lost_at_most(results, "off", 1 / 3)
 
 
 def _wave_1600(results: Results) -> Iterable[Verdict]:
-    yield _time_at_most(results, "off", 1 / 2)
+    yield time_at_most(results, "off", 1 / 2)
 
 
 def _peers(results: Results) -> Iterable[Verdict]:
@@ -216,16 +148,16 @@ def _over(results: Results) -> Iterable[Verdict]:
     for variant, most in (("2000", 1 / 3), ("1600", 1 / 2)):
         off, host_swap = f"off@{variant}", f"host-swap@{variant}"
         if variant == "2000":
-            yield _fewer(results, off, _IN, 10, host_swap)
-            yield _fewer(results, off, _OUT, 10, host_swap)
-        yield _time_at_most(results, off, most, host_swap)
+            yield fewer(results, off, IN, 10, host_swap)
+            yield fewer(results, off, OUT, 10, host_swap)
+        yield time_at_most(results, off, most, host_swap)
         for choice in ("guest-swap", "suspend"):
-            yield _time_at_most(results, off, 1, f"{choice}@{variant}")
+            yield time_at_most(results, off, 1, f"{choice}@{variant}")
 
 
 def _build(results: Results) -> Iterable[Verdict]:
     for variant in results.variants:
-        yield _time_at_most(results, f"yardstick@{variant}", 1.05, f"on@{variant}")
+        yield time_at_most(results, f"yardstick@{variant}", 1.05, f"on@{variant}")
 
 
 def _voice(results: Results) -> Iterable[Verdict]:
@@ -246,10 +178,10 @@ def _voice(results: Results) -> Iterable[Verdict]:
 
 
 def _headrooms(results: Results) -> Iterable[Verdict]:
-    yield _time_at_most(results, "yardstick", 1.10, "agent")
-    yield _fewer(results, "off", _IN, 713, "half")
-    yield _fewer(results, "off", _OUT, 75, "half")
-    yield _time_at_most(results, "yardstick", 1.10, "half")
+    yield time_at_most(results, "yardstick", 1.10, "agent")
+    yield fewer(results, "off", IN, 713, "half")
+    yield fewer(results, "off", OUT, 75, "half")
+    yield time_at_most(results, "yardstick", 1.10, "half")
     for asks, name in (
         ("half keeps less than agent for growth beyond need, on the average", "headrooms"),
         ("and its guests hold so much less of the host's memory, on the average", "held_mean"),
@@ -262,7 +194,7 @@ def _headrooms(results: Results) -> Iterable[Verdict]:
         if saved:
             yield Verdict(asks, spread(saved, " MiB"), median(saved) > 0)
         else:
-            yield Verdict(asks, _untold(results, "agent", "half"), None)
+            yield Verdict(asks, untold(results, "agent", "half"), None)
 
 
 def _of_whole(of: Figure) -> Figure:
@@ -285,7 +217,7 @@ def _driver(results: Results) -> Iterable[Verdict]:
         ("processor time of QEMUs", qemus_cpu_s, QEMUS_CPU),
         ("pages inflated for each that is kept", per_kept, PER_KEPT),
     ):
-        yield _at_most(results, what, _of_whole(of), stock, most, ours)
+        yield at_most(results, what, _of_whole(of), stock, most, ours)
 
 
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
