@@ -19,7 +19,7 @@ ready: ## the same, with what only tests need: a libvirt, a browser, shellcheck
 	@$(timed) set-up tools/setup tests
 
 demo: setup ## real guests, autoballoon off against on: the table, and a picture of why (root, under 8 minutes)
-	@.venv/bin/autoballoon lab run wave
+	@$(timed) demo .venv/bin/autoballoon lab run wave
 
 test: check fast lab ## everything: set-up, then these three, each with its time (root, 11 minutes or so)
 

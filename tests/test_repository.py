@@ -57,6 +57,12 @@ def test_every_decision_is_in_the_index() -> None:
     assert sorted(index) == sorted(page.name for page in folder.glob("*.md") if page.name != "README.md")
 
 
+@pytest.mark.parametrize("target", ["setup", "demo", "check", "fast", "lab", "soak", "deb", "floors"])
+def test_make_says_how_long_it_took(target: str) -> None:
+    (recipe,) = re.findall(rf"^{target}:.*\n((?:\t.*\n)+)", read("Makefile"), re.MULTILINE)
+    assert all(line.startswith("\t@$(timed) ") for line in recipe.splitlines())
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_make_targets_named_in_pages_exist(page: Path) -> None:
     code = "\n".join(CODE.findall(page.read_text(encoding="utf-8")))

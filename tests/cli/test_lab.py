@@ -49,13 +49,19 @@ def test_list_says_what_the_variants_are() -> None:
         (["peers", "--policy", "mom"], "--policy cannot be given to peers"),
         (["over", "--policy", "mom"], "--policy cannot be given to over"),
         (["over", "--limit", "1800MiB"], "--limit cannot be given to over"),
-        (["build", "--rate", "100"], "--rate cannot be given to build"),
+        (["build", "--rate", "100"], "--rate cannot be given to these arms of build"),
+        (["driver", "--rate", "100"], "--rate cannot be given to these arms of driver"),
+        (["driver", "--rate", "100", "--arms", "@build,@cache"], "--rate cannot be given to these arms"),
         (["peers", "--arms", "@swift"], "there is no arm '@swift'"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_and_leaves_nothing(
-    words: list[str], says: str, tmp_path: Path
+    words: list[str], says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def let_through(*_: object) -> None:
+        raise AssertionError("guests would be run")
+
+    monkeypatch.setattr(runner, "run_experiment", let_through)
     said = CliRunner().invoke(main, ["lab", "run", *words, "--out", str(tmp_path / "out")])
     assert said.exit_code == 2
     assert says in said.output

@@ -34,6 +34,7 @@ async def test_lua_is_built_and_its_seconds_are_told(
     (phase,) = [event.data for event in guest.heard if event.name == "phase"]
     assert phase["busy_s"] == phase["wall_s"] == done.data["busy_s"] > 1
     assert done.data["oom_kills"] == 0
+    assert done.data["psi_some_s"] >= 0, "the guests' kernel has PSI"
 
 
 async def test_what_the_compiler_says_when_it_fails_is_told(

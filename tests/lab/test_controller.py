@@ -1,3 +1,4 @@
+import sys
 import tomllib
 from pathlib import Path
 
@@ -67,6 +68,35 @@ async def test_a_controller_that_ends_at_once_is_told_in_its_own_words(tmp_path:
         async with controller:
             raise AssertionError("it is not up")
     assert controller.cost is None
+
+
+FAKE = """#!{python}
+import os, signal, socket
+signal.signal(signal.SIGTERM, lambda *_: (print("last words", flush=True), os._exit({status})))
+listening = socket.socket(socket.AF_UNIX)
+listening.bind("{socket}")
+listening.listen()
+talking, _ = listening.accept()
+talking.recv(100)
+talking.send(b'{{"ok": true, "data": {{}}}}\\n')
+signal.pause()
+"""
+
+
+@pytest.mark.parametrize(
+    ("status", "died"), [(0, None), (3, "the controller ended with 3 when it was told to end: last words")]
+)
+async def test_a_controller_that_does_not_end_as_it_should_has_died(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: int, died: str | None
+) -> None:
+    program = tmp_path / "autoballoon"
+    program.write_text(FAKE.format(python=sys.executable, socket=tmp_path / "control.sock", status=status))
+    program.chmod(0o755)
+    monkeypatch.setattr("sys.executable", str(tmp_path / "python"))
+    controller = Controller(text="", run=tmp_path, keep=tmp_path, label="on-1")
+    async with controller:
+        pass
+    assert controller.died == died
 
 
 @pytest.mark.parametrize("file", ["controller-on-1.toml", "controller-on-1.log"])

@@ -121,7 +121,10 @@ def test_over_runs_each_choice_on_each_host() -> None:
             )
         ),
     ]
-    assert over.guest_swap_mib > 0
+    # Of guests without an agent nobody knows whether they have swap: guest-swap would be host-swap.
+    assert over.guest_swap_mib > 0 and over.sides
+    assert {arm.short for arm in over.arms if arm.side == "agent"} == {"guest-swap"}
+    assert {arm.side for arm in over.arms} == {None, "agent"}
 
 
 def test_build_runs_off_and_on_with_and_without_swap_in_the_guests() -> None:
@@ -164,9 +167,17 @@ def test_driver_runs_each_driver_without_and_with_the_daemon_in_each_workload() 
     everyone = ["fixed", "stock", "shrinker", "pressure", "never"]
     for variant, workload in (("wave", "wave"), ("build", "build"), ("cache", "cache")):
         arms = [arm for arm in driver.arms if arm.variant.name == variant]
-        assert [arm.short for arm in arms] == [*everyone, *(f"{name}+on" for name in everyone)]
-        assert [arm.controller for arm in arms] == [False] * 5 + [True] * 5
-        assert [arm.driver for arm in arms] == [None, None, "shrinker", "pressure", "off"] * 2
+        yardstick, *compared = arms
+        assert (yardstick.short, driver.limit_of(yardstick), yardstick.squeeze_mib) == (
+            "yardstick",
+            None,
+            None,
+        )
+        assert [arm.short for arm in compared] == [*everyone, *(f"{name}+on" for name in everyone)]
+        assert [arm.controller for arm in compared] == [False] * 5 + [True] * 5
+        assert [arm.driver for arm in compared] == [None, None, "shrinker", "pressure", "off"] * 2
+        squeezed = [arm.short for arm in compared if arm.squeeze_mib is not None]
+        assert squeezed == (everyone if variant == "cache" else [])
         assert {driver.workload_of(arm) for arm in arms} == {workload}
     assert [arm.short for arm in driver.arms if not arm.may_deflate] == ["fixed", "fixed+on"] * 3
     fixed, stock = named("driver", "fixed@cache"), named("driver", "stock@cache")
@@ -183,7 +194,8 @@ def test_guest_side_differs_in_how_guests_are_heard_and_in_nothing_else() -> Non
     assert [arm.name for arm in voices.arms if not arm.asks] == ["once"]
     assert {arm.name: arm.side for arm in voices.arms if arm.side} == {"agent": "agent", "qga": "qga"}
     assert arms_named(voices, None, 1) == voices.arms
-    assert {one.name for one in EXPERIMENTS if one.sides} == {"guest-side", "headrooms"}
+    assert {one.name for one in EXPERIMENTS if one.sides} == {"over", "guest-side", "headrooms"}
+    assert {one.name for one in EXPERIMENTS if one.spikes} == {"driver", "guest-side", "headrooms"}
     assert len({str(wave_of(voices, arm, 3)) for arm in voices.arms}) == 1
 
 

@@ -12,9 +12,11 @@ def test_a_target_is_reached_by_who_is_there_in_the_end() -> None:
     followed.asked({"a": 200 * MIB, "b": 200 * MIB}, 10.0)
     followed.seen({"a": 512 * MIB, "b": 512 * MIB}, 11.0)
     followed.seen({"a": 200 * MIB, "b": 210 * MIB}, 12.5)
-    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 2.5, "headrooms": None}
-    followed.seen({"a": 260 * MIB, "b": 200 * MIB}, 14.0)
-    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": 4.0, "headrooms": None}, (
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": None, "headrooms": None}
+    followed.seen({"b": 200 * MIB}, 14.0)
+    assert followed.extra() == {"targets": 2, "targets_reached": 2, "target_s": 4.0, "headrooms": None}
+    followed.seen({"a": 260 * MIB}, 15.0)
+    assert followed.extra() == {"targets": 2, "targets_reached": 1, "target_s": None, "headrooms": None}, (
         "a took it back"
     )
 

@@ -119,6 +119,20 @@ def test_a_machine_without_lists_gets_them_once(world: Path) -> None:
     assert log(world) == ["update", "download busybox-static"]
 
 
+def test_what_is_in_the_cache_needs_neither_lists_nor_network(world: Path) -> None:
+    (world / "lists").touch()
+    found = packages.kernel_tree(print), packages.unpacked("busybox-static", print)
+    (world / "lists").unlink()
+    (world / "offline").touch()
+    said: list[str] = []
+    assert (packages.kernel_tree(said.append), packages.unpacked("busybox-static", said.append)) == found
+    assert all("No packages found; taking what the cache has" in one for one in said)
+    assert "update" not in log(world)
+    (found[1] / "boot" / "vmlinuz").write_text("")
+    with pytest.raises(CouldNot, match="needs apt and Debian's servers"):
+        packages.unpacked("busybox-static", print)
+
+
 def test_without_network_it_is_one_sentence(world: Path) -> None:
     (world / "offline").touch()
     with pytest.raises(

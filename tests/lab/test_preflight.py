@@ -1,10 +1,15 @@
 """How many guests fit."""
 
+import shutil
+import subprocess
+from pathlib import Path
+
 import pytest
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import GIB, MIB
-from autoballoon.lab.preflight import Machine, must_limit, preflight, room
+from autoballoon.lab.preflight import Machine, must_limit, must_swap, preflight, room
+from autoballoon.lab.vm import QEMU
 
 
 def fitting(memory: int, disk: int = 100 * GIB) -> tuple[int, str | None]:
@@ -46,6 +51,53 @@ def test_without_qemu_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
         CouldNot, match="qemu-system-x86_64 is not installed; install it with: apt-get install"
     ):
         preflight(guests=8, guest_size=GIB, swap=GIB, beside=True)
+
+
+@pytest.fixture
+def tools(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The only folder of programs, with a QEMU that only waits, of a machine on which we are root."""
+    shutil.copy(shutil.which("sleep") or "", tmp_path / QEMU)
+    monkeypatch.setattr("os.geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("AUTOBALLOON_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+@pytest.mark.parametrize("name", ["kvm", QEMU])
+def test_beside_somebody_elses_guests_it_does_not_begin(tools: Path, name: str) -> None:
+    """Proxmox starts its guests as `kvm`, which is a link to QEMU: that is what the process is called then."""
+    if name != QEMU:
+        (tools / name).symlink_to(QEMU)
+    with subprocess.Popen([tools / name, "infinity"]) as guest:
+        try:
+            with pytest.raises(
+                CouldNot, match=rf"other QEMU processes run here \(.*\b{guest.pid}\b.*--beside"
+            ):
+                preflight(guests=8, guest_size=GIB, swap=GIB, beside=False)
+        finally:
+            guest.kill()
+
+
+def swapping(tools: Path, swapon: str) -> None:
+    for name, body in (("mkswap", "exit 0"), ("swapon", swapon)):
+        (tools / name).write_text(f"#!/bin/sh\n{body}\n")
+        (tools / name).chmod(0o755)
+
+
+def test_where_nobody_may_swap_it_says_so_and_leaves_nothing(tools: Path) -> None:
+    swapping(tools, "echo 'swapon: Operation not permitted' >&2; exit 255")
+    with pytest.raises(
+        CouldNot, match=r"the lab cannot swap here: `swapon .* failed: swapon: Operation not permitted"
+    ):
+        must_swap()
+    assert list((tools / "cache").iterdir()) == []
+
+
+def test_a_trial_that_is_interrupted_leaves_nothing(tools: Path) -> None:
+    swapping(tools, "kill -INT $$")
+    with pytest.raises(KeyboardInterrupt):
+        must_swap()
+    assert list((tools / "cache").iterdir()) == []
 
 
 def test_a_host_as_large_as_the_machine_is_refused() -> None:

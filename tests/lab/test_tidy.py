@@ -71,3 +71,27 @@ def test_a_note_that_cannot_be_written_is_one_sentence_and_leaves_nothing(tmp_pa
     ):
         tidy.begin(tmp_path, tmp_path / "notes")
     assert list((tmp_path / "notes").iterdir()) == []
+
+
+def test_a_lab_that_looks_for_others_never_sees_half_a_note(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def write_slowly(path: Path, content: bytes) -> int:
+        with path.open("wb") as file:
+            assert tidy.sweep(tmp_path / "notes") == []
+            return file.write(content)
+
+    monkeypatch.setattr(Path, "write_bytes", write_slowly)
+    note = tidy.begin(tmp_path, tmp_path / "notes")
+    assert list((tmp_path / "notes").iterdir()) == [note.path]
+
+
+def test_a_note_that_may_not_be_removed_is_one_sentence(tmp_path: Path) -> None:
+    """A folder of its name stands for it: root may remove any file."""
+    (tmp_path / "x.json").mkdir()
+    says = f"could not remove the note {tmp_path}/x.json (Is a directory); run the lab as root"
+    assert tidy.sweep(tmp_path) == [says]
+    note = tidy.Note(
+        owner=DEAD, group="autoballoon-lab-x", swap=str(tmp_path / "swap"), run=str(tmp_path / "x")
+    )
+    assert note.remove_all() == [says]

@@ -2,9 +2,10 @@ from typing import Any
 
 import pytest
 
-from autoballoon.views.lab_driver import balloon_rows, per_kept, target_text
+from autoballoon.views.lab_driver import balloon_rows, moved_pages, per_kept, target_text
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import table
+from autoballoon.views.report import page
 
 MACHINE = Machine(cores=2, ram=2**33, accel="tcg", kernel="6.1.0", qemu="QEMU 7.2", cgroup="v1")
 
@@ -21,13 +22,36 @@ def results(name: str, *runs: Run) -> Results:
     return Results(experiment=name, machine=MACHINE, command="", arms=arms)
 
 
-FOLLOWED = run(inflated_pages=3000, kept_pages=1000, targets=6, targets_reached=6, target_s=2.5)
+FOLLOWED = run(
+    inflated_pages=3000, kept_pages=1000, targets=6, targets_reached=6, target_s=2.5, guests_cpu_s=57.25,
+    guests_psi_s=1.5, first_s=[0.05, 0.1], whole_s=[0.9, None],
+)  # fmt: skip
 
 
 def test_a_row_tells_the_target_and_what_was_inflated_in_vain() -> None:
     *_, row = balloon_rows(results("driver", FOLLOWED))
-    assert row.split() == ["stock+on@cache", "1", "reached", "2.5", "3,000", "1,000", "3.00", "0"]
+    assert row.split() == [
+        "stock+on@cache", "1", "reached", "2.5", "57.2", "3,000", "1,000", "3.00", "5,000", "0", "1.5",
+        "2", "50", "100", "900", "never",
+    ]  # fmt: skip
     assert row in table(results("driver", FOLLOWED))
+
+
+def test_where_not_all_came_the_last_one_never_did() -> None:
+    *_, row = balloon_rows(results("driver", run(targets=6, targets_reached=4, target_s=9.9)))
+    assert row.split()[2:7] == ["4", "of", "6", "never", "-"]
+
+
+def test_the_report_tells_of_balloons_too() -> None:
+    made = page(results("driver", FOLLOWED), [], [], "")
+    assert "<h2>Balloons</h2>" in made and "PER KEPT" in made and "5,000" in made
+    assert "Balloons" not in page(results("wave", FOLLOWED), [], [], "")
+
+
+def test_pages_moved_are_those_inflated_and_those_deflated() -> None:
+    assert moved_pages(run(inflated_pages=10, kept_pages=10)) == 10
+    assert moved_pages(run(inflated_pages=10, kept_pages=0)) == 20
+    assert moved_pages(run()) is None
 
 
 def test_other_experiments_have_no_such_rows() -> None:

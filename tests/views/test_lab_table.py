@@ -2,6 +2,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from autoballoon.core.units import MIB
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_table import headline, table
 
@@ -46,3 +47,11 @@ def test_the_headline_compares_only_what_was_run(results: Results) -> None:
     )
     alone = msgspec.structs.replace(results, arms=results.arms[:1])
     assert headline(alone) == "wave: yardstick measured."
+
+
+def test_what_the_yardstick_held_tells_how_small_the_host_is(over: Results, make_run: MakeRun) -> None:
+    assert "of that" not in table(over)
+    yardstick = msgspec.structs.replace(over.arms[0], runs=[make_run(extra={"held_peak": 3200 * MIB})])
+    told = table(msgspec.structs.replace(over, arms=[yardstick, *over.arms[1:]]))
+    assert "yardstick held 3200 MiB at most; 2000 MiB are 62% of that\n" in told
+    assert "yardstick held 3200 MiB at most; 1600 MiB are 50% of that\n" in told

@@ -4,8 +4,9 @@ import msgspec
 import pytest
 
 from autoballoon.core.units import MIB
+from autoballoon.views.lab_measure import factor_text, time_ratios
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
-from autoballoon.views.lab_verdict import factor_text, time_ratios, verdicts
+from autoballoon.views.lab_verdict import verdicts
 
 MakeRun = Callable[..., Run]
 
@@ -35,6 +36,8 @@ def test_canned_results_reach_everything(results: Results) -> None:
         ({"guest_oom": 1}, "no OOM kill"),
         ({"finished": 7}, "every guest finishes"),
         ({"controller_cpu_s": 2.4}, "less than 3% of one core"),
+        ({"controller_cpu_s": None}, "the controller lives"),
+        ({"extra": {"controller_died": "it ended with 3"}}, "the controller lives"),
         ({"controller_rss": 60 * MIB}, "60 MiB"),
     ],
 )
@@ -215,8 +218,13 @@ def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
     arms = [
         arm("yardstick"),
         arm("off", swap_in_pages=713, swap_out_pages=75),
-        arm("agent", work_s=[4.3] * 8, extra={"headrooms": 600 * MIB}),
-        arm("half", work_s=[4.5] * 8, swap_in_pages=0, swap_out_pages=2, extra={"headrooms": 350 * MIB}),
+        arm("agent", work_s=[4.3] * 8, extra={"headrooms": 600 * MIB, "held_mean": 2100 * MIB}),
+        arm(
+            "half",
+            work_s=[4.5] * 8,
+            swap_out_pages=2,
+            extra={"headrooms": 350 * MIB, "held_mean": 2200 * MIB},
+        ),
     ]
     found = Results(experiment="headrooms", machine=results.machine, command="", arms=arms)
     judged = [(verdict.met, verdict.measured) for verdict in verdicts(found)]
@@ -226,6 +234,56 @@ def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
         (False, "37.5x fewer (75 -> 2)"),
         (False, "1.12x, one round"),
         (True, "250.00 MiB, one round"),
+        (False, "-100.00 MiB, one round"),
     ]
     alone = msgspec.structs.replace(found, arms=arms[:3])
-    assert [verdict.met for verdict in verdicts(alone)] == [True, None, None, None, None]
+    assert [verdict.met for verdict in verdicts(alone)] == [True, None, None, None, None, None]
+    assert verdicts(alone)[-1].measured == "agent and half were not both run"
+    silent = msgspec.structs.replace(found, arms=[*arms[:3], arm("half", extra={"headrooms": 0})])
+    assert [(verdict.met, verdict.measured) for verdict in verdicts(silent)[-2:]] == [
+        (True, "600.00 MiB, one round"),
+        (None, "agent and half do not both tell of it"),
+    ]
+
+
+def driven(machine: Machine, make_run: MakeRun, *arms: str, **differs: object) -> Results:
+    """One round of these arms in *cache*, all alike; keywords are what differs in our driver's."""
+
+    def arm(name: str) -> ArmResult:
+        own = differs if name == "pressure" else {}
+        told = {
+            "targets": 6, "targets_reached": 6, "target_s": 10.0, "guests_cpu_s": 50.0, "inflated_pages": 900,
+            "kept_pages": 900,
+        }  # fmt: skip
+        fields = {"guests": 6, "finished": own.get("finished", 6), "extra": {**told, **own}}
+        return ArmResult(f"{name}@cache", None, 2090 * MIB, [make_run(**fields)])
+
+    return Results(experiment="driver", machine=machine, command="", arms=[arm(name) for name in arms])
+
+
+@pytest.mark.parametrize(
+    ("differs", "judged"),
+    [
+        ({}, [True, True, True, True]),
+        ({"target_s": 15.0, "guests_cpu_s": 62.5, "inflated_pages": 990}, [True, True, True, True]),
+        ({"targets_reached": 5}, [False, None, True, True]),
+        ({"target_s": 15.1}, [True, False, True, True]),
+        ({"guests_cpu_s": 63.0}, [True, True, False, True]),
+        ({"inflated_pages": 1000}, [True, True, True, False]),
+        ({"finished": 5}, [True, None, None, None]),
+    ],
+)
+def test_our_driver_is_judged_beside_linuxs(
+    machine: Machine, make_run: MakeRun, differs: dict[str, object], judged: list[bool | None]
+) -> None:
+    found = verdicts(driven(machine, make_run, "stock", "pressure", **differs))
+    assert [verdict.met for verdict in found] == judged
+
+
+@pytest.mark.parametrize(("arm", "judged"), [("stock", [None] * 4), ("pressure", [True, None, None, None])])
+def test_a_driver_that_was_not_run_is_not_judged(
+    machine: Machine, make_run: MakeRun, arm: str, judged: list[bool | None]
+) -> None:
+    found = verdicts(driven(machine, make_run, arm))
+    assert [verdict.met for verdict in found] == judged
+    assert "stock@cache and pressure@cache were not both run" in found[1].measured

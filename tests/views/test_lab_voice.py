@@ -1,11 +1,13 @@
 from typing import Any
 
+import msgspec
 import pytest
 
+from autoballoon.views.lab_measure import at_rank
 from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
 from autoballoon.views.lab_table import table
-from autoballoon.views.lab_verdict import at_rank, verdicts
-from autoballoon.views.lab_voice import moved_pages, voice_rows
+from autoballoon.views.lab_verdict import verdicts
+from autoballoon.views.lab_voice import voice_rows
 
 MACHINE = Machine(cores=2, ram=2**33, accel="tcg", kernel="6.1.0", qemu="QEMU 7.2", cgroup="v1")
 
@@ -70,7 +72,21 @@ def test_a_hundredth_is_judged_from_three_hundred_spikes_on() -> None:
     assert [verdict.measured for verdict in slow[1:]] == ["900 ms of 300", "50 ms of 300", "400 ms of 300"]
 
 
-def test_pages_moved_are_those_inflated_and_those_deflated() -> None:
-    assert moved_pages({"inflated_pages": 10, "kept_pages": 10}) == 10
-    assert moved_pages({"inflated_pages": 10, "kept_pages": 0}) == 20
-    assert moved_pages({}) is None
+@pytest.mark.parametrize(
+    ("asked_s", "says"),
+    [
+        (0.15, "150 if asked, 100 with the agent: asked-for statistics come close"),
+        (0.16, "160 if asked, 100 with the agent: asked-for statistics do not come close"),
+        (None, "never if asked, 100 with the agent: asked-for statistics do not come close"),
+    ],
+)
+def test_whether_asking_does_as_well_as_an_agent_is_said(asked_s: float | None, says: str) -> None:
+    found = results(run(first_s=[0.5, 0.5], first_short_s=[0.1]))
+    asked = ArmResult(
+        name="asked", policy="ladder", limit=2**30, runs=[run(first_s=[0.5], first_short_s=[asked_s])]
+    )
+    both = msgspec.structs.replace(found, arms=[*found.arms, asked])
+    *_, from_short, from_first = voice_rows(both)
+    assert says in from_short and "when guests ran short" in from_short
+    assert "500 if asked, 500 with" in from_first and from_first in table(both)
+    assert not any("if asked" in row for row in voice_rows(found))

@@ -126,12 +126,13 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
             raise BadInput(
                 f"{flag} cannot be given to {name}, whose arms each have their own; choose with --arms"
             )
-    if flags["rate"] and experiment.workload != "wave":
-        raise BadInput(
-            f"--rate cannot be given to {name}, whose guests take memory as they need it; leave it out"
-        )
     if flags["guests"]:
         experiment = with_guests(experiment, flags["guests"])
+    arms = arms_named(experiment, flags["arms"], flags["rounds"])
+    if flags["rate"] and all(experiment.workload_of(arm) != "wave" for arm in arms):
+        raise BadInput(
+            f"--rate cannot be given to these arms of {name}, whose guests take memory as they need it; leave it out"
+        )
     if flags["limit"] is not None:
         experiment = msgspec.structs.replace(experiment, limit=_limit(flags["limit"]))
     wave = dict(experiment.wave)
@@ -144,7 +145,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
         experiment = msgspec.structs.replace(experiment, period_ms=1000 * flags["period"])
     return Wish(
         experiment=experiment,
-        arms=arms_named(experiment, flags["arms"], flags["rounds"]),
+        arms=arms,
         rounds=flags["rounds"],
         policy=flags["policy"] or "ladder",
         accel=flags["accel"],

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import tempfile
+import time
 from pathlib import Path
 from typing import Literal
 
@@ -14,6 +15,7 @@ from autoballoon.lab.commands import run
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.processes import boot_id
 from autoballoon.lab.vm import QEMU, Accel, Vm, VmSpec
+from autoballoon.lab.writing import writing
 
 __all__ = ["KVM", "TCG", "Accel", "Wanted", "choose_accel", "translating"]
 
@@ -25,6 +27,8 @@ KVM = Accel(name="kvm", option="kvm", why="the guests run with KVM: a probe gues
 
 _PROBE_S = 10.0
 """With KVM the guest is ready in under a second; a broken KVM hangs for ever."""
+_DOUBTED_S = 600.0
+"""A failure is believed for so long: a host that was busy just then looks like a broken KVM."""
 
 
 class _Probe(msgspec.Struct, frozen=True):
@@ -37,11 +41,12 @@ class _Probe(msgspec.Struct, frozen=True):
 async def choose_accel(wanted: Wanted, image: GuestImage, say: Say) -> Accel:
     """The accelerator to use; CouldNot when "kvm" was asked for outright and does not work.
 
-    The probe's result is kept in the cache until the machine is booted again or has another kernel or QEMU.
+    A probe's success is kept in the cache until the machine is booted again or has another kernel or QEMU; a failure
+    for ten minutes, and "kvm" is tried again at once.
     """
     if wanted == "tcg":
         return msgspec.structs.replace(TCG, why="the guests run under emulation (TCG), as asked for")
-    trouble = await _kvm_trouble(image, say)
+    trouble = await _kvm_trouble(image, say, believed_s=0.0 if wanted == "kvm" else _DOUBTED_S)
     if trouble is None:
         return KVM
     if wanted == "kvm":
@@ -56,14 +61,17 @@ def translating(accel: Accel, mib: int) -> Accel:
     return msgspec.structs.replace(accel, option=f"tcg,tb-size={mib}")
 
 
-async def _kvm_trouble(image: GuestImage, say: Say) -> str | None:
+async def _kvm_trouble(image: GuestImage, say: Say, believed_s: float) -> str | None:
+    """Why KVM is not used; a failure of so many seconds ago is believed without another probe."""
     if not os.access("/dev/kvm", os.R_OK | os.W_OK):
         return "there is no /dev/kvm that may be used"
     kept = cache_folder() / "kvm-probe.json"
     holds_for = f"{boot_id()} {image.kernel_version} {run([QEMU, '--version']).splitlines()[0]}"
     try:
         probe = msgspec.json.decode(kept.read_bytes(), type=_Probe)
-        if probe.holds_for == holds_for:
+        if probe.holds_for == holds_for and (
+            probe.trouble is None or 0 <= time.time() - kept.stat().st_mtime < believed_s
+        ):
             return probe.trouble
     except (OSError, msgspec.DecodeError):
         pass
@@ -76,7 +84,9 @@ async def _kvm_trouble(image: GuestImage, say: Say) -> str | None:
 
 async def _boot(image: GuestImage) -> str | None:
     """What went wrong when a guest was booted with KVM, or None."""
-    with tempfile.TemporaryDirectory(prefix="autoballoon-probe-") as folder:
+    with contextlib.ExitStack() as stack:
+        with writing(Path(os.environ.get("TMPDIR") or "/tmp"), "make room there or point TMPDIR elsewhere"):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="autoballoon-probe-"))
         async with await Vm.start(VmSpec(name="probe", image=image, accel=KVM), Path(folder), ()) as vm:
             try:
                 await vm.expect("ready", timeout=_PROBE_S)

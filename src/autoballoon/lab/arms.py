@@ -25,7 +25,7 @@ class Variant(msgspec.Struct, frozen=True):
     workload: str | None = None
     """What guests do; None: as the experiment says."""
     squeeze_mib: int | None = None
-    """Where no controller runs, the lab asks each guest to become so small as soon as it has begun."""
+    """Where neither a controller runs nor memory is endless, the lab asks each guest to become so small at the go."""
 
     def size_mib(self, number: int) -> int:
         """The size of the guest of that number."""
@@ -63,6 +63,11 @@ class Arm(msgspec.Struct, frozen=True):
         """Its name without the variant's."""
         return self.name.partition("@")[0]
 
+    @property
+    def squeeze_mib(self) -> int | None:
+        """To what size the lab itself asks each guest to go, MiB; None: it asks none."""
+        return self.variant.squeeze_mib if self.limited and not self.controller else None
+
 
 def within(variant: Variant, *arms: Arm) -> tuple[Arm, ...]:
     """These arms in that variant."""
@@ -82,9 +87,10 @@ RULES = tuple(
 )
 """The ladder, and the published rules of others carried out by the same daemon."""
 OVERLOADS = tuple(
-    Arm(choice, f'overload = "{choice}"', controller=True, policy="ladder", overload=choice)
-    for choice in ("host-swap", "guest-swap", "suspend")
+    Arm(choice, f'overload = "{choice}"', controller=True, policy="ladder", overload=choice, side=side)
+    for choice, side in (("host-swap", None), ("guest-swap", "agent"), ("suspend", None))
 )
+"""Only an agent tells how much swap a guest has of its own; need is taken from those that are known to have some."""
 FAST = Variant("fast", "guests take memory at 500 MiB/s", wave={"rate_mib": 500})
 SLOW = Variant("slow", "guests take memory at 25 MiB/s", wave={"rate_mib": 25})
 SIZES = Variant("sizes", "guests of 384, 512 and 768 MiB that take in proportion", sizes_mib=(384, 512, 768))

@@ -77,6 +77,15 @@ def entry(name: str, make: Callable[[Path], None], say: Say, *, making: str, ver
     return folder
 
 
+def last_used(names: str) -> Path | None:
+    """The whole entry of such a name (a glob) that was used last, used from now on; None where there is none."""
+    found: list[tuple[float, Path]] = []
+    for folder in cache_folder().glob(names):
+        with contextlib.suppress(OSError):  # another process has just removed it
+            found.append((folder.stat().st_mtime, folder))
+    return next((folder for _, folder in sorted(found, reverse=True) if _take(folder)), None)
+
+
 def _take(folder: Path) -> bool:
     """Use the entry, so that nobody removes it; False when it is not there, or damaged."""
     note = folder / _SIZES

@@ -4,7 +4,7 @@ import errno
 import os
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
@@ -30,8 +30,12 @@ class NoRoom(CouldNot):
     """A tool failed because a disk is full."""
 
 
-def run(argv: Sequence[str | Path], *, cwd: Path | None = None) -> str:
+def run(
+    argv: Sequence[str | Path], *, cwd: Path | None = None, say: Callable[[str], None] | None = None
+) -> str:
     """What the tool printed. CouldNot when it is missing or fails: the sentence ends with its own last line.
+
+    `say` is told all that it said when it fails, where the last line alone does not help: a compiler's errors.
 
     NoRoom where it said that a disk is full, be it not in its last line: that one's sentence ends with what it said.
     """
@@ -49,6 +53,8 @@ def run(argv: Sequence[str | Path], *, cwd: Path | None = None) -> str:
         raise KeyboardInterrupt  # Ctrl-C reaches the tool too, and asyncio hands it on at the next await only
     if done.returncode != 0:
         told = done.stderr or done.stdout
+        if say is not None:
+            say(told.rstrip())
         failed = f"`{' '.join(str(part) for part in argv)}` failed: "
         if full := [line for line in told.splitlines() if _FULL in line]:
             raise NoRoom(failed + last_line(full[0]))

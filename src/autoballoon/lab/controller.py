@@ -80,7 +80,7 @@ class Controller:
         self._process: asyncio.subprocess.Process | None = None
         self.cost: Cost | None = None
         self.died: str | None = None
-        """One sentence when it ended before it was told to."""
+        """One sentence when it ended before it was told to, or otherwise than it should then."""
 
     async def __aenter__(self) -> Self:
         with writing(self._config, OUT):
@@ -166,6 +166,9 @@ class Controller:
             self.died = f"the controller did not end within {_GONE_WITHIN_S:.0f} s of SIGTERM and was killed"
             process.kill()
             await process.wait()
+            return
+        if process.returncode != 0:
+            self.died = f"the controller ended with {process.returncode} when it was told to end: {self._last_words()}"
 
 
 def cost_of(pid: int, root: Path = Path("/")) -> Cost | None:

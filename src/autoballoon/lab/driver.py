@@ -7,6 +7,8 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import msgspec
+
 import autoballoon
 from autoballoon.core.errors import CouldNot
 from autoballoon.lab import cache, packages
@@ -22,21 +24,18 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
 
     `test_build`: with the file in debugfs that calls the shrinker's scan function with a given number.
     """
-    source = Path(autoballoon.__file__).parents[2] / "guest" / "driver"
-    if not (source / "Kbuild").is_file():
-        raise CouldNot(
-            "the driver's source is not here; it comes with autoballoon's repository, in guest/driver"
-        )
+    source = _source()
+    checker = ["C=1", "CF=-Wsparse-error"] if shutil.which("sparse") else []
     version, _ = packages.kernel_tree(say)
     headers = _headers(version, say)
-    digest = hashlib.sha256()
-    for file in sorted(source.iterdir()):
-        digest.update(file.name.encode() + b"\0" + file.read_bytes())
+    digest = hashlib.sha256(msgspec.json.encode([source, checker])).hexdigest()
     kind = "test" if test_build else "plain"
 
     def make(aside: Path) -> None:
-        shutil.copytree(source, aside, dirs_exist_ok=True)
-        checker = ["C=1", "CF=-Wsparse-error"] if shutil.which("sparse") else []
+        for name, content in source.items():
+            (aside / name).write_bytes(content)
+        if not checker:
+            say("the driver is built without sparse, which is not installed (apt-get install sparse)")
         test = ["AUTOBALLOON_TEST=y"] if test_build else []
         # Debian's kernels have type information for modules that only pahole and the kernel's own image could make.
         run(
@@ -51,10 +50,11 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
                 *test,
                 "CONFIG_DEBUG_INFO_BTF_MODULES=",
                 "modules",
-            ]
+            ],
+            say=say,
         )
 
-    name = f"driver-{kind}-{version}-{digest.hexdigest()[:16]}"
+    name = f"driver-{kind}-{version}-{digest[:16]}"
     made = cache.entry(
         name,
         make,
@@ -63,6 +63,25 @@ def build_driver(say: Say, *, test_build: bool = False) -> Path:
         versions=f"driver-{kind}-[0-9]*",
     )
     return made / "autoballoon.ko"
+
+
+def _source() -> dict[str, bytes]:
+    """What the driver is built from, by name; what else lies there (an editor's lock, say) is none of it."""
+    folder = Path(autoballoon.__file__).parents[2] / "guest" / "driver"
+    try:
+        found = {
+            file.name: file.read_bytes()
+            for pattern in ("Kbuild", "*.c", "*.h")
+            for file in sorted(folder.glob(pattern))
+            if file.is_file()
+        }
+    except OSError as error:
+        raise CouldNot(f"the driver's source in {folder} cannot be read ({error.strerror})") from error
+    if "Kbuild" not in found:
+        raise CouldNot(
+            "the driver's source is not here; it comes with autoballoon's repository, in guest/driver"
+        )
+    return found
 
 
 def _headers(version: str, say: Say) -> Path:

@@ -67,8 +67,9 @@ class Experiment(msgspec.Struct, frozen=True):
     guest_swap_mib: int = 0
     """Swap that each guest has of its own, on a disk of its own."""
     sides: bool = False
-    """Every guest has ports for agents and a userland to run them in, whether or not one runs, and it is measured how
-    soon guests are given what they take."""
+    """Every guest has ports for agents and a userland to run them in, whether or not one runs."""
+    spikes: bool = False
+    """It is measured how soon guests of `wave` are given what they take."""
     wave: Mapping[str, int] = {}
     """Parameters of the guests' workload; what is not named stays at its default there."""
     period_ms: int = 30_000
@@ -133,6 +134,7 @@ EXPERIMENTS = (
         example=(YARDSTICK, *within(TIGHT, OFF, *OVERLOADS)),
         limit=2000 * MIB,
         guest_swap_mib=512,
+        sides=True,
     ),
     Experiment(
         name="build",
@@ -149,11 +151,12 @@ EXPERIMENTS = (
     Experiment(
         name="driver",
         says="guests with Linux's balloon driver and with ours, without the daemon and with it",
-        arms=tuple(arm for variant in (WAVE, BUILD, CACHE) for arm in within(variant, *DRIVEN)),
-        example=within(CACHE, *DRIVEN),
+        arms=tuple(arm for variant in (WAVE, BUILD, CACHE) for arm in within(variant, YARDSTICK, *DRIVEN)),
+        example=within(CACHE, YARDSTICK, *DRIVEN),
         limit=2090 * MIB,
         translated_mib=32,
         guests=6,
+        spikes=True,
         wave={"phases": 1},
         period_ms=60_000,
     ),
@@ -165,6 +168,7 @@ EXPERIMENTS = (
         others=(OFF,),
         limit=2600 * MIB,
         sides=True,
+        spikes=True,
         wave={"phases": 2, "passes": 8, "rate_mib": 0},
         period_ms=20_000,
     ),
@@ -175,6 +179,7 @@ EXPERIMENTS = (
         example=(YARDSTICK, OFF, *HEADROOMS),
         limit=2600 * MIB,
         sides=True,
+        spikes=True,
     ),
 )
 

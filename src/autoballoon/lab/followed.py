@@ -65,12 +65,14 @@ class Followed:
                 self._reached.pop(name, None)
 
     def extra(self) -> dict[str, Any]:
-        """For Run.extra: how many guests had a target and were at it in the end, how long the last one took, and what
-        the controller kept for growth in all guests, bytes, on the average over time (null: it kept nothing)."""
+        """For Run.extra: how many guests had a target and were at it in the end, how long the last one took (null: not
+        all came), and what the controller kept for growth in all guests, bytes, on the average over time (null: it kept
+        nothing)."""
+        reached = list(self._reached.values())
         return {
             "targets": len(self._targets),
-            "targets_reached": len(self._reached),
-            "target_s": round(max(self._reached.values()), 1) if self._reached else None,
+            "targets_reached": len(reached),
+            "target_s": round(max(reached), 1) if reached and len(reached) == len(self._targets) else None,
             "headrooms": self._headroom(),
         }
 

@@ -8,6 +8,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Self
 
 import msgspec
@@ -46,6 +47,32 @@ class SwapCounters(msgspec.Struct, frozen=True):
         return SwapCounters(self.in_pages - before.in_pages, self.out_pages - before.out_pages)
 
 
+class Held:
+    """What all guests together held of the host's memory, their QEMUs' own with it, as far as it was seen."""
+
+    def __init__(self) -> None:
+        self._seen: list[tuple[float, int]] = []
+
+    def see(self, sample: Sample) -> None:
+        """One look; it tells nothing where the host does not see every guest."""
+        guests = [(guest.resident, guest.overhead) for guest in sample.snapshot.guests]
+        known = [
+            resident + overhead
+            for resident, overhead in guests
+            if resident is not None and overhead is not None
+        ]
+        if known and len(known) == len(guests):
+            self._seen.append((sample.at_s, sum(known)))
+
+    def extra(self, go_s: float) -> dict[str, int | None]:
+        """For Run.extra, bytes: the most, and the mean from the go on; null where nothing was seen."""
+        later = [held for at_s, held in self._seen if at_s >= go_s]
+        return {
+            "held_peak": max((held for _, held in self._seen), default=None),
+            "held_mean": round(fmean(later)) if later else None,
+        }
+
+
 class Instruments:
     """One Sample per second goes to `sink` inside `looking()`; time and swap count from when this is made."""
 
@@ -63,6 +90,7 @@ class Instruments:
         self.began = time.monotonic()
         self.before = SwapCounters.read()
         self.last: Sample | None = None
+        self.held = Held()
 
     @property
     def swapped(self) -> SwapCounters:
@@ -107,6 +135,7 @@ class Instruments:
                 swap_out_pages=swapped.out_pages,
                 snapshot=await self._senses.snapshot(),
             )
+            self.held.see(self.last)
             self._sink(self.last)
             due = max(due + self._every_s, time.monotonic())
             await asyncio.sleep(due - time.monotonic())

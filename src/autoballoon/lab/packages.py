@@ -21,10 +21,11 @@ T = TypeVar("T")
 def kernel_tree(say: Say) -> tuple[str, Path]:
     """(version, folder) of the guests' kernel, unpacked: boot/vmlinuz-VERSION, lib/modules/VERSION.
 
-    It is Debian's newest cloud kernel that apt knows, or the package that $AUTOBALLOON_KERNEL names.
+    It is Debian's newest cloud kernel that apt knows, or the package that $AUTOBALLOON_KERNEL names; where apt knows
+    none, the one of the cache that was used last.
     """
     chosen = os.environ.get("AUTOBALLOON_KERNEL")
-    package = chosen or _with_fresh_lists(_kernel_package, say)
+    package = chosen or _with_fresh_lists(_kernel_package, say, _kept_kernel)
     if not package.startswith("linux-image-"):
         raise BadInput(
             f"AUTOBALLOON_KERNEL={package} names no kernel's package; write it like linux-image-VERSION-cloud-amd64"
@@ -45,7 +46,8 @@ def kernel_module(version: str, tree: Path, name: str) -> bytes | None:
 
 
 def unpacked(package: str, say: Say) -> Path:
-    """The cache folder with the package's files. CouldNot when apt cannot fetch it."""
+    """The cache folder with the package's files, of the version that apt knows, or of the one used last where apt does
+    not know it or cannot fetch it. CouldNot when there is none either."""
 
     cache.cache_folder()  # its trouble is none of apt's lists
 
@@ -59,7 +61,7 @@ def unpacked(package: str, say: Say) -> Path:
             versions=f"deb-{_KERNEL.sub('*', package)}_*",
         )
 
-    return _with_fresh_lists(fetch, say)
+    return _with_fresh_lists(fetch, say, lambda: cache.last_used(f"deb-{package}_*"))
 
 
 def versions(names: Sequence[str], say: Say) -> dict[str, str]:
@@ -109,13 +111,23 @@ def _kernel_package() -> str:
     raise CouldNot(f"the package {KERNEL} names no kernel; the lab needs Debian 12's package lists")
 
 
-def _with_fresh_lists(do: Callable[[], T], say: Say) -> T:
-    """do(), and when that fails, once more after `apt-get update`: new machines have no lists, old ones stale lists."""
+def _kept_kernel() -> str | None:
+    """The package of a kernel that the cache has."""
+    entry = cache.last_used("deb-linux-image-*-cloud-amd64_*")
+    return None if entry is None else entry.name.removeprefix("deb-").partition("_")[0]
+
+
+def _with_fresh_lists(do: Callable[[], T], say: Say, kept: Callable[[], T | None] = lambda: None) -> T:
+    """do(), and when that fails, what is `kept` of an earlier time, else do() once more after `apt-get update`: new
+    machines have no lists, old ones stale lists. So what is in the cache needs no network."""
     try:
         return do()
     except cache.NotMade:
         raise
     except CouldNot as trouble:
+        if (found := kept()) is not None:
+            say(f"{trouble}; taking what the cache has")
+            return found
         say(f"{trouble}; refreshing apt's lists and trying again")
     try:
         run(["apt-get", "update", "-q"])

@@ -9,9 +9,10 @@ import msgspec
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import MIB, size_text
 from autoballoon.host.files import kib_fields
+from autoballoon.host.qemu import all_qemus
 from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.group import Group
-from autoballoon.lab.processes import running
+from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import QEMU
 
 FEWEST = 3
@@ -20,7 +21,7 @@ _SPARED_MEMORY = 512 * MIB
 """What stays with the rest of the machine."""
 _SPARED_DISK = 1536 * MIB
 """The cache (1.1 GiB) and some to spare."""
-_QEMUS = ("qemu-system", "qemu-kvm", "kvm-")
+_TRIAL_SWAP = MIB
 
 
 class Room(msgspec.Struct, frozen=True):
@@ -49,9 +50,9 @@ def preflight(*, guests: int, guest_size: int, swap: int, beside: bool) -> Room:
         raise CouldNot("the lab makes control groups and swap, which only root may: run it as root")
     if shutil.which(QEMU) is None:
         raise CouldNot(f"{QEMU} is not installed; install it with: apt-get install qemu-system-x86")
-    if not beside and (others := running(_QEMUS)):
+    if not beside and (others := all_qemus()):
         raise CouldNot(
-            f"other QEMU processes run here (pid {', '.join(map(str, others))}) and would disturb the "
+            f"other QEMU processes run here (pid {', '.join(str(each.pid) for each in others)}) and would disturb the "
             "measurement and be disturbed by it; end them, or say --beside"
         )
     trial = Group(f"autoballoon-lab-{os.getpid()}")
@@ -85,6 +86,15 @@ def must_limit(limit: int, total: int) -> None:
             f"a host of {size_text(limit)} is no smaller than this machine of {size_text(total)}; "
             "give a smaller --limit"
         )
+
+
+def must_swap() -> None:
+    """CouldNot where the lab may not swap: better told now than after a minute of fetching and making."""
+    trial = SwapFile(cache_folder() / f"trial-swap-{os.getpid()}")
+    try:
+        trial.make(_TRIAL_SWAP)
+    finally:
+        trial.remove()
 
 
 def total_memory(root: Path = Path("/")) -> int:

@@ -32,15 +32,3 @@ def identify(pid: int) -> Identity | None:
 def boot_id() -> str:
     """This boot of the machine."""
     return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-
-
-def running(prefixes: tuple[str, ...]) -> list[int]:
-    """The pids whose command name begins with one of these."""
-    found = []
-    for comm in Path("/proc").glob("[0-9]*/comm"):
-        try:
-            if comm.read_text().startswith(prefixes):
-                found.append(int(comm.parent.name))
-        except OSError:
-            continue
-    return sorted(found)

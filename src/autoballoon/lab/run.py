@@ -134,7 +134,9 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             **balloons_of([vm.heard for vm in work.vms]),
             **waited_of([vm.heard for vm in work.vms]),
             **followed.extra(),
-            **(work.spikes.extra() if setting.experiment.sides else {}),
+            **eye.held.extra(work.go_s),
+            **(work.spikes.extra() if setting.experiment.spikes else {}),
+            "controller_died": controller.died if controller else None,
             "notes": work.notes,
         },
     )
@@ -195,7 +197,7 @@ class _Work:
             if self._experiment.guest_swap_of(self._arm):
                 await stack.enter_async_context(beside(full_disk(self._host.scratch.parent)))
             await self._boot()
-            if self._experiment.sides:
+            if self._experiment.spikes:
                 for vm in self._vms:
                     await stack.enter_async_context(beside(self.spikes.follow(vm)))
             await self._each(
@@ -209,7 +211,7 @@ class _Work:
             self.go_s = self._eye.at_s
             for vm in self._vms:
                 vm.send("go")
-            squeeze = None if self._arm.controller else self._arm.variant.squeeze_mib
+            squeeze = self._arm.squeeze_mib
             if squeeze is not None:
                 self._followed.asked({vm.name: squeeze * MIB for vm in self._vms}, self._eye.at_s)
                 await self._eye.squeeze(squeeze * MIB)

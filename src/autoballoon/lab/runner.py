@@ -3,6 +3,7 @@
 import datetime
 import functools
 import os
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from autoballoon.lab.endings import ended_at_once, ended_by_signals
 from autoballoon.lab.experiments import Experiment, with_guests
 from autoballoon.lab.group import Group
 from autoballoon.lab.image import GuestImage, build_image
-from autoballoon.lab.preflight import must_limit, preflight, total_memory
+from autoballoon.lab.preflight import must_limit, must_swap, preflight, total_memory
 from autoballoon.lab.progress import Progress
 from autoballoon.lab.run import Setting, guests_size, run_once, swap_size
 from autoballoon.lab.userland import COMPILER, SIDES, agent_source, build_userland
@@ -64,6 +65,8 @@ async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]
     wish = with_room(wish, room.guests)
     experiment = wish.experiment
     must_limit(max(experiment.limit_of(arm) or 0 for arm in wish.arms), total_memory())
+    with ended_at_once():
+        must_swap()
     progress.guests = experiment.guests
     folder = kept.new_folder(wish.out, experiment.name, datetime.datetime.now(tz=datetime.UTC).date())
     runs: dict[str, list[Run]] = {arm.name: [] for arm in wish.arms}
@@ -93,7 +96,7 @@ async def _rounds(
 
 async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
     """What guests boot from, made where it is not in the cache, and how they run."""
-    experiment = wish.experiment
+    experiment, began = wish.experiment, time.monotonic()
     with ended_at_once():
         image = build_image(
             progress.say,
@@ -104,7 +107,7 @@ async def _setting(wish: Wish, folder: Path, progress: Progress) -> Setting:
         recipe = COMPILER if builds else SIDES if experiment.sides else None
         disks = {} if recipe is None else {"/userland": build_userland(recipe, progress.say)}
     accel = await choose_accel(wish.accel, image, progress.say)
-    progress.say(accel.why)
+    progress.say(f"{accel.why}; set-up of the guests took {time.monotonic() - began:.0f} s")
     return Setting(
         experiment=experiment, image=image, disks=disks, accel=translating(accel, experiment.translated_mib),
         policy=wish.policy, folder=folder, say=progress.say, watch=progress.watch,

@@ -57,7 +57,7 @@ class Note(msgspec.Struct, frozen=True):
                 failed = True
                 said.append(f"could not remove {what}: {trouble}")
         if not failed:
-            self.path.unlink(missing_ok=True)
+            said += _forget(self.path)
         return said
 
 
@@ -70,12 +70,15 @@ def begin(work: Path, notes: Path = NOTES) -> Note:
         owner=owner, group=f"autoballoon-lab-{name}", swap=str(work / f"swap-{name}"), run=str(notes / name),
         scratch=str(work / f"scratch-{name}"),
     )  # fmt: skip
+    aside = note.path.with_suffix(".new")
     try:
         notes.mkdir(parents=True, exist_ok=True)
-        note.path.write_bytes(msgspec.json.encode(note))
+        # Another lab may sweep just now: it must never see half a note.
+        aside.write_bytes(msgspec.json.encode(note))
+        aside.rename(note.path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            note.path.unlink()
+            aside.unlink()
         raise CouldNot(
             f"the lab cannot write its note {note.path} ({error.strerror}); it needs root and room in /run"
         ) from error
@@ -89,8 +92,17 @@ def sweep(notes: Path = NOTES) -> list[str]:
         try:
             note = msgspec.json.decode(path.read_bytes(), type=Note)
         except (OSError, msgspec.DecodeError):
-            path.unlink(missing_ok=True)
+            said += _forget(path)
             continue
         if not note.owner.is_alive:
             said += [f"left by a lab that was killed: {sentence}" for sentence in note.remove_all()]
     return said
+
+
+def _forget(note: Path) -> list[str]:
+    """Remove a note; a sentence where that may not be done."""
+    try:
+        note.unlink(missing_ok=True)
+    except OSError as trouble:
+        return [f"could not remove the note {note} ({trouble.strerror}); run the lab as root"]
+    return []

@@ -5,8 +5,8 @@ from statistics import median
 
 import msgspec
 
+from autoballoon.views.lab_measure import time_ratios
 from autoballoon.views.lab_results import ArmResult, Results
-from autoballoon.views.lab_verdict import time_ratios
 
 
 class Cell(msgspec.Struct, frozen=True):

@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
-from statistics import fmean
+from statistics import fmean, median
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_driver import balloon_rows
+from autoballoon.views.lab_measure import factor_text, spread, time_ratios, worst_phase_ratios
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
-from autoballoon.views.lab_verdict import factor_text, spread, time_ratios, verdicts, worst_phase_ratios
+from autoballoon.views.lab_verdict import verdicts
 from autoballoon.views.lab_voice import voice_rows
 
 SEED = {
@@ -60,6 +61,20 @@ def _ratio_rows(results: Results) -> Iterable[str]:
             yield f"{name} / yardstick: time {spread(times, 'x')}" + (
                 f"; worst phase {spread(worst, 'x')}" if worst else ""
             )
+
+
+def _held_rows(results: Results) -> Iterable[str]:
+    """How much of what guests would hold they may hold, variant by variant."""
+    for variant in results.variants:
+        name = results.within(variant, "yardstick")
+        ideal = results.arm(name)
+        peaks = (
+            [run.extra["held_peak"] for run in ideal.counted if run.extra.get("held_peak")] if ideal else []
+        )
+        for limit in sorted({arm.limit for arm in results.arms if arm.variant == variant and arm.limit}):
+            if peaks:
+                peak = round(median(peaks))
+                yield f"{name} held {size_text(peak)} at most; {size_text(limit)} are {limit / peak:.0%} of that"
 
 
 def _cost_rows(results: Results) -> Iterable[str]:
@@ -169,7 +184,7 @@ def table(results: Results) -> str:
     ]
     if results.experiment == "wave":
         lines += [*_seed_rows(), ""]
-    lines += [*_cost_rows(results), ""]
+    lines += [*_held_rows(results), *_cost_rows(results), ""]
     lines += ["What it must reach:"]
     words = {True: "reached", False: "MISSED", None: "not judged"}
     lines += [f"  {words[v.met]:<11}{v.asks}: {v.measured}" for v in verdicts(results)]

@@ -3,30 +3,17 @@
 from collections.abc import Iterable, Sequence
 from statistics import median
 
-from autoballoon.views.lab_results import ArmResult, Results
-from autoballoon.views.lab_verdict import at_rank, spikes_of, time_ratios
+from autoballoon.views.lab_driver import moved_pages
+from autoballoon.views.lab_measure import SPIKES_HEAD, at_rank, ms_text, spikes_of, time_ratios, waits
+from autoballoon.views.lab_results import Results
 
 HEAD = (
-    f"{'ARM':<16}{'TIME':>8}{'SWAP IN':>11}{'SWAP OUT':>11}{'OOM':>5}{'PSI(s)':>9}{'MOVED':>12}"
-    f"{'SPIKES':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
+    f"{'ARM':<16}{'TIME':>8}{'SWAP IN':>11}{'SWAP OUT':>11}{'OOM':>5}{'PSI(s)':>9}{'MOVED':>12}{SPIKES_HEAD}"
     f"{'SHORT':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
 )
 
-
-def _ms(times: Sequence[float | None], part: float) -> str:
-    if not times:
-        return "-"
-    time = at_rank(times, part)
-    return "never" if time is None else f"{time * 1000:.0f}"
-
-
-def _waits(arm: ArmResult, first: str, whole: str) -> str:
-    """How many spikes, and how soon they got their first page and all of it."""
-    firsts, wholes = spikes_of(arm, first), spikes_of(arm, whole)
-    return (
-        f"{len(firsts):>8}"
-        f"{_ms(firsts, 0.5):>11}{_ms(firsts, 0.99):>8}{_ms(wholes, 0.5):>11}{_ms(wholes, 0.99):>8}"
-    )
+CLOSE = 1.5
+"""Times the agent's median: a choice, for rounds of 15 spikes differ by more than that (docs/reference/lab.md)."""
 
 
 def _middle(values: Sequence[float | int | None], form: str) -> str:
@@ -35,10 +22,20 @@ def _middle(values: Sequence[float | int | None], form: str) -> str:
     return format(median(known), form) if known and len(known) == len(values) else "-"
 
 
-def moved_pages(extra: dict[str, int | None]) -> int | None:
-    """Pages that went into balloons and out of them in one run; None when no guest told."""
-    inflated, kept = extra.get("inflated_pages"), extra.get("kept_pages")
-    return None if inflated is None or kept is None else 2 * inflated - kept
+def _asked_or_agent(results: Results) -> Iterable[str]:
+    """Whether it takes an agent: a guest near its edge can be asked instead."""
+    asked, agent = results.arm("asked"), results.arm("agent")
+    if asked is None or agent is None:
+        return
+    for name, since in (("first_short_s", "when guests ran short"), ("first_s", "their first byte")):
+        one, other = spikes_of(asked, name), spikes_of(agent, name)
+        if one and other:
+            late, soon = (at_rank(times, 0.5) for times in (one, other))
+            close = late is not None and (soon is None or late <= CLOSE * soon)
+            yield (
+                f"first page from {since} on, p50 in ms: {ms_text(one, 0.5)} if asked, {ms_text(other, 0.5)} with the"
+                f" agent: asked-for statistics {'come close' if close else 'do not come close'} (within {CLOSE:g} x)"
+            )
 
 
 def voice_rows(results: Results) -> Iterable[str]:
@@ -61,6 +58,8 @@ def voice_rows(results: Results) -> Iterable[str]:
             f"{arm.name:<16}{time:>8}{_middle([run.swap_in_pages for run in runs], ',.0f'):>11}"
             f"{_middle([run.swap_out_pages for run in runs], ',.0f'):>11}{sum(run.guest_oom for run in runs):>5}"
             f"{_middle([run.extra.get('guests_psi_s') for run in runs], '.2f'):>9}"
-            f"{_middle([moved_pages(run.extra) for run in runs], ',.0f'):>12}"
-            f"{_waits(arm, 'first_s', 'whole_s')}{_waits(arm, 'first_short_s', 'whole_short_s')}"
+            f"{_middle([moved_pages(run) for run in runs], ',.0f'):>12}"
+            f"{waits(spikes_of(arm, 'first_s'), spikes_of(arm, 'whole_s'))}"
+            f"{waits(spikes_of(arm, 'first_short_s'), spikes_of(arm, 'whole_short_s'))}"
         )
+    yield from _asked_or_agent(results)

@@ -6,6 +6,7 @@ from html import escape
 from autoballoon.views import lab_side as side
 from autoballoon.views import report_figures as figures
 from autoballoon.views.html import document, draw, row, section
+from autoballoon.views.lab_driver import balloon_rows
 from autoballoon.views.lab_results import Results, Sample, Told
 from autoballoon.views.lab_table import conditions, controller_line, headline, notes
 from autoballoon.views.lab_verdict import verdicts
@@ -17,12 +18,15 @@ _MOST_MOVES = 400
 
 def page(results: Results, samples: Sequence[Sample], told: Sequence[Told], plotly_js: str) -> str:
     """The page: what came out, why, and on what. `plotly_js` is plotly's JavaScript, which is embedded."""
-    voice = "\n".join(voice_rows(results))
+    apart = {
+        "Balloons": "\n".join(balloon_rows(results)),
+        "How guests were heard": "\n".join(voice_rows(results)),
+    }
     parts = [
         f"<p class='lead'>{escape(headline(results))}</p>",
         f"<p class='small'>{escape(conditions(results))}</p>",
         *([section("Side by side", _side_by_side(results))] if results.variants != [""] else []),
-        *([section("How guests were heard", f"<pre>{escape(voice)}</pre>")] if voice else []),
+        *(section(title, f"<pre>{escape(text)}</pre>") for title, text in apart.items() if text),
         section("Run by run" if results.variants != [""] else "Off against on", _table(results)),
         section("What it must reach", _criteria(results)),
         *_pictures(results, samples, told),

@@ -281,7 +281,8 @@ static void cache(FILE *console)
 	int fd = open_data(&mib);
 	double busy = 0;
 	char line[64];
-	tell("{\"event\": \"filled\", \"s\": %.3f, %s}", read_file(fd, 0, mib), memory());
+	double filled = read_file(fd, 0, mib);
+	tell("{\"event\": \"filled\", \"s\": %.3f, \"psi_some_s\": %.3f, %s}", filled, waited(), memory());
 	while (fgets(line, sizeof line, console) && strncmp(line, "go", 2))
 		;
 	for (long n = 0; n < phases; n++) {

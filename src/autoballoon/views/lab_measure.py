@@ -1,0 +1,78 @@
+"""What lab results come to: factors of swapping, ratios of paired rounds, ranks of times.
+
+A pair is two runs of the same round.
+"""
+
+from collections.abc import Callable, Sequence
+from math import ceil
+from statistics import median
+
+from autoballoon.views.lab_results import ArmResult, Results, Run
+
+Figure = Callable[[Run], float | None]
+"""A number of one run; None where it is not known."""
+SPIKES_HEAD = f"{'SPIKES':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
+"""Over what `waits` tells, milliseconds."""
+
+
+def factor(without: int, with_: int) -> float:
+    """How many times fewer `with_` is than `without`; zero counts as one, so then it is a lower bound."""
+    return without / max(1, with_)
+
+
+def factor_text(without: int, with_: int) -> str:
+    """The factor for people: "634x fewer", "at least 634x fewer" when nothing is left."""
+    times = factor(without, with_)
+    return f"{'at least ' if with_ == 0 else ''}{f'{times:,.0f}' if times >= 100 else f'{times:.3g}'}x fewer"
+
+
+def spread(values: Sequence[float], unit: str = "") -> str:
+    """Median and range: "1.10 (1.02 to 1.31, 3 rounds)"; the value alone when there is one."""
+    if len(values) == 1:
+        return f"{values[0]:.2f}{unit}, one round"
+    return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f}, {len(values)} rounds)"
+
+
+def paired_ratios(results: Results, name: str, other: str, of: Figure) -> list[float]:
+    """A figure of one arm over that of the other, round by round, where both are known and not 0."""
+    figures = ((of(one), of(two)) for one, two in results.pairs(name, other))
+    return [one / two for one, two in figures if one and two]
+
+
+def time_ratios(results: Results, name: str, other: str) -> list[float]:
+    """TIME of one arm over TIME of the other, round by round."""
+    return paired_ratios(results, name, other, lambda run: run.time_s)
+
+
+def worst_phase_ratios(results: Results, name: str, other: str) -> list[float]:
+    """Longest phase of one arm over the longest of the other, round by round."""
+    return paired_ratios(results, name, other, lambda run: run.worst_phase_s)
+
+
+def at_rank(times: Sequence[float | None], part: float) -> float | None:
+    """The time that this part of all stay within (nearest rank); None is later than any other."""
+    if not times:
+        return None
+    ordered = sorted(times, key=lambda time: float("inf") if time is None else time)
+    return ordered[ceil(part * len(ordered)) - 1]
+
+
+def spikes_of(arm: ArmResult, name: str) -> list[float | None]:
+    """The times of that name, as "first_s", of all its runs together."""
+    return [time for run in arm.counted for time in run.extra.get(name, [])]
+
+
+def ms_text(times: Sequence[float | None], part: float) -> str:
+    """The time that this part of all stay within, milliseconds; "never", or "-" where there are none."""
+    if not times:
+        return "-"
+    time = at_rank(times, part)
+    return "never" if time is None else f"{time * 1000:.0f}"
+
+
+def waits(firsts: Sequence[float | None], wholes: Sequence[float | None]) -> str:
+    """How many spikes, and how soon they got their first page and all of it: five columns."""
+    return (
+        f"{len(firsts):>8}"
+        f"{ms_text(firsts, 0.5):>11}{ms_text(firsts, 0.99):>8}{ms_text(wholes, 0.5):>11}{ms_text(wholes, 0.99):>8}"
+    )
