@@ -59,6 +59,29 @@ def test_version() -> None:
     assert call("version").output == call("--version").output == f"autoballoon {__version__}\n"
 
 
+@pytest.mark.parametrize("words", [["version"], ["--version"], ["plan", "--help"], ["sim", "list"]])
+def test_output_that_finds_no_room_is_one_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "autoballoon", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    says = "autoballoon: No space left on device; make room where its output goes\n"
+    assert (done.returncode, done.stderr) == (3, says)
+
+
+def test_an_error_that_nobody_can_be_told_has_its_exit_code(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "autoballoon", "status", "--socket", str(tmp_path / "none")]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 3
+
+
+def test_output_that_nobody_reads_ends_quietly() -> None:
+    command = [sys.executable, "-m", "autoballoon", "sim", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
+
+
 def test_an_unknown_verb_is_bad_input() -> None:
     assert call("dance").exit_code == 2
 
