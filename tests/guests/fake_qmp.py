@@ -55,6 +55,8 @@ class FakeQemu:
         self.guest = guest
         self.clock = clock
         self.fault: str | None = None
+        self.spared = {"qmp_capabilities"}
+        """Commands that are answered as ever, whatever the fault."""
         self.slow_s = 0.0
         """Seconds before each answer."""
         self.lies: dict[str, Any] = {}
@@ -167,7 +169,7 @@ class FakeQemu:
         self.commands.append(command)
         if self.slow_s:
             await asyncio.sleep(self.slow_s)
-        if command != "qmp_capabilities" and self.fault is not None:
+        if command not in self.spared and self.fault is not None:
             await self._misbehave(reader, writer)
             return
         try:

@@ -116,6 +116,32 @@ async def test_a_server_that_misbehaves_from_the_start(bench: Bench, fault: str,
         await bench.until_seen("bad", "good")
 
 
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("silent", "greeted, and did not answer qmp_capabilities within 0.2 s"),
+        ("jammed", "greeted, and did not answer qmp_capabilities within 0.2 s"),
+        ("garbage", "does not speak QMP"),
+        ("deep", "does not speak QMP"),
+        ("endless", "does not speak QMP"),
+        ("cuts", "hung up after it greeted"),
+        ("half-closes", "hung up after it greeted"),
+    ],
+)
+async def test_a_server_that_greets_and_then_misbehaves(tmp_path: Path, fault: str, says: str) -> None:
+    bench = Bench(tmp_path, queue_s=60.0)
+    async with bench.qemu() as qemu, bench.qemu("good"):
+        qemu.fault, qemu.spared = fault, set()
+        await bench.start()
+        await bench.until_seen("good")
+        await bench.until(lambda: bool(bench.problems()))
+        assert says in bench.says()
+        qemu.fault = None
+        await bench.until(lambda: bench.problems() == [])
+        await bench.until_seen("bad", "good")
+        await bench.hypervisor.close()
+
+
 @pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "deep", "endless", "cuts", "half-closes"])
 async def test_a_server_that_begins_to_misbehave(bench: Bench, fault: str) -> None:
     async with bench.qemu() as qemu, bench.qemu("good"):

@@ -12,7 +12,7 @@ import pytest
 from autoballoon.core.facts import GuestFacts
 from autoballoon.core.units import MIB
 from autoballoon.guests.fake import FakeGuest
-from autoballoon.guests.qmp_checkup import look, look_at_all
+from autoballoon.guests.qmp_checkup import look, look_at_all, unusable
 from tests.guests.fake_qmp import FakeQemu
 
 CHANGES_NOTHING = {
@@ -94,6 +94,13 @@ async def test_a_socket_that_misbehaves_is_a_sentence(tmp_path: Path, fault: str
         bad, good = await look_at_all(paths, lambda path, pid: 42, timeout_s=0.2)
     assert bad.trouble is not None
     assert good.trouble is None
+
+
+async def test_a_server_that_only_greets_is_told_as_that(tmp_path: Path) -> None:
+    async with guest_behind(tmp_path / "web.qmp") as qemu:
+        qemu.fault, qemu.spared = "silent", set()
+        (error,) = (await unusable([str(qemu.path)], timeout_s=0.1)).values()
+    assert str(error).startswith("greeted, and did not answer qmp_capabilities")
 
 
 async def test_a_socket_that_nobody_serves_is_left_out(tmp_path: Path) -> None:
