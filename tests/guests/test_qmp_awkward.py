@@ -15,7 +15,7 @@ from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.qmp import QmpHypervisor
-from tests.guests.fake_qmp import FakeQemu
+from tests.guests.fake_qmp import FakeQemu, one_for_each
 
 TIMEOUT_S = 0.2
 """For one command; the good servers beside a bad one answer far sooner, also on a busy machine."""
@@ -28,7 +28,7 @@ class Bench:
         self.folder = folder
         self.woken: list[str] = []
         defaults: dict[str, Any] = {
-            "verify": lambda path, pid: pid,
+            "verify": one_for_each,
             "rescan_s": 0.02,
             "interval_s": 0.02,
             "backoff_s": (0.02, 0.1),
@@ -214,6 +214,22 @@ async def test_two_names_of_one_socket_are_one_guest(bench: Bench) -> None:
         (bench.folder / "two.qmp").symlink_to("one.qmp")
         await bench.start()
         await bench.until_seen("one")
+
+
+async def test_two_monitors_of_one_process_are_one_guest(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, verify=lambda path, pid: 7)
+    async with bench.qemu("one") as one, bench.qemu("two") as two:
+        await bench.start()
+        await bench.until_seen("one")
+        await bench.until(lambda: bench.problems("two") != [])
+        assert bench.says("two") == (
+            f"is another monitor of the QEMU at {one.path}, and no guest more; take it out of [connect] qmp"
+        )
+        assert set(two.commands) == {"qmp_capabilities"}, "and it is let go"
+        await one.quit()
+        await bench.until_seen("two")
+        await bench.until(lambda: bench.problems("two") == [])
+        await bench.hypervisor.close()
 
 
 async def test_sockets_come_and_go(bench: Bench) -> None:

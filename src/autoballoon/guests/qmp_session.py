@@ -177,6 +177,8 @@ class Session:
             except Exception as error:  # the guest would be seen as it is now for ever
                 self._trouble = f"could not be used ({type(error).__name__}: {error})"
                 log.debug("where it failed", exc_info=True)
+            if self.known is None:
+                self._terms.let_go(self.path)
             self.tried.set()
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, last_s)
