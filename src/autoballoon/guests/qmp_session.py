@@ -9,7 +9,7 @@ from autoballoon.core.units import size_text
 from autoballoon.guests.follow import Follow, Looks
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
-from autoballoon.guests.qmp_device import Device
+from autoballoon.guests.qmp_device import NO_BALLOON, Device
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
@@ -57,7 +57,7 @@ class Session:
             return []
         found = []
         if not self.known.has_balloon:
-            found.append("the guest has no balloon device; start QEMU with -device virtio-balloon-pci")
+            found.append(NO_BALLOON)
         if self.known.pid is None:
             found.append("its QEMU process could not be verified, so its host memory is unknown; run as root")
         if self.known.nonsense is not None:
