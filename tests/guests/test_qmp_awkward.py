@@ -264,6 +264,31 @@ async def test_a_guest_without_a_balloon_is_told_and_left_alone(bench: Bench) ->
         assert await bench.hypervisor.suspend(guest.key)
 
 
+@pytest.mark.parametrize(
+    ("home", "device"),
+    [
+        ("/machine/peripheral", "virtio-balloon-pci"),
+        ("/machine/peripheral", "virtio-balloon-pci-non-transitional"),
+        ("/machine/peripheral-anon", "virtio-balloon-pci"),
+        ("/machine/peripheral-anon", "virtio-balloon-ccw"),
+        ("/machine/peripheral", "virtio-balloon-device"),
+        ("/machine/unattached", "virtio-balloon-device"),
+    ],
+)
+async def test_the_balloon_device_is_found_wherever_it_sits(bench: Bench, home: str, device: str) -> None:
+    async with bench.qemu("one") as qemu:
+        qemu.home, qemu.device = home, device
+        await bench.start()
+        (guest,) = await bench.until_seen("one")
+        assert bench.problems("one") == []
+        assert guest.driver and guest.deflates_itself is True and qemu.guest.interval_s == 1
+        answers = qemu.guest.answers
+        await bench.hypervisor.ask(frozenset({guest.key}))
+        assert qemu.guest.answers > answers
+        assert await bench.hypervisor.set_target(guest.key, 300 * MIB)
+        assert qemu.guest.target == 300 * MIB
+
+
 @pytest.mark.parametrize("state", ["postmigrate", "io-error", "inmigrate", "guest-panicked", "shutdown"])
 async def test_a_guest_that_stands_still_for_another_reason_is_not_told_to_run(
     bench: Bench, state: str
@@ -441,6 +466,23 @@ async def test_events_wake_the_daemon(bench: Bench) -> None:
                 return
             await asyncio.sleep(0.005)
         pytest.fail("the plugged memory was never seen")
+
+
+async def test_a_guest_that_shuts_down_is_asked_what_became_of_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, interval_s=60.0)
+    async with bench.qemu("one") as qemu:
+        await bench.start()
+        (guest,) = await bench.until_seen("one")
+        assert guest.running
+        qemu.guest.running = False  # -no-shutdown: QEMU stays, and sends no STOP
+        qemu.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+        for _ in range(400):
+            (guest,) = await bench.hypervisor.read()
+            if not guest.running:
+                break
+            await asyncio.sleep(0.005)
+        assert not guest.running
+        await bench.hypervisor.close()
 
 
 async def test_a_qemu_that_is_replaced_is_another_guest(bench: Bench) -> None:
