@@ -335,6 +335,27 @@ def test_leaving_is_in_time_when_nothing_answers_any_more(
     virtually(main())
 
 
+def test_a_disk_that_hangs_keeps_no_memory_from_guests(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        hangs = False
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            return await asyncio.sleep(3600) if hangs else call(*given)
+
+        world.daemon = Daemon(lambda: world.config, world.assemble, apart)
+        async with world:
+            await asyncio.sleep(30)
+            hangs = True
+            saving = asyncio.create_task(world.daemon._keeper.put(holds=("/fake/web-0",)))
+            await asyncio.sleep(2)
+            world.capacity = 4000 * MIB
+        assert all(guest.target == guest.max for guest in world.guests.values())
+        saving.cancel()
+
+    virtually(main())
+
+
 def test_a_guest_that_takes_no_orders_delays_no_other_and_gets_the_newest(
     tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

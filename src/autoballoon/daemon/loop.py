@@ -299,7 +299,8 @@ class Daemon:
 
     async def _keep(self) -> None:
         """Have the state file tell of this moment."""
-        await self._stops.cross_out(await self._parts.senses.guests())
+        if self._stops.entries:
+            await self._stops.cross_out(await self._parts.senses.guests())
         await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
 
     async def _close(self) -> None:
