@@ -10,6 +10,9 @@ from hypothesis import settings
 
 T = TypeVar("T")
 
+SOAKED = 500
+"""Examples of each property in one run of a soak; the next run tries others."""
+
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
@@ -17,7 +20,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=float,
         default=0.0,
         metavar="MINUTES",
-        help="this run is part of a soak that long: property tests try 200 examples for each of its minutes",
+        help=f"this run is part of a soak that long: property tests try {SOAKED} new examples",
     )
 
 
@@ -28,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
     minutes = float(config.getoption("--soak-minutes"))
     settings.register_profile(
         "autoballoon",
-        max_examples=max(50, int(200 * minutes)),
+        max_examples=SOAKED if minutes else 50,
         deadline=None,
         derandomize=not minutes,  # an ordinary run gives the same verdict twice; looking for more is a soak's work
     )

@@ -20,6 +20,7 @@ from autoballoon import __version__
 from autoballoon.cli import main
 from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.host.guest_group import GuestGroups
+from tests.guests.fake_qmp import GREETING
 from tests.host.groups_v2 import Tree
 
 
@@ -57,6 +58,29 @@ def config(tmp_path: Path) -> Path:
 
 def test_version() -> None:
     assert call("version").output == call("--version").output == f"autoballoon {__version__}\n"
+
+
+@pytest.mark.parametrize("words", [["version"], ["--version"], ["plan", "--help"], ["sim", "list"]])
+def test_output_that_finds_no_room_is_one_sentence(words: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "autoballoon", *words]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    says = "autoballoon: No space left on device; make room where its output goes\n"
+    assert (done.returncode, done.stderr) == (3, says)
+
+
+def test_an_error_that_nobody_can_be_told_has_its_exit_code(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        command = [sys.executable, "-m", "autoballoon", "status", "--socket", str(tmp_path / "none")]
+        assert subprocess.run(command, stderr=full, check=False).returncode == 3
+
+
+def test_output_that_nobody_reads_ends_quietly() -> None:
+    command = [sys.executable, "-m", "autoballoon", "sim", "list"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None and process.stderr is not None
+        process.stdout.close()
+        assert process.stderr.read() == ""
 
 
 def test_an_unknown_verb_is_bad_input() -> None:
@@ -99,7 +123,7 @@ def test_check_says_what_the_service_will_not_see(config: Path, folder: str) -> 
     ("greeting", "says"),
     [
         (b"220 mail.example.org ESMTP\r\n", "does not speak QMP; take it out"),
-        (b"", "is held open by no QEMU and gave no greeting; take it out"),
+        (b"", "is held open by no QEMU and answers as none; take it out"),
     ],
 )
 def test_check_refuses_a_socket_that_is_another_programs(
@@ -117,6 +141,24 @@ def test_check_refuses_a_socket_that_is_another_programs(
         result = call("check", config)
     assert result.exit_code == 2
     assert result.output == f"autoballoon: [connect] qmp: {path} {says} of [connect] qmp\n"
+
+
+def test_check_of_a_guest_without_a_balloon_is_exit_code_3(config: Path, tmp_path: Path) -> None:
+    path = tmp_path / "web.qmp"
+
+    def serve(peer: socket.socket) -> None:
+        peer.sendall(json.dumps(GREETING).encode() + b"\n")
+        while requests := peer.recv(4096).decode():
+            for request in requests.replace("}{", "}\n{").splitlines():
+                peer.sendall(json.dumps({**json.loads(request), "return": []}).encode() + b"\n")
+
+    with another_program(path, serve):
+        result = call("check", config)
+    says = "the guest has no balloon device; start QEMU with -device virtio-balloon-pci"
+    assert result.exit_code == 3
+    assert f"{config} can be used" in result.stdout
+    assert f"qmp: {path}: {says}\n" in result.stdout
+    assert result.stderr == f"autoballoon: {path}: {says}, or take it out of [connect] qmp\n"
 
 
 def test_check_knocks_at_no_socket_that_a_daemon_holds(
@@ -191,6 +233,17 @@ def test_check_as_json(config: Path) -> None:
     data = json.loads(call("check", "--json", config).output)
     assert data["config"]["socket"].endswith("control.sock")
     assert data["host"]["capacity"] > 0
+    assert data["troubles"] == {}
+
+
+def test_check_as_json_tells_of_sockets_that_cannot_be_used(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    path = tmp_path / "web.qmp"
+    with another_program(path, lambda peer: None):
+        data = json.loads(call("check", "--json", config).output)
+    assert data["troubles"][str(path)].startswith("hung up before it greeted")
 
 
 @pytest.mark.parametrize(

@@ -168,8 +168,11 @@ def test_bounds_are_whole_pages_and_never_nothing() -> None:
         ("guests = 1", "[guests] must hold tables"),
         ("[control]\nsocket = 'here'", "[control] socket"),
         (f"[control]\nsocket = '/{'x' * 107}'", "[control] socket"),
+        ("[control]\nsocket = '/'", "[control] socket '/' is a folder"),
         ("[policy]\nname = 'magic'", "[policy] name"),
         ("[[", "is not TOML"),
+        (f"[defaults]\nshares = {'1' * 5000}", "holds a number of thousands of digits"),
+        (f"[defaults]\nshares = 0x{'1' * 5000}", "[defaults] shares must lie between 1 and 1000000"),
     ],
 )
 def test_what_cannot_be_used_is_one_sentence_with_its_place(tmp_path: Path, text: str, place: str) -> None:

@@ -15,6 +15,7 @@ from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.model import Host, SetTarget, Snapshot
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
+from autoballoon.daemon.journal import CLOSE_S as LOG_CLOSE_S
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import Parts
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
@@ -302,6 +303,59 @@ def test_leaving_is_bounded_when_a_guest_takes_no_orders(
     virtually(main())
 
 
+@pytest.mark.parametrize("when", ["in a tick", "in a reload", "at rest"])
+def test_leaving_is_in_time_when_nothing_answers_any_more(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        jammed = False
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            return await jam() if jammed else call(*given)
+
+        async def jam(*_: object, **__: object) -> Any:
+            await asyncio.sleep(3600)
+
+        world.daemon = Daemon(lambda: world.config, world.assemble, apart)
+        async with world:
+            await asyncio.sleep(30.1)
+            jammed = True
+            for call in ("set_target", "close") if when == "at rest" else ("read", "close"):
+                monkeypatch.setattr(world.hypervisor, call, jam)
+            monkeypatch.setattr(world.daemon._containment, "lift", jam)
+            if when == "in a reload":
+                monkeypatch.setattr(Parts, "start", jam)
+                world.daemon.reload()
+            await asyncio.sleep(0.3 if when == "at rest" else 2)
+            world.capacity = 4000 * MIB
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5 - LOG_CLOSE_S
+
+    virtually(main())
+
+
+def test_a_disk_that_hangs_keeps_no_memory_from_guests(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        hangs = False
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            return await asyncio.sleep(3600) if hangs else call(*given)
+
+        world.daemon = Daemon(lambda: world.config, world.assemble, apart)
+        async with world:
+            await asyncio.sleep(30)
+            hangs = True
+            saving = asyncio.create_task(world.daemon._keeper.put(holds=("/fake/web-0",)))
+            await asyncio.sleep(2)
+            world.capacity = 4000 * MIB
+        assert all(guest.target == guest.max for guest in world.guests.values())
+        saving.cancel()
+
+    virtually(main())
+
+
 def test_a_guest_that_takes_no_orders_delays_no_other_and_gets_the_newest(
     tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -366,7 +420,7 @@ def test_a_good_reload_takes_effect_and_keeps_what_was_learnt(tmp_path: Path, vi
     virtually(main())
 
 
-@pytest.mark.parametrize("fault", ["file", "socket"])
+@pytest.mark.parametrize("fault", ["file", "socket", "mistake", "parts"])
 def test_a_bad_reload_is_refused_whole(
     tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture, fault: str
 ) -> None:
@@ -377,6 +431,10 @@ def test_a_bad_reload_is_refused_whole(
             def load() -> Config:
                 if fault == "file":
                     raise BadInput("here.toml: [host] has no key 'reserv'")
+                if fault == "mistake":
+                    raise ZeroDivisionError("a mistake of ours")
+                if fault == "parts":
+                    return Config(socket=world.config.socket, interval_s=0.5, policy="none such")
                 return Config(socket=str(tmp_path / "another.sock"), interval_s=0.5)
 
             world.daemon._load = load
@@ -389,6 +447,25 @@ def test_a_bad_reload_is_refused_whole(
     refusals = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert len(refusals) == 1
     assert "the old one stays" in refusals[0]
+
+
+def test_a_reload_whose_old_parts_cannot_be_let_go_takes_effect(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(3)
+
+            def fail() -> None:
+                raise OSError(5, "Input/output error")
+
+            monkeypatch.setattr(world, "close", fail)
+            world.config = msgspec.structs.replace(world.config, interval_s=0.5)
+            world.daemon.reload()
+            await asyncio.sleep(1)
+            assert (await world.status()).daemon.interval_s == 0.5
+
+    virtually(main())
 
 
 def test_a_tick_that_fails_holds_everything_and_the_next_goes_on(

@@ -133,7 +133,7 @@ def test_bounds_are_set_until_the_end_and_the_lines_to_keep_them_are_a_configura
         ("set", {"guest": "web-0", "floor": "1GiB"}, "bad-args", "more than its RAM of 512 MiB"),
         ("set", {"guest": "web-0", "ceiling": "10%"}, "bad-args", "its floor of 128 MiB would be above"),
         ("set", {"guest": "web-0", "ceiling": "0%"}, "bad-args", "ceiling must be more than nothing"),
-        ("set", {"guest": "web-0", "shares": 0}, "bad-args", "is not between 1 and 1000000"),
+        ("set", {"guest": "web-0", "shares": 0}, "bad-args", "must lie between 1 and 1000000"),
         ("set", {"guest": "web-0", "flor": "1G"}, "bad-args", "no arg 'flor'"),
         ("set", {"floor": "1G"}, "bad-args", "missing required field `guest`"),
         ("room", {"size": 0}, "bad-args", "size must be more than nothing"),

@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import time
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 from autoballoon.guests.fake import FakeGuest
 
 MISSING = 2**64 - 1
-BALLOON = "/machine/peripheral/balloon0"
 GREETING = {
     "QMP": {"version": {"qemu": {"micro": 22, "minor": 2, "major": 7}, "package": ""}, "capabilities": []}
 }
@@ -37,6 +37,11 @@ FIRST_STEP_S, EVENT_GAP_S = 0.002, 1.0
 """A driver tells of each MiB; QEMU passes the first one on, and then the last one of each second (monitor.c)."""
 
 
+def one_for_each(path: str, pid: int | None) -> int:
+    """`verify` for fakes, all of which live in one process."""
+    return zlib.crc32(path.encode())
+
+
 class Refusal(Exception):
     """What QEMU answers with an error: (class, text)."""
 
@@ -55,6 +60,8 @@ class FakeQemu:
         self.guest = guest
         self.clock = clock
         self.fault: str | None = None
+        self.spared = {"qmp_capabilities"}
+        """Commands that are answered as ever, whatever the fault."""
         self.slow_s = 0.0
         """Seconds before each answer."""
         self.lies: dict[str, Any] = {}
@@ -63,6 +70,8 @@ class FakeQemu:
         """By how much the host's wall clock, by which "last-update" goes, has been set forward."""
         self.replies: dict[str, Any] = {}
         """Answers that replace QEMU's, by command."""
+        self.home, self.device = "/machine/peripheral", "virtio-balloon-pci"
+        """Where in QEMU's object tree the balloon device sits, as "balloon0", and of which type it is."""
         self.knows_virtio_queries = True
         """False: older than QEMU 7.2."""
         guest.interval_s = 0  # QEMU asks for no statistics until it is told to
@@ -74,6 +83,16 @@ class FakeQemu:
         self._telling: asyncio.TimerHandle | None = None
         self._writers: set[asyncio.StreamWriter] = set()
         self._serving: set[asyncio.Task[None]] = set()
+
+    @property
+    def balloon(self) -> str:
+        """The balloon device's path."""
+        return f"{self.home}/balloon0"
+
+    @property
+    def virtio(self) -> str:
+        """The virtio device's: on virtio-mmio there is no proxy before it."""
+        return self.balloon if self.device == "virtio-balloon-device" else f"{self.balloon}/virtio-backend"
 
     async def __aenter__(self) -> "FakeQemu":
         self._server = await asyncio.start_unix_server(self._serve, self.path)
@@ -167,7 +186,7 @@ class FakeQemu:
         self.commands.append(command)
         if self.slow_s:
             await asyncio.sleep(self.slow_s)
-        if command != "qmp_capabilities" and self.fault is not None:
+        if command not in self.spared and self.fault is not None:
             await self._misbehave(reader, writer)
             return
         try:
@@ -225,6 +244,8 @@ class FakeQemu:
         return self._do_balloon(command, arguments, now)
 
     def _do_balloon(self, command: str, arguments: dict[str, Any], now: float) -> Any:
+        if arguments.get("path") not in (None, self.virtio if command.startswith("x-") else self.balloon):
+            raise Refusal("DeviceNotFound", f"Device '{arguments['path']}' not found")
         match command:
             case "query-balloon":
                 return {
@@ -253,8 +274,8 @@ class FakeQemu:
 
     def _children(self, path: str) -> list[dict[str, str]]:
         children = [{"name": "type", "type": "string"}]
-        if path == "/machine/peripheral" and self.guest.has_balloon:
-            children.append({"name": "balloon0", "type": "child<virtio-balloon-pci>"})
+        if path == self.home and self.guest.has_balloon:
+            children.append({"name": "balloon0", "type": f"child<{self.device}>"})
         return children
 
     def _property(self, name: str) -> Any:

@@ -15,7 +15,7 @@ from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.qmp import QmpHypervisor
-from tests.guests.fake_qmp import FakeQemu
+from tests.guests.fake_qmp import FakeQemu, one_for_each
 
 TIMEOUT_S = 0.2
 """For one command; the good servers beside a bad one answer far sooner, also on a busy machine."""
@@ -28,7 +28,7 @@ class Bench:
         self.folder = folder
         self.woken: list[str] = []
         defaults: dict[str, Any] = {
-            "verify": lambda path, pid: pid,
+            "verify": one_for_each,
             "rescan_s": 0.02,
             "interval_s": 0.02,
             "backoff_s": (0.02, 0.1),
@@ -116,6 +116,32 @@ async def test_a_server_that_misbehaves_from_the_start(bench: Bench, fault: str,
         await bench.until_seen("bad", "good")
 
 
+@pytest.mark.parametrize(
+    ("fault", "says"),
+    [
+        ("silent", "greeted, and did not answer qmp_capabilities within 0.2 s"),
+        ("jammed", "greeted, and did not answer qmp_capabilities within 0.2 s"),
+        ("garbage", "does not speak QMP"),
+        ("deep", "does not speak QMP"),
+        ("endless", "does not speak QMP"),
+        ("cuts", "hung up after it greeted"),
+        ("half-closes", "hung up after it greeted"),
+    ],
+)
+async def test_a_server_that_greets_and_then_misbehaves(tmp_path: Path, fault: str, says: str) -> None:
+    bench = Bench(tmp_path, queue_s=60.0)
+    async with bench.qemu() as qemu, bench.qemu("good"):
+        qemu.fault, qemu.spared = fault, set()
+        await bench.start()
+        await bench.until_seen("good")
+        await bench.until(lambda: bool(bench.problems()))
+        assert says in bench.says()
+        qemu.fault = None
+        await bench.until(lambda: bench.problems() == [])
+        await bench.until_seen("bad", "good")
+        await bench.hypervisor.close()
+
+
 @pytest.mark.parametrize("fault", ["silent", "jammed", "garbage", "deep", "endless", "cuts", "half-closes"])
 async def test_a_server_that_begins_to_misbehave(bench: Bench, fault: str) -> None:
     async with bench.qemu() as qemu, bench.qemu("good"):
@@ -190,6 +216,22 @@ async def test_two_names_of_one_socket_are_one_guest(bench: Bench) -> None:
         await bench.until_seen("one")
 
 
+async def test_two_monitors_of_one_process_are_one_guest(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, verify=lambda path, pid: 7)
+    async with bench.qemu("one") as one, bench.qemu("two") as two:
+        await bench.start()
+        await bench.until_seen("one")
+        await bench.until(lambda: bench.problems("two") != [])
+        assert bench.says("two") == (
+            f"is another monitor of the QEMU at {one.path}, and no guest more; take it out of [connect] qmp"
+        )
+        assert set(two.commands) == {"qmp_capabilities"}, "and it is let go"
+        await one.quit()
+        await bench.until_seen("two")
+        await bench.until(lambda: bench.problems("two") == [])
+        await bench.hypervisor.close()
+
+
 async def test_sockets_come_and_go(bench: Bench) -> None:
     await bench.start()
     assert await bench.hypervisor.read() == []
@@ -220,6 +262,31 @@ async def test_a_guest_without_a_balloon_is_told_and_left_alone(bench: Bench) ->
         assert "no balloon device" in bench.says()
         assert not await bench.hypervisor.set_target(guest.key, 300 * MIB)
         assert await bench.hypervisor.suspend(guest.key)
+
+
+@pytest.mark.parametrize(
+    ("home", "device"),
+    [
+        ("/machine/peripheral", "virtio-balloon-pci"),
+        ("/machine/peripheral", "virtio-balloon-pci-non-transitional"),
+        ("/machine/peripheral-anon", "virtio-balloon-pci"),
+        ("/machine/peripheral-anon", "virtio-balloon-ccw"),
+        ("/machine/peripheral", "virtio-balloon-device"),
+        ("/machine/unattached", "virtio-balloon-device"),
+    ],
+)
+async def test_the_balloon_device_is_found_wherever_it_sits(bench: Bench, home: str, device: str) -> None:
+    async with bench.qemu("one") as qemu:
+        qemu.home, qemu.device = home, device
+        await bench.start()
+        (guest,) = await bench.until_seen("one")
+        assert bench.problems("one") == []
+        assert guest.driver and guest.deflates_itself is True and qemu.guest.interval_s == 1
+        answers = qemu.guest.answers
+        await bench.hypervisor.ask(frozenset({guest.key}))
+        assert qemu.guest.answers > answers
+        assert await bench.hypervisor.set_target(guest.key, 300 * MIB)
+        assert qemu.guest.target == 300 * MIB
 
 
 @pytest.mark.parametrize("state", ["postmigrate", "io-error", "inmigrate", "guest-panicked", "shutdown"])
@@ -399,6 +466,23 @@ async def test_events_wake_the_daemon(bench: Bench) -> None:
                 return
             await asyncio.sleep(0.005)
         pytest.fail("the plugged memory was never seen")
+
+
+async def test_a_guest_that_shuts_down_is_asked_what_became_of_it(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, interval_s=60.0)
+    async with bench.qemu("one") as qemu:
+        await bench.start()
+        (guest,) = await bench.until_seen("one")
+        assert guest.running
+        qemu.guest.running = False  # -no-shutdown: QEMU stays, and sends no STOP
+        qemu.event("SHUTDOWN", guest=True, reason="guest-shutdown")
+        for _ in range(400):
+            (guest,) = await bench.hypervisor.read()
+            if not guest.running:
+                break
+            await asyncio.sleep(0.005)
+        assert not guest.running
+        await bench.hypervisor.close()
 
 
 async def test_a_qemu_that_is_replaced_is_another_guest(bench: Bench) -> None:

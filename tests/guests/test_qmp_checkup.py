@@ -12,7 +12,7 @@ import pytest
 from autoballoon.core.facts import GuestFacts
 from autoballoon.core.units import MIB
 from autoballoon.guests.fake import FakeGuest
-from autoballoon.guests.qmp_checkup import look, look_at_all
+from autoballoon.guests.qmp_checkup import NoBalloon, look, look_at_all, unusable
 from tests.guests.fake_qmp import FakeQemu
 
 CHANGES_NOTHING = {
@@ -94,6 +94,27 @@ async def test_a_socket_that_misbehaves_is_a_sentence(tmp_path: Path, fault: str
         bad, good = await look_at_all(paths, lambda path, pid: 42, timeout_s=0.2)
     assert bad.trouble is not None
     assert good.trouble is None
+
+
+async def test_what_check_says_of_sockets_that_answer(tmp_path: Path) -> None:
+    async with (
+        guest_behind(tmp_path / "web.qmp") as web,
+        guest_behind(tmp_path / "bare.qmp", has_balloon=False) as bare,
+        guest_behind(tmp_path / "mute.qmp") as mute,
+    ):
+        mute.fault = "silent"
+        told = await unusable([str(one.path) for one in (web, bare, mute)], timeout_s=0.2)
+        assert set(web.commands) <= CHANGES_NOTHING
+    assert told.keys() == {str(bare.path), str(mute.path)}
+    assert isinstance(told[str(bare.path)], NoBalloon)
+    assert str(told[str(mute.path)]) == "did not answer qom-list within 0.2 s"
+
+
+async def test_a_server_that_only_greets_is_told_as_that(tmp_path: Path) -> None:
+    async with guest_behind(tmp_path / "web.qmp") as qemu:
+        qemu.fault, qemu.spared = "silent", set()
+        (error,) = (await unusable([str(qemu.path)], timeout_s=0.1)).values()
+    assert str(error).startswith("greeted, and did not answer qmp_capabilities")
 
 
 async def test_a_socket_that_nobody_serves_is_left_out(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ async def client(qemu: FakeQemu) -> AsyncIterator[Client]:
     """Nothing may be left that asyncio complains of."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
-    client = Client()
+    client = Client(1.0)
     await client.connect(str(qemu.path))
     yield client
     with contextlib.suppress(EOFError, OSError):

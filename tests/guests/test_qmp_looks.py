@@ -9,7 +9,7 @@ from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor
-from tests.guests.fake_qmp import FakeQemu
+from tests.guests.fake_qmp import FakeQemu, one_for_each
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 GUESTS = 20
@@ -25,7 +25,7 @@ class Fleet:
             for n in range(GUESTS)
         ]
         self.hypervisor = QmpHypervisor(
-            [str(folder / "*.qmp")], verify=lambda path, pid: pid, age_s=lambda pid: 60.0, clock=self.clock
+            [str(folder / "*.qmp")], verify=one_for_each, age_s=lambda pid: 60.0, clock=self.clock
         )
 
     async def __aenter__(self) -> "Fleet":

@@ -136,6 +136,19 @@ async def test_a_guest_without_a_balloon_and_a_monitor_that_is_taken(start_guest
     await second.hypervisor.close()
 
 
+async def test_two_monitors_of_one_qemu_are_one_guest(start_guest: StartGuest) -> None:
+    vm = await start_guest()
+    both = QmpHypervisor([str(vm.ctl), str(vm.eye)], verify=qemu_behind)
+    await both.start(sleep_on)
+    guests, problems = await both.read(), both.problems()
+    assert [guest.pid for guest in guests] == [vm.pid]
+    assert [problem.where for problem in problems] == [str(vm.eye)]
+    assert "is another monitor of the QEMU at" in problems[0].says
+    async with qmp(vm) as client:  # it is let go
+        await client.execute("query-status")
+    await both.close()
+
+
 async def test_killed_while_its_balloon_moves(real: RealRig) -> None:
     guest = await real.until(lambda guest: guest.age_s is not None)
     assert await real.hypervisor.set_target(guest.key, 200 * MIB)

@@ -96,6 +96,7 @@ def test_a_file_is_read_and_shorter_ways_of_writing_are_understood() -> None:
         ("[[must]]", '[[happens]]\nwhat = "reset"\nat = "1s"\nguest = "x"\n[[must]]', "happens[0].guest: "),
         ("[host]", "[hosts]", "Object contains unknown field `hosts`"),
         ("[host]", "[host", "is not TOML"),
+        ("[host]", f"[host]\nram = {'1' * 5000}", "holds a number of thousands of digits"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(old: str, new: str, says: str) -> None:

@@ -3,6 +3,7 @@
 A verb's module is imported when the verb is used, so that asking the daemon does not load the laboratory.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from typing import Any
 import click
 
 from autoballoon import __version__
-from autoballoon.core.errors import AutoballoonError
+from autoballoon.core.errors import AutoballoonError, CouldNot
 
 _VERBS = {
     "run": "autoballoon.cli.serve",
@@ -59,10 +60,13 @@ class _Verbs(click.Group):
             error.show()
             sys.exit(error.exit_code)
         except click.ClickException as error:
-            click.echo(f"autoballoon: {error.format_message()}", err=True)
+            _tell(error.format_message())
             sys.exit(error.exit_code)
         except click.Abort:
             sys.exit(_INTERRUPTED)
+        except OSError as error:  # a pipe that nobody reads any more is click's
+            _tell(_refused(error))
+            sys.exit(CouldNot.exit_code)
         sys.exit(ended if isinstance(ended, int) else 0)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -72,8 +76,21 @@ class _Verbs(click.Group):
             says, code = str(error), error.exit_code
         except KeyboardInterrupt:
             says, code = "stopped by Ctrl-C", _INTERRUPTED
-        click.echo(f"autoballoon: {says}", err=True)
+        _tell(says)
         return ctx.exit(code)
+
+
+def _tell(says: str) -> None:
+    """One sentence on standard error; who cannot be told has the exit code."""
+    with contextlib.suppress(OSError):
+        click.echo(f"autoballoon: {says}", err=True)
+
+
+def _refused(error: OSError) -> str:
+    """What the machine refused, in a sentence; an error without a file comes from writing the output, mostly."""
+    says = error.strerror or str(error)
+    where = "make room where its output goes" if error.filename is None else f"look at {error.filename}"
+    return f"{says}; {where}"
 
 
 @click.group(cls=_Verbs)

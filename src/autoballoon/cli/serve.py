@@ -7,14 +7,15 @@ import glob
 import logging
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import click
 import msgspec
 
 from autoballoon.cli.connect import held_by_daemon
-from autoballoon.core.errors import AutoballoonError, BadInput
+from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
+from autoballoon.core.model import Host
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
@@ -24,8 +25,9 @@ from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
 from autoballoon.daemon.release import release as let_run
 from autoballoon.guests.libvirt_api import load_libvirt
-from autoballoon.guests.qmp_checkup import unusable
-from autoballoon.guests.qmp_wire import NotQmp
+from autoballoon.guests.qmp_checkup import NoBalloon, unusable
+from autoballoon.guests.qmp_device import NO_BALLOON
+from autoballoon.guests.qmp_wire import NotQmp, Unusable
 from autoballoon.guests.sockets import sockets
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.guest_group import GuestGroups
@@ -108,11 +110,26 @@ def check(path: Path, as_json: bool) -> None:
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
-    globs = {"qmp": config.qmp, "agent": config.agent, "qga": config.qga}
-    matches = {one: sorted(glob.glob(one)) for some in globs.values() for one in some}  # noqa: PTH207 - absolute
+    matches = {one: sorted(glob.glob(one)) for some in _globs(config).values() for one in some}  # noqa: PTH207
+    told = {one: str(error) for one, error in troubles.items()}
     if as_json:
-        click.echo(msgspec.json.encode({"config": config, "host": host, "matches": matches}))
-        return
+        click.echo(
+            msgspec.json.encode({"config": config, "host": host, "matches": matches, "troubles": told})
+        )
+    else:
+        click.echo("\n".join(_would_run(path, config, host, matches, told)))
+    lacking = [one for one, error in troubles.items() if isinstance(error, NoBalloon)]
+    if lacking:
+        raise CouldNot(f"{', '.join(lacking)}: {NO_BALLOON}, or take it out of [connect] qmp")
+
+
+def _would_run(
+    path: Path,
+    config: Config,
+    host: Host,
+    matches: Mapping[str, Sequence[str]],
+    troubles: Mapping[str, str],
+) -> list[str]:
     reserve = config.reserve.of(host.capacity)
     lines = [
         f"{path} can be used{' (DRY RUN)' if config.dry_run else ''}",
@@ -121,8 +138,12 @@ def check(path: Path, as_json: bool) -> None:
         f"overload: {config.overload}: {CHOICES[config.overload]}",
         *(["contain: memory.high on each guest's own control group"] if config.contain else []),
         *(f"libvirt: {uri}" for uri in config.libvirt),
-        *(f"{key}: {one}: {_there(one, matches[one])}" for key, some in globs.items() for one in some),
-        *(f"qmp: {path}: {says}" for path, says in troubles.items()),
+        *(
+            f"{key}: {one}: {_there(one, matches[one])}"
+            for key, some in _globs(config).items()
+            for one in some
+        ),
+        *(f"qmp: {one}: {says}" for one, says in troubles.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
         *([f"metrics: http://{config.metrics}/metrics"] if config.metrics else []),
@@ -133,10 +154,14 @@ def check(path: Path, as_json: bool) -> None:
         lines.append("nobody may be suspended: no table has may_suspend = true")
     if not config.qmp and not config.libvirt:
         lines.append("no guest will be seen: [connect] names neither qmp nor libvirt")
-    click.echo("\n".join(lines))
+    return lines
 
 
-def _troubles(config: Config) -> dict[str, str]:
+def _globs(config: Config) -> dict[str, Sequence[str]]:
+    return {"qmp": config.qmp, "agent": config.agent, "qga": config.qga}
+
+
+def _troubles(config: Config) -> dict[str, Unusable]:
     """What keeps sockets that are there now from being used, by path. BadInput when one is not QEMU's at all.
 
     Those that a running daemon sees are not knocked at: a QMP server has one client, and it is that daemon.
@@ -147,11 +172,11 @@ def _troubles(config: Config) -> dict[str, str]:
     for path, error in troubles.items():
         if isinstance(error, NotQmp):
             raise BadInput(f"[connect] qmp: {path} {error}")
-        if os.geteuid() == 0 and qemu_behind(path, None) is None:
+        if not isinstance(error, NoBalloon) and os.geteuid() == 0 and qemu_behind(path, None) is None:
             raise BadInput(
-                f"[connect] qmp: {path} is held open by no QEMU and gave no greeting; take it out of [connect] qmp"
+                f"[connect] qmp: {path} is held open by no QEMU and answers as none; take it out of [connect] qmp"
             )
-    return {path: str(error) for path, error in troubles.items()}
+    return troubles
 
 
 def _there(pattern: str, found: Sequence[str]) -> str:

@@ -4,8 +4,8 @@ The engine is built so that they hold; this is the second pair of eyes, written 
 engine. Tests ask it after every step, the simulator counts what it finds, and the daemon holds back what would break
 one. Nearly all guests stay at nearly every step, so looking at one that stays must cost next to nothing.
 
-I7 and I9 compare two runs with one another, so they are property tests only; what a single step shows of I7 is I1
-(no target below the floor) and I8 (none below need).
+I7 asks what each guest would get if all others claimed the most they could, which is dear, and I9 compares two runs:
+both are property tests only. What is looked at here of I7 is I1 (no target below the floor) and I8 (none below need).
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence

@@ -83,7 +83,7 @@ def compile_bounds(raw: Any, place: str) -> dict[str, Any]:
         )
     if table.shares is not None:
         if not 1 <= table.shares <= 1_000_000:
-            raise BadInput(f"{place} shares {table.shares} is not between 1 and 1000000; the default is 1000")
+            raise BadInput(f"{place} shares must lie between 1 and 1000000; the default is 1000")
         sets["shares"] = table.shares
     for key in ("manage", "may_suspend"):
         if getattr(table, key) is not None:

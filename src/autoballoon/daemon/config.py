@@ -6,7 +6,6 @@ lists each key with its unit, default and reason.
 
 import fnmatch
 import ipaddress
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from autoballoon.core.errors import BadInput
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import MIB, Portion, parse_duration, parse_portion, parse_size, size_text
 from autoballoon.daemon.bounds import Bounds, Rule, rules_of
-from autoballoon.daemon.tables import Table, at, load_toml, read_table
+from autoballoon.daemon.tables import Table, at, load_toml, read_table, tables_of
 from autoballoon.guests.libvirt_uri import check_uri
 from autoballoon.policies import policy_named
 
@@ -103,10 +102,7 @@ def load(path: Path) -> Config:
 
 def parse(text: str) -> Config:
     """The configuration in `text`. BadInput, naming the table and key, when any part of it cannot be used."""
-    try:
-        return compiled(tomllib.loads(text))
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"is not TOML: {' '.join(str(error).split())[:200]}") from None
+    return compiled(tables_of(text))
 
 
 def compiled(tables: Mapping[str, Any]) -> Config:
@@ -205,6 +201,8 @@ def _socket(path: str) -> str:
     _absolute(path, "[control] socket")
     if len(path.encode()) > LONGEST_SOCKET_PATH:
         raise BadInput(f"[control] socket is longer than {LONGEST_SOCKET_PATH} bytes; choose a shorter path")
+    if not Path(path).name:
+        raise BadInput(f"[control] socket {path!r} is a folder; name a file in one, as in {DEFAULT_SOCKET}")
     return path
 
 

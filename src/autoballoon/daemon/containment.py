@@ -21,6 +21,7 @@ from autoballoon.daemon.config import Config
 from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.statefile import Contained
 from autoballoon.guests.hypervisor import Problem
+from autoballoon.host.apart import apart
 from autoballoon.host.guest_group import GuestGroup, GuestGroups, Unfit
 
 log = logging.getLogger(__name__)
@@ -64,7 +65,7 @@ class _Held:
 class Containment:
     """Every guest's limit; `root` is where /proc and /sys are found."""
 
-    def __init__(self, keeper: Keeper, apart: Apart = asyncio.to_thread, root: Path = Path("/")) -> None:
+    def __init__(self, keeper: Keeper, apart: Apart = apart, root: Path = Path("/")) -> None:
         self._keeper = keeper
         self._apart = apart
         self._groups = GuestGroups(root)

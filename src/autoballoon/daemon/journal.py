@@ -14,7 +14,7 @@ import msgspec
 
 LONGEST_QUEUE = 1000
 """Lines that may wait to be written; more are dropped, and how many is told."""
-CLOSE_S = 1.0
+CLOSE_S = 0.5
 """How long the last lines may take when we leave."""
 _RETRY_S = 0.05
 

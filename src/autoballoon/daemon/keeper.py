@@ -11,13 +11,14 @@ from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.kept import Kept, KeptGuest
 from autoballoon.daemon.statefile import Saved, SavedGuest, StateFile
+from autoballoon.host.apart import apart
 
 log = logging.getLogger(__name__)
 
 Identity = Callable[[int], str | None]
 """(pid) -> which process that is, or None when it is gone."""
 Apart = Callable[..., Awaitable[Any]]
-"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: asyncio.to_thread."""
+"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: host.apart.apart."""
 
 SAVE_EVERY_S = 1.0
 """What is not urgent is saved at most so often."""
@@ -33,7 +34,7 @@ changed by this part."""
 class Keeper:
     """The only one who writes the file."""
 
-    def __init__(self, file: StateFile, apart: Apart = asyncio.to_thread) -> None:
+    def __init__(self, file: StateFile, apart: Apart = apart) -> None:
         self.saved = Saved()
         """What is in the file."""
         self._file = file

@@ -6,13 +6,13 @@ All waiting is done with the event loop's own clock, so that the tests run it on
 import asyncio
 import logging
 import os
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from pathlib import Path
 
 from autoballoon import __version__
 from autoballoon.core.calm import calm
 from autoballoon.core.engine import State
-from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot, in_a_sentence
+from autoballoon.core.errors import BadInput, CouldNot, in_a_sentence
 from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
@@ -34,6 +34,7 @@ from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Wake
+from autoballoon.host.apart import apart
 from autoballoon.host.huge import Splits
 from autoballoon.views.status import Tick
 
@@ -41,9 +42,11 @@ log = logging.getLogger("autoballoon")
 
 MOST_FAILURES = 10
 """Failed ticks in a row, after which holding on is worse than telling the service manager."""
-FAREWELL_S, RESUME_S, KEEP_S, CLOSE_S = 3.0, 1.0, 0.4, 1.2
-"""Bounds for leaving: guests resumed and memory handed back, of it the resuming, then the state file written, then
-hypervisors closed; 5 s in all with room for the rest."""
+LAST_TICK_S, LIFT_S, FAREWELL_S, KEEP_S, CLOSE_S = 0.4, 0.3, 1.9, 0.4, 1.2
+"""Bounds for leaving, one after the other: a tick or a reload under way, limits on guests lifted, guests resumed and
+memory handed back, the state file written, hypervisors closed. With the log's they are 4.7 s of the 5."""
+RESUME_S, HAND_BACK_S = 0.8, 0.8
+"""Of the farewell, how long guests may take to say that they have their orders, which are on their way at once."""
 DRY_RUN_SAYS = (
     "nothing is moved; balloon statistics, without which nothing is seen, are switched on while this runs and off "
     "again at its end in guests where they were off"
@@ -59,7 +62,7 @@ class Daemon:
         self,
         load: Callable[[], Config],
         assemble: Assemble = assemble,
-        apart: Apart = asyncio.to_thread,
+        apart: Apart = apart,
         root: Path = Path("/"),
         *,
         asks: bool = True,
@@ -117,11 +120,7 @@ class Daemon:
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
             await self._lift()  # where a daemon that died left its limits
-            await self._until_stopped(self._parts.start(self.wake, pressed=self._watches.pressed))
-            log.info(self._introduction())
-            self._watches.start()
-            self._watchdog.start()
-            await self._tick_until_stopped()
+            await self._until_stopped(self._balance())
         finally:
             self._manager.stopping()
             self._watches.close()
@@ -132,17 +131,26 @@ class Daemon:
             self._watchdog.close()
             self._manager.close()
 
+    async def _balance(self) -> None:
+        await self._parts.start(self.wake, pressed=self._watches.pressed)
+        log.info(self._introduction())
+        self._watches.start()
+        self._watchdog.start()
+        await self._tick_until_stopped()
+
     async def _until_stopped(self, work: Coroutine[None, None, None]) -> None:
-        """Do `work`, but give it up when we are told to stop."""
+        """Do `work`; told to stop, it has LAST_TICK_S to come to its end."""
         task = asyncio.create_task(work)
         stop = asyncio.create_task(self._stopping.wait())
-        await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
-        stop.cancel()
-        if not task.done():
+        try:
+            await asyncio.wait((task, stop), return_when=asyncio.FIRST_COMPLETED)
+            done, _ = await asyncio.wait((task,), timeout=LAST_TICK_S)
+            for ended in done:
+                ended.result()
+        finally:
             task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
-        else:
-            task.result()
+            stop.cancel()
+            await asyncio.gather(task, stop, return_exceptions=True)
 
     def _introduction(self) -> str:
         config, host = self._parts.config, self._parts.host.read()
@@ -238,13 +246,14 @@ class Daemon:
                 raise BadInput("[control] socket cannot change while the daemon runs; restart it")
             parts = self._assemble(config, self.wake, self._parts)
             self._bulletin.metrics.listen(config.metrics)
-        except AutoballoonError as error:
-            log.error("the configuration was not reloaded and the old one stays: %s", error)
+        except Exception as error:
+            log.error("the configuration was not reloaded and the old one stays: %s", in_a_sentence(error))
+            log.debug("where it failed", exc_info=True)
             return
         if _sources(parts) != _sources(self._parts) or parts.config.dry_run:
             await self._release()  # whom the new parts may not see, or must not touch
         old, self._parts = self._parts, parts
-        await old.close(keep=parts)
+        await _within(CLOSE_S, old.close(keep=parts), "not everything was let go in order")
         await parts.start(self.wake, running=old.hypervisors, pressed=self._watches.pressed)
         if parts.engine.policy.name != old.engine.policy.name:
             self._state = parts.engine.take_over(self._state)
@@ -252,23 +261,20 @@ class Daemon:
 
     async def _release(self) -> None:
         """Let all run that we stopped."""
-        try:
-            async with asyncio.timeout(FAREWELL_S):
-                snapshot = await self._parts.senses.snapshot()
-                now = asyncio.get_running_loop().time()
-                self._state, resumes = self._parts.engine.release(self._state, snapshot, now)
-                await self._act(resumes, RESUME_S)
-                await self._stops.cross_out(await self._parts.senses.guests())
-        except Exception as error:
-            log.error("not all guests that were stopped run again: %s", in_a_sentence(error))
+
+        async def resume() -> None:
+            snapshot = await self._parts.senses.snapshot()
+            now = asyncio.get_running_loop().time()
+            self._state, resumes = self._parts.engine.release(self._state, snapshot, now)
+            await self._act(resumes, RESUME_S)
+            await self._stops.cross_out(await self._parts.senses.guests())
+
+        await _within(FAREWELL_S, resume(), "not all guests that were stopped run again")
 
     async def _lift(self) -> None:
         """Have no limit of ours on any guest."""
-        try:
-            async with asyncio.timeout(KEEP_S):
-                await self._containment.lift()
-        except Exception as error:
-            log.error("limits on guests may still be there (run --release): %s", in_a_sentence(error))
+        says = "limits on guests may still be there (run --release)"
+        await _within(LIFT_S, self._containment.lift(), says)
 
     async def _leave(self) -> None:
         """Resume whom we stopped, hand back what the pool allows, and let go; what takes too long is left undone.
@@ -276,31 +282,39 @@ class Daemon:
         Who could not be resumed stays in the state file, for the next daemon or for `run --release`.
         """
         await self._lift()
-        try:
-            async with asyncio.timeout(FAREWELL_S):
-                snapshot = await self._parts.senses.snapshot()
-                now = asyncio.get_running_loop().time()
-                farewell = self._parts.engine.farewell(self._state, snapshot, now)
-                await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
-                await self._stops.cross_out(await self._parts.senses.guests())
-                await self._act([one for one in farewell if isinstance(one, SetTarget)], FAREWELL_S)
-                await self._hands.close()
-                await self._holes.close()
-        except Exception as error:
-            log.error("not all guests were resumed, or got memory back: %s", in_a_sentence(error))
-        try:
-            async with asyncio.timeout(KEEP_S):
-                await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
-        except Exception as error:
-            log.error("what was learnt is not kept: %s", in_a_sentence(error))
+        await _within(FAREWELL_S, self._say_farewell(), "not all guests were resumed, or got memory back")
+        await _within(KEEP_S, self._keep(), "what was learnt is not kept")
         if self._stops.entries:
             names = ", ".join(one.name for one in self._stops.entries)
             log.error("still stopped: %s; run with --release, or start the daemon again", names)
-        try:
-            async with asyncio.timeout(CLOSE_S):
-                await self._parts.close()
-        except Exception as error:
-            log.error("not everything was let go in order: %s", in_a_sentence(error))
+        await _within(CLOSE_S, self._close(), "not everything was let go in order")
+
+    async def _say_farewell(self) -> None:
+        snapshot = await self._parts.senses.snapshot()
+        now = asyncio.get_running_loop().time()
+        farewell = self._parts.engine.farewell(self._state, snapshot, now)
+        await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
+        await self._act([one for one in farewell if isinstance(one, SetTarget)], HAND_BACK_S)
+        await self._hands.close()
+
+    async def _keep(self) -> None:
+        """Have the state file tell of this moment."""
+        if self._stops.entries:
+            await self._stops.cross_out(await self._parts.senses.guests())
+        await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
+
+    async def _close(self) -> None:
+        await self._holes.close()
+        await self._parts.close()
+
+
+async def _within(bound_s: float, work: Awaitable[object], otherwise: str) -> None:
+    """Do `work`; where it fails, or takes longer, the log says what is so `otherwise`."""
+    try:
+        async with asyncio.timeout(bound_s):
+            await work
+    except Exception as error:
+        log.error("%s: %s", otherwise, in_a_sentence(error))
 
 
 def _sources(parts: Parts) -> tuple[object, ...]:

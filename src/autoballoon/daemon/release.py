@@ -17,6 +17,7 @@ from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.libvirt_uri import uri_of
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.guests.several import Several
+from autoballoon.host.apart import apart
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.process import ProcessReader
@@ -33,7 +34,7 @@ async def release(
     socket: str,
     connect: Connect | None = None,
     identity: Identity | None = None,
-    apart: Apart = asyncio.to_thread,
+    apart: Apart = apart,
     root: Path = Path("/"),
 ) -> list[str]:
     """Resume the guests in the state file of the daemon at this control socket, lift their limits; a sentence for each.

@@ -3,6 +3,7 @@
 import contextlib
 import logging
 import os
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -79,6 +80,8 @@ class StateFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._turn = threading.Lock()
+        """Whoever gives up waiting for a disk that hangs leaves a thread that will write yet: the next waits for it."""
 
     def load(self) -> Saved:
         """What was kept; nothing when there is no file. One that cannot be used is set aside, and the log says so."""
@@ -118,10 +121,11 @@ class StateFile:
     def save(self, saved: Saved) -> None:
         """Keep this, on the disk when the call returns; a file with nothing in it is removed. CouldNot on failure."""
         try:
-            if saved == Saved():
-                self.path.unlink(missing_ok=True)
-            else:
-                self._write(msgspec.json.encode(saved))
+            with self._turn:
+                if saved == Saved():
+                    self.path.unlink(missing_ok=True)
+                else:
+                    self._write(msgspec.json.encode(saved))
         except OSError as error:
             raise CouldNot(
                 f"the state file {self.path} cannot be written ({error.strerror}); make room, or run as root"

@@ -1,5 +1,6 @@
 """TOML as it is written: a file read within bounds, a table taken whole or refused in one sentence with the mend."""
 
+import tomllib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,16 @@ def load_toml(path: Path, parse: Callable[[str], Read], what: str) -> Read:
         raise BadInput(f"{path}: is not UTF-8 text; write it as TOML") from None
     except BadInput as error:
         raise BadInput(f"{path}: {error}") from None
+
+
+def tables_of(text: str) -> dict[str, Any]:
+    """The tables of the TOML in `text`. BadInput when it is none."""
+    try:
+        return tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise BadInput(f"is not TOML: {' '.join(str(error).split())[:200]}") from None
+    except ValueError:  # sys.set_int_max_str_digits()
+        raise BadInput("holds a number of thousands of digits; write one of at most 64 bits") from None
 
 
 _WRITTEN = {

@@ -19,7 +19,8 @@ _GOLDEN = 0.6180339887
 class QmpHypervisor(Hypervisor):
     """The guests whose QMP sockets match `globs`.
 
-    `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None; `age_s(pid)` the
+    `verify(socket, pid)` gives the pid of the QEMU behind a socket whose listener is `pid`, or None: one process is one
+    guest, at the socket through which it was seen first, and its other monitors are let go. `age_s(pid)` gives the
     seconds since a process began; `refuse(socket)` says in a sentence why a socket must not be touched, or None.
     `ask` waits `ask_s` for the guests to answer. A guest is looked at each `interval_s`, a relaxed one each
     `calm_every_s`, and the looks of all are spread over that time. Every session has a task of its own; `read` only
@@ -134,6 +135,7 @@ class QmpHypervisor(Hypervisor):
         await _end([*leaving, *self._asks, *self._tasks.values()])
         self._sessions.clear()
         self._tasks.clear()
+        self._terms.seen_through.clear()
 
     async def _scan(self) -> None:
         found = sockets(self._globs)
@@ -148,6 +150,7 @@ class QmpHypervisor(Hypervisor):
         for path in self._sessions.keys() - found.keys():
             session = self._sessions.pop(path)
             await _end([self._tasks.pop(path)])
+            self._terms.let_go(path)
             if session.known is not None:
                 self._wake(f"{session.known.name} is gone")
 

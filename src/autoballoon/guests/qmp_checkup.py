@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from autoballoon.core.facts import GuestFacts
-from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, Device, device_in
+from autoballoon.guests.qmp_device import LOOK_FOR_DEVICE, NO_BALLOON, Device, device_in
 from autoballoon.guests.qmp_meet import name_of, ram
 from autoballoon.guests.qmp_wire import NotThere, Refused, Unusable, Wire, WireError, open_wire
 from autoballoon.guests.stats import Nonsense, check
@@ -20,9 +20,13 @@ Verify = Callable[[str, int | None], int | None]
 Answer = TypeVar("Answer")
 
 
+class NoBalloon(Unusable):
+    """It is QEMU's, whose guest has no balloon device."""
+
+
 async def unusable(paths: Sequence[str], timeout_s: float = 2.0) -> dict[str, Unusable]:
-    """Why these sockets cannot be used; those that greet, and those where nobody listens, are left out."""
-    found = zip(paths, await _few_at_once(_greet(path, timeout_s) for path in paths), strict=True)
+    """Why these sockets cannot be used; those that can, and those where nobody listens, are left out."""
+    found = zip(paths, await _few_at_once(_try(path, timeout_s) for path in paths), strict=True)
     return {path: error for path, error in found if error is not None}
 
 
@@ -44,15 +48,20 @@ async def _few_at_once(looks: Iterable[Coroutine[Any, Any, Answer]]) -> list[Ans
     return await asyncio.gather(*map(one, looks))
 
 
-async def _greet(path: str, timeout_s: float) -> Unusable | None:
+async def _try(path: str, timeout_s: float) -> Unusable | None:
     try:
         wire = await open_wire(path, timeout_s, lambda event, data: None)
+    except NotThere:
+        return None
     except Unusable as error:
         return error
-    except WireError:
-        return None
-    await wire.close()
-    return None
+    try:
+        device = device_in(wire, await wire.run_each(*LOOK_FOR_DEVICE))
+        return NoBalloon(NO_BALLOON) if device is None else None
+    except WireError as error:
+        return Unusable(str(error))
+    finally:
+        await wire.close()
 
 
 async def look(path: str, stem: str, verify: Verify, timeout_s: float = 2.0) -> GuestFacts | None:

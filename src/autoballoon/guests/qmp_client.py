@@ -78,8 +78,10 @@ class Client(QMPClient):
     are taken out of the stream before the library sees it. Faults come as exceptions.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float) -> None:
+        """`timeout_s`: for qmp_capabilities, once the server has greeted."""
         super().__init__(readbuflen=MAX_LINE)
+        self._timeout_s = timeout_s
         self.logger = _SILENT
         self._awaited: dict[int, _Trip] = {}
         """By the ids of the commands; the library's own ids are strings."""
@@ -137,6 +139,10 @@ class Client(QMPClient):
             await asyncio.sleep(seconds)
         finally:
             transport.resume_reading()
+
+    async def _negotiate(self) -> None:
+        async with asyncio.timeout(self._timeout_s):
+            await super()._negotiate()
 
     async def _do_connect(self, address: Any, ssl: Any = None) -> None:
         await super()._do_connect(address, ssl)

@@ -13,6 +13,8 @@ _HOMES = ("/machine/peripheral", "/machine/peripheral-anon", "/machine/unattache
 LOOK_FOR_DEVICE = tuple(Command("qom-list", {"path": home}) for home in _HOMES)
 """What `device_in` wants to know."""
 
+NO_BALLOON = "the guest has no balloon device; start QEMU with -device virtio-balloon-pci"
+
 _BALLOON = re.compile(r"child<(virtio-balloon-(?:pci|ccw|device)[a-z-]*)>")
 _STATS_QUEUE = 2
 """Inflate, deflate, statistics: QEMU makes them in this order whatever the guest negotiates."""

@@ -41,6 +41,13 @@ class Terms:
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while a socket is verified. That takes milliseconds, and fifty guests may start at once: one in each pass of
     the event loop, so that others go on in between."""
+    seen_through: dict[int, str] = field(default_factory=dict)
+    """The socket of each verified process: a QEMU may have several monitors, and is one guest."""
+
+    def let_go(self, path: str) -> None:
+        """No process is seen through the socket `path` any more."""
+        for pid in [pid for pid, socket in self.seen_through.items() if socket == path]:
+            del self.seen_through[pid]
 
 
 async def meet(
@@ -54,6 +61,12 @@ async def meet(
     now = terms.clock()
     async with terms.turn:
         pid = terms.verify(path, wire.peer_pid)
+    if known is not None and known.pid != pid:
+        terms.let_go(path)
+    if pid is not None and (first := terms.seen_through.setdefault(pid, path)) != path:
+        raise Unusable(
+            f"is another monitor of the QEMU at {first}, and no guest more; take it out of [connect] qmp"
+        )
     name, status, migration, balloon, summary, *homes = await wire.run_each(
         *(Command(f"query-{what}") for what in ("name", "status", "migrate", "balloon")),
         SIZE,

@@ -9,7 +9,7 @@ from autoballoon.core.units import size_text
 from autoballoon.guests.follow import Follow, Looks
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.guests.qmp_ask import Asker
-from autoballoon.guests.qmp_device import Device
+from autoballoon.guests.qmp_device import NO_BALLOON, Device
 from autoballoon.guests.qmp_guest import STALE_STATUS, Known
 from autoballoon.guests.qmp_meet import Terms, meet, ram, read_state
 from autoballoon.guests.qmp_wire import Lost, NotThere, Wire, WireError, open_wire
@@ -57,7 +57,7 @@ class Session:
             return []
         found = []
         if not self.known.has_balloon:
-            found.append("the guest has no balloon device; start QEMU with -device virtio-balloon-pci")
+            found.append(NO_BALLOON)
         if self.known.pid is None:
             found.append("its QEMU process could not be verified, so its host memory is unknown; run as root")
         if self.known.nonsense is not None:
@@ -177,6 +177,8 @@ class Session:
             except Exception as error:  # the guest would be seen as it is now for ever
                 self._trouble = f"could not be used ({type(error).__name__}: {error})"
                 log.debug("where it failed", exc_info=True)
+            if self.known is None:
+                self._terms.let_go(self.path)
             self.tried.set()
             await asyncio.sleep(delay_s)
             delay_s = min(2 * delay_s, last_s)

@@ -24,6 +24,7 @@ _NO_GREETING = (
     "gave no greeting within {:g} s: another client holds it or QEMU is stopped;"
     " give the guest a -qmp socket of its own"
 )
+_NO_CAPABILITIES = "greeted, and did not answer qmp_capabilities within {:g} s; look whether its QEMU hangs"
 
 OnEvent = Callable[[str, dict[str, Any]], None]
 """Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
@@ -140,25 +141,27 @@ async def open_wire(
     waits: Callable[[str], None] | None = None,
     queue_s: float = 0.0,
 ) -> Wire:
-    """Connect to the QMP server at `path` and negotiate, all within `timeout_s`. Raises NotThere or Unusable.
+    """Connect to the QMP server at `path` and negotiate, each within `timeout_s`. Raises NotThere or Unusable.
 
     With `waits` a server that does not greet in time is told to it, in a sentence, and then waited for, `queue_s` in
     all: we stand in its queue, and are served as soon as it goes on or its other client leaves. Who comes again and
     again instead fills the queue with connections that are dead, and may be away when it goes on.
     """
     peer = _connect(path)
-    client = Client()
+    client = Client(timeout_s)
 
     def tap(event: Message) -> bool:
         data = event.get("data")
         on_event(str(event["event"]), data if isinstance(data, dict) else {})
         return False  # the listener keeps all events that it accepts, for ever
 
+    def late() -> None:
+        if waits is not None and client.greeting is None:
+            waits(_NO_GREETING.format(timeout_s))
+
     client.events.event_filter = tap
     try:
-        slow = asyncio.get_running_loop().call_later(
-            timeout_s, waits or (lambda says: None), _NO_GREETING.format(timeout_s)
-        )
+        slow = asyncio.get_running_loop().call_later(timeout_s, late)
         try:
             async with asyncio.timeout(timeout_s if waits is None else queue_s):
                 await client.connect(peer)
@@ -167,13 +170,14 @@ async def open_wire(
         return Wire(peer, client, timeout_s)
     except BaseException as error:
         peer.close()
-        if isinstance(error, TimeoutError):
-            raise Unusable(_NO_GREETING.format(timeout_s)) from None
+        cause = error.exc if isinstance(error, ConnectError) else error
+        if isinstance(cause, TimeoutError):
+            says = _NO_GREETING if client.greeting is None else _NO_CAPABILITIES
+            raise Unusable(says.format(timeout_s)) from None
+        if isinstance(cause, EOFError | ConnectionError):
+            when = "before it greeted" if client.greeting is None else "after it greeted"
+            raise Unusable(f"hung up {when}; look whether its QEMU is starting or ending") from None
         if isinstance(error, ConnectError):
-            if isinstance(error.exc, EOFError | ConnectionError):
-                raise Unusable(
-                    "hung up before it greeted; look whether its QEMU is starting or ending"
-                ) from None
             raise NotQmp("does not speak QMP; take it out of [connect] qmp") from None
         raise
 

@@ -1,6 +1,5 @@
 """The host's own view of a QEMU process: what it holds of the guest's memory, and what it takes beyond it."""
 
-import asyncio
 import os
 import time
 from collections.abc import Callable
@@ -10,6 +9,7 @@ import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
+from autoballoon.host.apart import apart
 from autoballoon.host.files import KeptFile, fields, read_if_there
 from autoballoon.host.huge import Splits, split_holed
 from autoballoon.host.smaps import Split, split
@@ -101,7 +101,7 @@ class ProcessReader:
         if known is None:
             return None
         before = self._huge_splits()
-        cpu_s = await asyncio.to_thread(split_holed, pid, known.parts.ranges)
+        cpu_s = await apart(split_holed, pid, known.parts.ranges)
         return None if cpu_s is None else Splits(self._huge_splits() - before, cpu_s)
 
     def _huge_splits(self) -> int:

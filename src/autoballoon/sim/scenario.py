@@ -1,7 +1,6 @@
 """Scenarios: what a file says, checked as a whole; and where the scenarios are."""
 
 import fnmatch
-import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +8,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB, parse_portion
-from autoballoon.daemon.tables import load_toml
+from autoballoon.daemon.tables import load_toml, tables_of
 from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
 from autoballoon.sim.checks_guest import NoGuestBelowFairShare, SatisfiedWithin
@@ -59,10 +58,7 @@ def load(name: str) -> Scenario:
 
 def parse(text: str) -> Scenario:
     """The scenario in `text`. BadInput names the key that cannot be used."""
-    try:
-        tables: dict[str, Any] = tomllib.loads(text)
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise BadInput(f"is not TOML: {' '.join(str(error).split())[:200]}") from None
+    tables = tables_of(text)
     _fill_in(tables)
     try:
         scenario = msgspec.convert(tables, Scenario, dec_hook=_hook)

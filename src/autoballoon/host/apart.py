@@ -1,0 +1,27 @@
+"""Calls that wait for a disk or for the kernel."""
+
+import asyncio
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+async def apart(call: Callable[..., T], *given: Any) -> T:
+    """What `call(*given)` returns or raises; the event loop goes on meanwhile.
+
+    As asyncio.to_thread, but a process can end before such a call does, which on a disk that hangs is never.
+    """
+    done: Future[T] = Future()
+
+    def work() -> None:
+        done.set_running_or_notify_cancel()  # from now on nobody can take it from under us
+        try:
+            done.set_result(call(*given))
+        except BaseException as error:
+            done.set_exception(error)
+
+    threading.Thread(target=work, name="apart", daemon=True).start()
+    return await asyncio.wrap_future(done)
