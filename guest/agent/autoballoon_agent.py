@@ -139,23 +139,25 @@ class Memory:
         self.vmstat.read()
         swap_total, swap_used = self._swap()
         stat = self.vmstat.number
-        refaults = self.vmstat.sum(b"\nworkingset_refault_anon ", b"\nworkingset_refault_file ")
+        refaults = stat(b"\nworkingset_refault_file ")
         stalls = self.vmstat.sum(
             b"\nallocstall_dma ",
             b"\nallocstall_dma32 ",
             b"\nallocstall_normal ",
             b"\nallocstall_movable ",
             b"\nallocstall_device ",
+            b"\nallocstall ",  # before Linux 4.8, in place of all those
         )
         numbers = (
             self.total,
             self.available,
             swap_total,
             swap_used,
-            stat(b"\nworkingset_refault ") if refaults is None else refaults,  # before Linux 5.9
+            # Of cache alone, as before Linux 5.9, which counted nothing else: what comes in from swap is no cache.
+            stat(b"\nworkingset_refault ") if refaults is None else refaults,
             self.stalled_us,
             self.psi.number(b" total=", b"\nfull "),
-            stat(b"\nallocstall ") if stalls is None else stalls,  # before Linux 4.8
+            stalls,
             stat(b"\noom_kill "),
         )
         told = [b"null" if number is None else b"%d" % number for number in numbers]
