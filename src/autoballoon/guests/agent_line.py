@@ -84,15 +84,15 @@ class Lines:
 
 
 class Allowance:
-    """How many lines may be taken: MOST_A_SECOND, over any second no more than twice that."""
+    """How many lines, or other things, may be taken: `most` a second, over any second no more than twice that."""
 
-    def __init__(self, now: float) -> None:
-        self._left = float(MOST_A_SECOND)
+    def __init__(self, now: float, most: int = MOST_A_SECOND) -> None:
+        self._most = self._left = float(most)
         self._at = now
 
     def take(self, now: float) -> bool:
         """Take one, where one is left."""
-        self._left = min(float(MOST_A_SECOND), self._left + (now - self._at) * MOST_A_SECOND)
+        self._left = min(self._most, self._left + (now - self._at) * self._most)
         self._at = now
         if self._left < 1.0:
             return False
