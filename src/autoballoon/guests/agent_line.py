@@ -100,7 +100,7 @@ class Allowance:
         return True
 
 
-_SPREAD = ("refaults", "psi_some_s", "psi_full_s")
+_SPREAD = ("refaults", "psi_some_s", "psi_full_s", "alloc_stalls")
 
 
 class Heard:
@@ -134,11 +134,12 @@ class Heard:
         word = self.word
         assert word is not None
         told = {name: self._spread(name, now) for name in _SPREAD}
+        if word.alloc_stalls is None:
+            told["alloc_stalls"] = guest.alloc_stalls  # the balloon's statistics may tell it
         return msgspec.structs.replace(
             guest,
             swap_total=word.swap_total,
             swap_used=word.swap_used,
-            alloc_stalls=guest.alloc_stalls if word.alloc_stalls is None else word.alloc_stalls,
             oom_kills=guest.oom_kills if word.oom_kills is None else word.oom_kills,
             **told,
         )
