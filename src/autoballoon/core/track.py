@@ -24,7 +24,7 @@ STALLED = 0.05
 """A guest in which something waits for memory for a twentieth of the time runs short."""
 STALL_S = 0.005
 """So long is somebody taken to wait who has to reclaim memory before he gets some (an allocation stall), in guests that
-do not measure it. One that swapped, under emulation, measured 24 ms of waiting for each; other waiting is in that too."""
+do not measure it. One that swapped under emulation measured 24 ms of waiting for each; other waiting is in that too."""
 
 
 class Health(Enum):
