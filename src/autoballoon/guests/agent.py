@@ -25,10 +25,10 @@ from autoballoon.views.agents import SILENT_S, AgentStatus
 CHUNK = 16 << 10
 """Bytes that are read at once."""
 PAUSE_S = 0.1
-"""An agent that says more than is taken is not read for so long: a flood costs ten reads a second ..."""
+"""An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
 MOST_READS = 20
-"""... and a trickle of bytes no more than thrice these: an honest agent's lines, seven a second at most, come with one
-read each, two where a line comes in parts."""
+"""Reads a second that need no pause after them, however little they bring: bytes one by one cost thirty a second. An
+honest agent's lines, seven a second at most, come with one read each, or two where a line comes in parts."""
 RESCAN_S = 1.0
 BACKOFF_S = (0.2, 5.0)
 

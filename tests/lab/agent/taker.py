@@ -10,7 +10,7 @@ from pathlib import Path
 
 BEYOND_MIB = 96
 """So much more than there is; it goes into the guest's swap and comes back."""
-held = []
+held: list[mmap.mmap] = []
 
 
 def say(event: str, **data: object) -> None:
