@@ -9,7 +9,9 @@ behind it is this process: honest (a line a second), then of one guest and then 
     long      lines of 10 MiB, as fast as the socket takes them
     noise     bytes that are no lines
     empty     lines of nothing, as many as the socket takes
+    dribble   bytes one by one, as many as the socket takes, and no end of a line
     qga       instead of the agent: a qemu-guest-agent that answers each question with 10 MiB
+    qga-drip  one that answers with bytes one by one, and no end of a line
 
 EXTRA is the most that one of them may take: five of a hundred parts of a processor.
 
@@ -99,13 +101,20 @@ def empty(client: socket.socket, goes_on: Callable[[], bool]) -> None:
         client.sendall(b"\n" * MIB)
 
 
+def dribble(client: socket.socket, goes_on: Callable[[], bool]) -> None:
+    while goes_on():
+        client.sendall(b"x")
+
+
 def qga(client: socket.socket, goes_on: Callable[[], bool]) -> None:
     while goes_on() and client.recv(4096):
         client.sendall(b"\xff" + b"[" * MIB + b"\n" + b'{"return":1}\n' * MIB)
 
 
+QGA: dict[str, Behave] = {"qga": qga, "qga-drip": dribble}
 KINDS: dict[str, Behave] = {
-    "flood": flood, "pressure": pressure, "lies": lies, "long": long, "noise": noise, "empty": empty, "qga": qga,
+    "flood": flood, "pressure": pressure, "lies": lies, "long": long, "noise": noise, "empty": empty,
+    "dribble": dribble, **QGA,
 }  # fmt: skip
 
 
@@ -215,9 +224,9 @@ def main() -> None:
                     for number in range(GUESTS):
                         is_hostile = number < hostile
                         agents[number].become(
-                            honest if not is_hostile else None if kind == "qga" else KINDS[kind]
+                            honest if not is_hostile else None if kind in QGA else KINDS[kind]
                         )
-                        qgas[number].become(qga if is_hostile and kind == "qga" else None)
+                        qgas[number].become(QGA.get(kind) if is_hostile else None)
                     time.sleep(SWITCH_S)
                     extra = share(pid, told.seconds) - base
                     verdict = "reached" if extra < EXTRA else "MISSED" if hostile == 1 else "more"

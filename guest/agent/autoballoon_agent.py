@@ -139,23 +139,25 @@ class Memory:
         self.vmstat.read()
         swap_total, swap_used = self._swap()
         stat = self.vmstat.number
-        refaults = self.vmstat.sum(b"\nworkingset_refault_anon ", b"\nworkingset_refault_file ")
+        refaults = stat(b"\nworkingset_refault_file ")
         stalls = self.vmstat.sum(
             b"\nallocstall_dma ",
             b"\nallocstall_dma32 ",
             b"\nallocstall_normal ",
             b"\nallocstall_movable ",
             b"\nallocstall_device ",
+            b"\nallocstall ",  # before Linux 4.8, in place of all those
         )
         numbers = (
             self.total,
             self.available,
             swap_total,
             swap_used,
-            stat(b"\nworkingset_refault ") if refaults is None else refaults,  # before Linux 5.9
+            # Of cache alone, as before Linux 5.9, which counted nothing else: what comes in from swap is no cache.
+            stat(b"\nworkingset_refault ") if refaults is None else refaults,
             self.stalled_us,
             self.psi.number(b" total=", b"\nfull "),
-            stat(b"\nallocstall ") if stalls is None else stalls,  # before Linux 4.8
+            stalls,
             stat(b"\noom_kill "),
         )
         told = [b"null" if number is None else b"%d" % number for number in numbers]
@@ -263,6 +265,7 @@ class Orders:
         self._path = path
         self.kept: Dict[str, Any] = {}
         self._is_new = False
+        self._kept_at: Optional[float] = None
 
     def hear(self, line: bytes, now: float) -> None:
         """Take in a line of the host's; what is none is left out."""
@@ -286,11 +289,18 @@ class Orders:
         self.kept = {"pid": os.getpid(), "target": target, "max": most, "since_s": since, "heard_s": now}
         self._is_new = True
 
-    def keep(self) -> None:
-        """Write what is new; a full or read-only disk is no reason to end."""
-        if not self._is_new:
+    def forget(self) -> None:
+        """What an agent before this one was asked is not known to hold."""
+        try:
+            os.unlink(self._path)
+        except OSError:
+            pass
+
+    def keep(self, now: float) -> None:
+        """Write what is new, once a second at most; a full or read-only disk is no reason to end."""
+        if not self._is_new or (self._kept_at is not None and now - self._kept_at < TICK_S):
             return
-        self._is_new = False
+        self._is_new, self._kept_at = False, now
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             with open(self._path + ".new", "w") as file:
@@ -347,7 +357,7 @@ class Agent:
             self._say(PRESSURE, now)
         elif now >= self._tick_at:
             self._say(TICK, now)
-            self.orders.keep()
+        self.orders.keep(now)  # after what is urgent, and however much of that there is
 
     def _due(self) -> float:
         """When there is something to do at the latest."""
@@ -439,10 +449,11 @@ def stand_fast() -> None:
 
         # MCL_CURRENT | MCL_FUTURE | MCL_ONFAULT (Linux 4.4): what was used once stays, and no more than that.
         libc = CDLL(None)
-        if libc.mlockall(7) and libc.mlockall(3):
-            sys.stderr.write("its memory is not locked: the agent may wait with all others for memory\n")
+        is_locked = not (libc.mlockall(7) and libc.mlockall(3))
     except (ImportError, OSError, AttributeError):
-        pass
+        is_locked = False
+    if not is_locked:
+        sys.stderr.write("its memory is not locked: the agent may wait with all others for memory\n")
     gc.collect()
     gc.disable()  # nothing here makes cycles
 
@@ -451,6 +462,7 @@ def run(root: str) -> None:
     """Speak until ended."""
     agent = Agent(root)
     agent.port.open()
+    agent.orders.forget()
     trigger = set_trigger("/proc/pressure/memory") if root == "/" else None
     if trigger is not None:
         agent.watch(trigger)
@@ -475,14 +487,18 @@ def status(root: str, now: float) -> str:
         ) from None
     if not is_running:
         raise CouldNot("autoballoon-agent does not run any more; start it")
-    since = "since %s (%d min)" % (
+    since = "%s (%d min)" % (
         time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since_s)),
         max(0, now - since_s) // 60,
     )
     if target < most:
-        first = "squeezed: the host asks this guest to be %s of %s, %s" % (_size(target), _size(most), since)
+        first = "squeezed: the host asks this guest to be %s of %s; less than all since %s" % (
+            _size(target),
+            _size(most),
+            since,
+        )
     else:
-        first = "not squeezed: the host lets this guest have all of its %s, %s" % (_size(most), since)
+        first = "not squeezed: the host lets this guest have all of its %s, since %s" % (_size(most), since)
     memory = Memory(root)
     memory.look(True)
     lines = [first]

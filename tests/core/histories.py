@@ -55,6 +55,10 @@ def _look(dice: Random, most: int) -> dict[str, Any]:
         "swap_used": dice.choice((None, 0, most // 2)),
         "migrating": dice.random() < 0.05,
         "headroom": dice.choice((None, None, 0, most // 10, most)),
+        "refaults": dice.choice((None, dice.randint(0, 10**7))),
+        "psi_some_s": dice.choice((None, dice.uniform(0.0, 1e4))),
+        "alloc_stalls": dice.choice((None, dice.randint(0, 10**6))),
+        "oom_kills": dice.choice((None, dice.randint(0, 3))),
     }
 
 

@@ -360,6 +360,18 @@ def test_one_that_waits_for_memory_gets_room_at_the_size_where_it_did() -> None:
     assert before.urgent <= later.urgent < waits.urgent - 100 * MIB
 
 
+def test_one_that_tells_no_time_is_taken_to_wait_when_its_kernel_stalls_or_kills() -> None:
+    """As the balloon's statistics of Linux 6.12 tell it, without any agent."""
+    before = wish_after(lambda now: {"alloc_stalls": 9, "oom_kills": 1})
+    now_and_then = wish_after(lambda now: {"alloc_stalls": 9 + 5 * now, "oom_kills": 1})
+    assert now_and_then.urgent == before.urgent
+    stalls = wish_after(lambda now: {"alloc_stalls": 9 + 50 * now, "oom_kills": 1})
+    kills = wish_after(lambda now: {"alloc_stalls": 9, "oom_kills": 1 + (now > 15)})
+    assert stalls.urgent == kills.urgent > before.urgent + 100 * MIB
+    measured = wish_after(lambda now: {"alloc_stalls": 9 + 50 * now, "psi_some_s": 0.01 * now})
+    assert measured.urgent == before.urgent, "time that was measured is better than a guess at it"
+
+
 def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
     def wants(free: int) -> int:
         small = {"actual": 900 * MIB, "available": 100 * MIB, "caches": 10 * MIB, "free": free * MIB}

@@ -7,7 +7,14 @@ from typing import Any
 
 import pytest
 
-from autoballoon.daemon.watches import LEAST_ASKS, MOST_ASKS, Watches, asks_at_once
+from autoballoon.daemon.watches import (
+    LEAST_ASKS,
+    MOST_ASKS,
+    VAIN_EVERY_S,
+    VAIN_TICKS,
+    Watches,
+    asks_at_once,
+)
 from autoballoon.guests.hypervisor import sleep_on
 
 
@@ -65,6 +72,51 @@ async def test_all_have_their_turn_and_those_that_grow_come_first() -> None:
     assert sum(looks, Counter()) == Counter(f"g{number}" for number in range(64))
     first = (await Asked(64, growing=10).looks(1))[0]
     assert first.keys() >= {f"g{number}" for number in range(10)}
+
+
+class Claiming(Asked):
+    """One guest whose agent says again and again that it waits for memory; its statistics show no lack of it."""
+
+    def __init__(self, *, answers: bool) -> None:
+        super().__init__(1)
+        self.slow = set() if answers else set(self.keys)
+        self.track = SimpleNamespace(target=100)
+        self.state = SimpleNamespace(tracks={"g0": self.track})
+        self.guest = SimpleNamespace(name="g0")
+        self.given = 0
+        """What each tick adds to its target."""
+
+    async def as_told(self, key: str) -> Any:
+        return self.guest
+
+    async def ticks(self, seconds: float) -> int:
+        """How many it causes, one in 0.2 s at the most, with ten lines a second; and a regular one each second."""
+        woken, caused = asyncio.Event(), 0
+        current: Any = lambda: (self.parts, self.state)  # noqa: E731
+        watches = Watches(lambda why, freed=False: woken.set(), current)
+        for line in range(round(seconds * 10)):
+            watches.pressed("g0", waits=True)
+            await asyncio.sleep(0.1)
+            if (woken.is_set() and line % 2) or line % 10 == 0:
+                caused += woken.is_set()
+                woken.clear()
+                self.track.target += self.given
+                watches.ticked(1)
+        watches.close()
+        return caused
+
+
+@pytest.mark.parametrize("answers", [True, False])
+def test_who_only_says_that_it_waits_causes_few_ticks_unless_they_give_it_something(
+    virtually: Any, answers: bool
+) -> None:
+    async def main() -> None:
+        claiming = Claiming(answers=answers)
+        assert await claiming.ticks(60) <= VAIN_TICKS + 60 / VAIN_EVERY_S + 1
+        claiming.given = 1
+        assert await claiming.ticks(60) >= 5 * 60 * 0.9
+
+    virtually(main())
 
 
 async def test_who_never_answers_is_asked_once_and_delays_no_other() -> None:

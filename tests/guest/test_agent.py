@@ -159,7 +159,7 @@ def test_a_line_has_all_that_the_kernel_tells(guest: Guest) -> None:
     assert line.endswith(b"\n") and len(line) < 512
     assert json.loads(line) == {
         **{"v": 1, "seq": 3, "why": "tick", "total": 512 * MIB, "available": 300 * MIB},
-        **{"swap_total": 0, "swap_used": 0, "refaults": 430, "psi_some_s": 1.5, "psi_full_s": 0.5},
+        **{"swap_total": 0, "swap_used": 0, "refaults": 400, "psi_some_s": 1.5, "psi_full_s": 0.5},
         **{"alloc_stalls": 10, "oom_kills": 5},
     }
 
@@ -282,7 +282,9 @@ def test_what_the_host_asks_is_kept_for_status(guest: Guest) -> None:
     assert made.orders.kept["since_s"] == squeezed_at
     (guest.root / "proc" / str(os.getpid())).mkdir()
     says = agent.status(str(guest.root), guest.now).splitlines()
-    assert says[0].startswith("squeezed: the host asks this guest to be 200 MiB of 512 MiB, since ")
+    assert says[0].startswith(
+        "squeezed: the host asks this guest to be 200 MiB of 512 MiB; less than all since "
+    )
     assert says[0].endswith("(1 min)")
     assert says[1:] == [
         "available: 300 MiB of the 512 MiB that its kernel counts",
@@ -310,6 +312,55 @@ def test_status_of_an_agent_that_has_ended(guest: Guest) -> None:
     turns(made, 1.2, guest)
     with pytest.raises(agent.CouldNot, match="does not run"):
         agent.status(str(guest.root), guest.now)
+
+
+def test_status_is_true_while_the_guest_runs_short_all_the_time(guest: Guest) -> None:
+    guest.plug_in()
+    poll = Poll(guest)
+    made = guest.agent(poll)
+    made.watch(-7)
+    (guest.root / "proc" / str(os.getpid())).mkdir()
+    written, rename, began = [], os.rename, guest.now
+
+    def counted(source: str, place: str) -> None:
+        written.append(guest.now)
+        rename(source, place)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(agent.os, "rename", counted)
+        for mib in range(1, 100):
+            os.write(guest.host, b'{"v":1,"target":%d,"max":536870912}\n' % (mib * MIB))
+            made.turn()
+            poll.events = [(-7, select.POLLPRI)]
+            made.turn()
+            guest.now += 0.1
+            guest.said()
+    kept = json.loads((guest.root / agent.KEPT).read_text())
+    assert kept["heard_s"] > guest.now - 1.5
+    assert 9 <= len(written) <= guest.now - began + 1, "once a second"
+
+
+def test_an_agent_that_starts_anew_knows_nothing_of_what_was_asked(guest: Guest) -> None:
+    guest.plug_in()
+    first = guest.agent()
+    os.write(guest.host, b'{"v":1,"target":5,"max":7}\n')
+    turns(first, 1.2, guest)
+    guest.agent().orders.forget()
+    with pytest.raises(agent.CouldNot, match="has not said anything"):
+        agent.status(str(guest.root), guest.now)
+
+
+def test_without_ctypes_it_says_that_its_memory_is_not_locked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "ctypes", None)
+    monkeypatch.setattr(agent, "open", lambda *_: (_ for _ in ()).throw(PermissionError), raising=False)
+    monkeypatch.setattr(agent.os, "setpriority", lambda *_: None)
+    monkeypatch.setattr(agent.gc, "disable", lambda: None)
+    agent.stand_fast()
+    assert (
+        capsys.readouterr().err == "its memory is not locked: the agent may wait with all others for memory\n"
+    )
 
 
 HOSTILE = st.one_of(

@@ -14,8 +14,8 @@ import pytest
 
 from autoballoon.core.model import Guest
 from autoballoon.core.units import GIB, MIB
-from autoballoon.guests.agent import Agents
-from autoballoon.guests.agent_line import Allowance
+from autoballoon.guests.agent import MOST_READS, Agents
+from autoballoon.guests.agent_line import Allowance, Lines
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -76,6 +76,7 @@ class Scene:
         self.pressed: list[tuple[str, bool]] = []
         self.peer = Peer(folder / "web.agent")
         self.agents = Agents([f"{folder}/*.agent"], clock=asyncio.get_running_loop().time)
+        self.agents.meet([self.guest])
 
     def press(self, key: str, *, waits: bool) -> None:
         self.pressed.append((key, waits))
@@ -182,6 +183,7 @@ def test_a_flood_is_bounded_counted_and_leaves_others_alone(tmp_path: Path, virt
             assert len(one.pressed) <= 55
             assert not flood.done(), "it waits for the host, not the host for it"
             await other.say(oom_kills=4)
+            one.agents.meet([one.guest, guest(tmp_path, "db")])
             assert one.agents.fill(guest(tmp_path, "db")).oom_kills == 4
             flood.cancel()
             other.close()
@@ -207,6 +209,46 @@ def test_lines_of_nothing_take_no_time(
             await asyncio.sleep(5.0)
             assert one.status.dropped == 1 << 18
             assert looked_at <= 10 * 10 * 5
+
+    virtually(main())
+
+
+def test_bytes_that_trickle_in_and_end_no_line_take_no_time(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    feed, reads = Lines.feed, 0
+
+    def counted(lines: Lines, received: bytes) -> list[bytes]:
+        nonlocal reads
+        reads += 1
+        return feed(lines, received)
+
+    async def main() -> None:
+        monkeypatch.setattr(Lines, "feed", counted)
+        async with scene(tmp_path) as one:
+            until = asyncio.get_running_loop().time() + 10.0
+            while asyncio.get_running_loop().time() < until:
+                await one.peer.raw(b"x")
+                await asyncio.sleep(0.001)
+            assert 10 * 10 <= reads <= 10 * 1.5 * MOST_READS + MOST_READS
+            await one.peer.raw(b"\n")
+            await one.peer.say(oom_kills=1)
+            await asyncio.sleep(0.5)
+            assert one.seen().oom_kills == 1
+
+    virtually(main())
+
+
+def test_an_honest_agents_lines_are_not_put_off(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            for number in range(100):
+                await asyncio.sleep(0.15)
+                one.peer.seq += 1
+                line = b'{"v":1,"seq":%d,"why":"pressure","oom_kills":%d}\n' % (one.peer.seq, number)
+                await one.peer.raw(line[:20])
+                await one.peer.raw(line[20:])
+                assert one.seen().oom_kills == number
 
     virtually(main())
 
@@ -347,11 +389,64 @@ def test_agents_are_joined_by_their_sockets_stem_and_folder(tmp_path: Path, virt
         for number, peer in enumerate(peers):
             await peer.accept()
             await peer.say(oom_kills=number)
-        assert [agents.fill(guest(folder)).oom_kills for folder in folders] == [0, 1]
-        assert agents.fill(guest(tmp_path)).oom_kills is None, "one of two in other folders: which?"
-        assert agents.fill(guest(tmp_path, "db")).oom_kills == 2
         domain = msgspec.structs.replace(guest(tmp_path), key="qemu:///system#1", name="db")
-        assert agents.fill(domain).oom_kills == 2
+        met = [*(guest(folder) for folder in folders), guest(tmp_path), domain]
+        agents.meet(met)
+        assert [agents.fill(one).oom_kills for one in met] == [0, 1, None, 2]
+        met[-1] = guest(tmp_path, "db")
+        agents.meet(met)
+        assert [agents.fill(one).oom_kills for one in met] == [0, 1, None, 2]
+        await agents.close()
+        for peer in peers:
+            peer.close()
+
+    virtually(main())
+
+
+def test_no_agent_speaks_for_two_guests(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        here, there = tmp_path / "here", tmp_path / "there"
+        for folder in (here, there):
+            folder.mkdir()
+        async with scene(here) as one:
+            await one.peer.say("pressure", oom_kills=7)
+            ours, other = one.guest, guest(there)
+            assert [key for key, _ in one.pressed] == [ours.key]
+            one.agents.meet([ours, other])
+            assert [one.agents.fill(met).oom_kills for met in (other, ours, other)] == [None, 7, None]
+            one.agents.tell(ours, 300 * MIB)
+            one.agents.tell(other, 200 * MIB)
+            assert [said["target"] for said in one.peer.heard()] == [300 * MIB]
+            domains = [
+                msgspec.structs.replace(ours, key=f"qemu:///{which}#1", name="web")
+                for which in ("system", "session")
+            ]
+            one.agents.meet(domains)
+            assert [one.agents.fill(met).oom_kills for met in domains] == [None, None], "which of the two?"
+            await one.peer.say("pressure", oom_kills=8)
+            assert [key for key, _ in one.pressed] == [ours.key], "nobody's now"
+            one.agents.meet(domains[1:])
+            assert one.agents.fill(domains[1]).oom_kills == 8
+
+    virtually(main())
+
+
+def test_another_managers_socket_that_comes_later_is_told_and_left_alone(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        agents = Agents(
+            [f"{tmp_path}/*.agent"],
+            clock=asyncio.get_running_loop().time,
+            refuse=lambda path: "is another's" if "theirs" in path else None,
+        )
+        agents.start()
+        peers = [Peer(tmp_path / f"{name}.agent") for name in ("ours", "theirs")]
+        await asyncio.sleep(2.5)
+        await asyncio.wait_for(peers[0].accept(), 1.0)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(peers[1].accept(), 5.0)
+        assert [(Path(one.where).stem, one.says) for one in agents.problems()] == [("theirs", "is another's")]
         await agents.close()
         for peer in peers:
             peer.close()

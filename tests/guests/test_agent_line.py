@@ -114,11 +114,19 @@ def test_what_it_says_is_in_the_schema_and_sizes_stay_the_statistics() -> None:
 
 def test_counters_rise_evenly_between_two_lines() -> None:
     heard = Heard()
-    heard.take(word(1, refaults=100, psi_some_s=1.0), 10.0)
-    heard.take(word(2, refaults=200, psi_some_s=2.0), 11.0)
+    heard.take(word(1, refaults=100, psi_some_s=1.0, alloc_stalls=0), 10.0)
+    heard.take(word(2, refaults=200, psi_some_s=2.0, alloc_stalls=4), 11.0)
     seen = [heard.fill(GUEST, at) for at in (11.0, 11.25, 11.5, 12.0, 13.0)]
     assert [one.refaults for one in seen] == [100, 125, 150, 200, 200]
     assert [one.psi_some_s for one in seen] == [1.0, 1.25, 1.5, 2.0, 2.0]
+    assert [one.alloc_stalls for one in seen] == [0, 1, 2, 4, 4]
+
+
+def test_what_an_agent_does_not_tell_stays_as_the_statistics_have_it() -> None:
+    heard = Heard()
+    heard.take(word(1), 10.0)
+    filled = heard.fill(msgspec.structs.replace(GUEST, alloc_stalls=7, oom_kills=1), 10.0)
+    assert (filled.alloc_stalls, filled.oom_kills) == (7, 1)
 
 
 def test_pressure_is_news_at_once() -> None:

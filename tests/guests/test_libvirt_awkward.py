@@ -476,13 +476,13 @@ async def test_a_domains_agent_is_heard_without_being_configured(world: World, t
         await world.start()
         guests = await world.until(lambda guests: len(guests) == 2)
         assert world.hypervisor.channels() == {world.key(one): str(tmp_path / "anything")}
-        agents.channels(world.hypervisor.channels())
+        agents.meet(list(guests.values()), world.hypervisor.channels())
         await world.until(lambda guests: agents.fill(guests["one"]).oom_kills == 3)
         assert agents.fill(guests["other"]).oom_kills is None
         assert set(agents.status(list(guests.values()))) == {"one"}
         assert pressed in ([], [world.key(one)]), "it may have spoken before it was known whose it is"
         world.api.end(one)
         await world.until(lambda guests: "one" not in guests)
-        agents.channels(world.hypervisor.channels())
+        agents.meet([], world.hypervisor.channels())
         assert agents.status(list(guests.values())) == {}
         await agents.close()

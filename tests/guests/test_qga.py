@@ -91,19 +91,71 @@ async def test_a_guests_files_are_read_and_closed_again(tmp_path: Path) -> None:
 
 
 async def test_lines_of_nothing_take_no_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    read, lines = asyncio.StreamReader.readline, 0
+    spend, spent = qga._Talk._spend, 0
 
-    async def counted(reader: asyncio.StreamReader) -> bytes:
-        nonlocal lines
-        lines += 1
-        return await read(reader)
+    def counted(talk: qga._Talk, cost: int) -> None:
+        nonlocal spent
+        spent += 1
+        spend(talk, cost)
 
-    monkeypatch.setattr("asyncio.StreamReader.readline", counted)
+    monkeypatch.setattr(qga._Talk, "_spend", counted)
     async with serving(tmp_path) as (server, path):
         server.greeting = b"\n" * LONGEST
         with pytest.raises(Unfit):
             await read_files(path)
-        assert lines <= 300
+        assert spent <= 300
+
+
+async def test_bytes_that_come_one_by_one_are_not_waited_for(tmp_path: Path) -> None:
+    sent = 0
+
+    async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal sent
+        await reader.readline()
+        with contextlib.suppress(ConnectionError):
+            while sent < 10_000:
+                writer.write(b"x")
+                await writer.drain()
+                sent += 1
+                await asyncio.sleep(0)
+        writer.close()
+
+    path = str(tmp_path / "web.qga")
+    async with await asyncio.start_unix_server(trickle, path):
+        with pytest.raises(Unfit):
+            await read_files(path)
+    assert sent < 1000
+
+
+async def test_one_that_lets_some_files_be_read_has_none_left_open(tmp_path: Path) -> None:
+    async with serving(tmp_path, {path: text for path, text in PROC.items() if path != MEMINFO}) as (
+        server,
+        path,
+    ):
+        with pytest.raises(qga._Refused):
+            await read_files(path)
+        assert server.open == {}
+
+
+async def test_a_reading_that_is_given_up_leaves_one_file_open_at_most(tmp_path: Path) -> None:
+    async with serving(tmp_path) as (server, path):
+        asked: list[str] = []
+
+        def stuck(request: dict[str, Any]) -> bytes:
+            """It carries out what it is asked, and its answers do not come any more."""
+            asked.append(request["execute"])
+            answer = server.honest(request)
+            return answer if len(asked) <= answered else b""
+
+        server.answer = stuck
+        answered = 0
+        while answered < 3 * len(PROC):
+            answered += 1
+            asked.clear()
+            server.open.clear()
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(read_files(path), 0.02)
+            assert len(server.open) <= 1
 
 
 def test_files_are_made_into_what_an_agent_would_say() -> None:
@@ -111,7 +163,7 @@ def test_files_are_made_into_what_an_agent_would_say() -> None:
     assert word is not None
     assert (word.total, word.available) == (482120 * KIB, 40000 * KIB)
     assert (word.swap_total, word.swap_used) == (102396 * KIB, 2048 * KIB), "zram is no swap"
-    assert (word.refaults, word.alloc_stalls, word.oom_kills) == (42, 5, 3)
+    assert (word.refaults, word.alloc_stalls, word.oom_kills) == (40, 5, 3)
     assert (word.psi_some_s, word.psi_full_s) == (2.5, 0.5)
 
 
@@ -122,6 +174,8 @@ def test_what_a_kernel_does_not_tell_is_unknown_and_what_no_kernel_tells_is_no_w
     assert (word.swap_total, word.swap_used) == (0, 0)
     unlisted = word_of({MEMINFO: PROC[MEMINFO]}, 1)
     assert unlisted is not None and unlisted.swap_total is None, "there is some, nobody knows where"
+    older = word_of({MEMINFO: PROC[MEMINFO], VMSTAT: b"allocstall 3\nworkingset_refault 12\n"}, 1)
+    assert older is not None and (older.refaults, older.alloc_stalls) == (12, 3)
     assert word_of({}, 1) is None
     assert word_of({MEMINFO: b"MemTotal: lots\n"}, 1) is None
     assert word_of(PROC | {SWAPS: b"head\n/dev/vdb partition 10 20 -2\n"}, 1) is None
@@ -244,6 +298,7 @@ async def test_where_our_agent_speaks_the_other_is_left_alone(
         serving(tmp_path) as (server, _),
         await asyncio.start_unix_server(agent, tmp_path / "web.agent"),
     ):
+        agents.meet([seen])
         agents.start()
         await until(lambda: agents.fill(seen).oom_kills == 77)
         visits = server.visits

@@ -9,11 +9,13 @@ from pathlib import Path
 import pytest
 
 from autoballoon.core.units import MIB
+from autoballoon.guests.agent_line import Word, read
 from autoballoon.lab import ext4, packages
 from autoballoon.lab.host import LabHost
 from autoballoon.lab.image import build_image
 from autoballoon.lab.userland import PYTHON, SIDES, agent_source, build_userland
-from autoballoon.lab.vm import Accel, Event, Vm, VmSpec
+from autoballoon.lab.vm import Accel, Event, Vm, VmSpec, agent_socket
+from autoballoon.views.agents import SILENT_S
 from autoballoon.views.status import Status
 
 from .conftest import StartGuest
@@ -26,6 +28,8 @@ AGENT = HERE.parents[1] / "guest/agent/autoballoon_agent.py"
 HOST = 600 * MIB
 """Too small for the guest at its full size: otherwise it would be given that as soon as its rival is gone."""
 SPIKES = 3
+THRASHES_S = 4.0
+"""So long something in the guest waits for memory while its agent is listened to."""
 SMALL, SPIKE = 280 * MIB, 220 * MIB
 
 
@@ -94,6 +98,55 @@ async def test_a_guest_that_runs_short_is_heard_at_once(
         last = named(daemon.seen[-1], "asks")
         assert last is not None and last.psi_some_s is not None and last.swap_total == 0
         assert daemon.seen[-1].daemon.agents["asks"].dropped <= 1
+
+
+class Lines:
+    """What the agent of a guest says, heard without a daemon."""
+
+    def __init__(self, socket: Path) -> None:
+        self.heard: list[tuple[float, Word]] = []
+        """With the time at which each came."""
+        self._socket = socket
+
+    async def __aenter__(self) -> "Lines":
+        reader, self._writer = await asyncio.open_unix_connection(self._socket)
+        self._task = asyncio.create_task(self._listen(reader))
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._task.cancel()
+        self._writer.close()
+
+    async def _listen(self, reader: asyncio.StreamReader) -> None:
+        async for line in reader:
+            if (word := read(line.rstrip())) is not None:
+                self.heard.append((time.monotonic(), word))
+
+
+async def test_an_agent_speaks_while_its_guest_thrashes(
+    start_guest: StartGuest, lab_host: LabHost, tmp_path: Path
+) -> None:
+    guest = await start_guest(
+        "asks", workload="inside", memory_mib=256, swap_mib=256, port=True,
+        disks={"/userland": build_userland(PYTHON, print), "/userland/project": project_image(tmp_path)},
+    )  # fmt: skip
+    await guest.expect("up", timeout=60)
+    async with Lines(agent_socket(guest.ctl)) as lines:
+        while len(lines.heard) < 2:  # noqa: ASYNC110 - there is nothing to be woken by
+            await asyncio.sleep(0.1)
+        standing = (await told(guest, "standing")).data
+        assert standing["locked_kib"] > 1024, "its memory stays where it is"
+        assert (standing["nice"], standing["oom_score_adj"]) == (-15, -900)
+        first = len(lines.heard)
+        await told(guest, "thrash")
+        began, waited_s = time.monotonic(), lines.heard[-1][1].psi_some_s or 0.0
+        while (lines.heard[-1][1].psi_some_s or 0.0) < waited_s + THRASHES_S:
+            assert time.monotonic() < began + 90, "it does not thrash"
+            assert time.monotonic() < lines.heard[-1][0] + SILENT_S, "it cannot speak any more"
+            await asyncio.sleep(0.1)
+        heard = [word for _, word in lines.heard[first:]]
+        print(f"{len(heard)} lines in {time.monotonic() - began:.1f} s; at the last:", heard[-1])
+        assert "pressure" in {word.why for word in heard}
 
 
 async def test_a_guest_with_qemu_guest_agent_alone_is_read_through_that(

@@ -51,7 +51,7 @@ def test_it_takes_the_alert_rules(promtool: Path, tmp_path: Path) -> None:
         [promtool, "check", "rules", ALERTS], capture_output=True, text=True, check=False
     )
     assert checked.returncode == 0, checked.stderr
-    assert "8 rules found" in checked.stdout
+    assert "9 rules found" in checked.stdout
 
     cases = tmp_path / "cases.yml"
     cases.write_text(f"""

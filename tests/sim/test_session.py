@@ -116,6 +116,14 @@ def test_only_an_agent_tells_of_swap(agent: bool, known: int | None) -> None:
     assert session.shown(0.0).swap_total == known
 
 
+def test_a_lying_agent_says_that_it_waits_whatever_its_guest_does() -> None:
+    session = Session(living(character="lying-agent", need="300MiB"), 3, 0.0)
+    early, late = session.shown(2.0), session.shown(3.0)
+    assert (early.psi_some_s, late.psi_some_s) == (2.0, 3.0)
+    assert (late.oom_kills or 0) > (early.oom_kills or 0)
+    assert late.available == early.available
+
+
 def test_pressure_is_what_the_guests_own_kernel_sees() -> None:
     """It knows nothing of the host's swap, and does not count the work of its balloon."""
     guest = living(agent=True, swap="1GiB", need="300MiB")

@@ -4,7 +4,7 @@ import msgspec
 
 from autoballoon.core import guard
 from autoballoon.core.model import Guest
-from autoballoon.core.track import OK, SLACK, Health, Reading, Track
+from autoballoon.core.track import OK, SLACK, STALL_S, Health, Reading, Track
 from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
@@ -195,8 +195,7 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
-        if guest.psi_some_s is not None:
-            stalled = min(1.0, _risen(last.psi_some_s, guest.psi_some_s) / elapsed)
+        stalled = _stalled(last, guest, elapsed)
     return Reading(  # with more than 15 names Python would make a dictionary of them for each call
         taken_at,
         guest.actual,
@@ -212,9 +211,22 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         faulting=faulting,
         psi_some_s=guest.psi_some_s,
         stalled=stalled,
+        alloc_stalls=guest.alloc_stalls,
+        oom_kills=guest.oom_kills,
         swapped=swapped,
         exchanged=exchanged,
     )
+
+
+def _stalled(last: Reading, guest: Guest, elapsed: float) -> float:
+    """Reading.stalled, by what the guest has measured, or by how often somebody in it had to reclaim memory."""
+    if _risen(last.oom_kills, guest.oom_kills):
+        return 1.0
+    if guest.psi_some_s is not None:
+        waited_s = _risen(last.psi_some_s, guest.psi_some_s)
+    else:
+        waited_s = STALL_S * _risen(last.alloc_stalls, guest.alloc_stalls)
+    return min(1.0, waited_s / elapsed)
 
 
 def _swap_of(last: Reading, guest: Guest, elapsed: float) -> tuple[float, int, int]:

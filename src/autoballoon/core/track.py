@@ -22,6 +22,9 @@ FREE_MIN, FREE_PART = 48 * MIB, 16
 """A guest with no more free memory than this many bytes, or this part of its size, is full."""
 STALLED = 0.05
 """A guest in which something waits for memory for a twentieth of the time runs short."""
+STALL_S = 0.005
+"""So long is somebody taken to wait who has to reclaim memory before he gets some (an allocation stall), in guests that
+do not measure it. One that swapped under emulation measured 24 ms of waiting for each; other waiting is in that too."""
 
 
 class Health(Enum):
@@ -62,7 +65,10 @@ class Reading(msgspec.Struct, frozen=True, gc=False):
     (refaults, where a guest side tells them), a page each."""
     psi_some_s: float | None = None
     stalled: float = 0.0
-    """The part of the time since the reading before in which something in it waited for memory; 0 where untold."""
+    """The part of the time since the reading before in which something in it waited for memory; 0 where untold, and 1
+    where its kernel has killed for want of memory meanwhile."""
+    alloc_stalls: int | None = None
+    oom_kills: int | None = None
     swapped: int = 0
     """Bytes that it put into swap of its own lately (halved every SWAPPED_FADE_S), less what came back since; at first
     contact, what a guest side says lies there."""

@@ -96,9 +96,10 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     host = HostReader(config.capacity)
     alarms = alarms_of(host, wake)
     globs = config.agent, config.qga
-    agents = (
-        old.agents if old is not None and old.agents.globs == globs else Agents(config.agent, qga=config.qga)
-    )
+    if old is not None and old.agents.globs == globs:
+        agents = old.agents
+    else:
+        agents = Agents(config.agent, qga=config.qga, refuse=other_managers_socket)
     return Parts(config, engine, host, processes, hypervisors, alarms, agents)
 
 

@@ -97,12 +97,13 @@ class Senses:
                 if only is None or guest.key in only:
                     found[guest.key] = self._complete(guest, problems)
         if only is None:
-            self.agents.channels({k: v for one in self.hypervisors for k, v in one.channels().items()})
+            channels = {k: v for one in self.hypervisors for k, v in one.channels().items()}
+            self.agents.meet(list(found.values()), channels)
             self._problems = problems
             self._owner = {key: self._owner[key] for key in found}
             self._pids = {key: guest.pid for key, guest in found.items() if guest.pid is not None}
             self._cpu = {key: seen for key, seen in self._cpu.items() if key in self._pids}
-        return told_apart(list(found.values()))
+        return told_apart([self.agents.fill(guest) for guest in found.values()])
 
     def _complete(self, guest: Guest, problems: list[Problem]) -> Guest:
         bounds = self._bounds(guest.name)
@@ -113,7 +114,7 @@ class Senses:
             )
             problems.append(Problem(where=guest.key, says=says))
         held = None if guest.pid is None else self._processes.read(guest.pid, guest.max)
-        complete = msgspec.structs.replace(
+        return msgspec.structs.replace(
             guest,
             floor=floor,
             ceiling=ceiling,
@@ -125,7 +126,6 @@ class Senses:
             swapped=None if held is None else held.swapped,
             overhead=None if held is None else held.overhead,
         )
-        return self.agents.fill(complete)
 
     async def as_told(self, key: str) -> Guest | None:
         """One guest as its hypervisor tells of it now, without the host's view and the operator's bounds."""

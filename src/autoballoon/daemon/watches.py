@@ -27,6 +27,35 @@ PRESSED_WAIT_S = 0.05
 answers in 2 to 4 ms, one that thrashes may take long, and the tick looks at it all the same."""
 
 
+VAIN_TICKS, VAIN_EVERY_S = 5, 2.0
+"""A guest that says it waits for memory, while its statistics show no lack or do not come, causes so many ticks that
+give it nothing, and then one in so many seconds: a tick looks at all guests, whoever caused it."""
+
+
+class _Claims:
+    """The ticks that one guest causes by what it says alone; what they give it earns it more."""
+
+    def __init__(self, target: int, now: float) -> None:
+        self._left = float(VAIN_TICKS)
+        self._at = now
+        self._target = target
+        self._tick = -1
+
+    def take(self, tick: int, target: int, now: float) -> bool:
+        """Whether it may cause the tick after the one of this number, which left it with this target."""
+        if tick == self._tick:
+            return True  # it has caused that already
+        self._left = min(float(VAIN_TICKS), self._left + (now - self._at) / VAIN_EVERY_S)
+        if target > self._target:
+            self._left = float(VAIN_TICKS)
+        self._at, self._target = now, target
+        if self._left < 1.0:
+            return False
+        self._left -= 1.0
+        self._tick = tick
+        return True
+
+
 def asks_at_once(guests: int) -> int:
     """Of so many guests, how many may be asked in one look between ticks."""
     return min(MOST_ASKS, max(LEAST_ASKS, guests // ASKS_PART))
@@ -47,6 +76,8 @@ class Watches:
         self._asked: dict[str, asyncio.Task[None]] = {}
         """Guests that are being asked for fresh statistics."""
         self._asked_at: dict[str, float] = {}
+        self._claims: dict[str, _Claims] = {}
+        self._ticks = 0
 
     def start(self) -> None:
         """Begin to look."""
@@ -62,6 +93,10 @@ class Watches:
     def ticked(self, free: int) -> None:
         """A tick has just seen, and answered, so much free memory of the host."""
         self._free.ticked(free)
+        self._ticks += 1
+        if self._claims:
+            tracks = self._current()[1].tracks
+            self._claims = {key: claims for key, claims in self._claims.items() if key in tracks}
 
     async def _every(self, seconds: float, look: Callable[[], Awaitable[None]]) -> None:
         """Look again and again between ticks. What goes wrong here fails the next tick too, and is told there."""
@@ -96,15 +131,16 @@ class Watches:
     def pressed(self, key: str, *, waits: bool) -> None:
         """This guest's agent says that it runs short: have it looked at now.
 
-        A tick follows when it `waits` already, when its statistics show that it is near its edge, and when they do not
-        come: not when its memory only falls, for a tick too early keeps the next from coming in time (LEAST_GAP_S).
+        A tick follows when its statistics show that it is near its edge, and, within bounds (VAIN_TICKS), when they do
+        not come or it `waits` already: not when its memory only falls, for a tick too early keeps the next from coming
+        in time (LEAST_GAP_S).
         """
         if key not in self._current()[1].tracks:
             return
         if key not in self._asked:
             now = asyncio.get_running_loop().time()
             self._begin(key, now, partial(self._ask_pressed, key, waits))
-        elif waits:  # an answer is under way, and may take long
+        elif waits and self._is_believed(key):  # an answer is under way, and may take long
             self._wake("a guest says that it runs short")
 
     def _begin(self, key: str, now: float, ask: Callable[[], Awaitable[None]]) -> None:
@@ -125,11 +161,19 @@ class Watches:
         try:
             _, late = await asyncio.wait((asking,), timeout=PRESSED_WAIT_S)
             guest = await parts.senses.as_told(key)
-            if guest is not None and (waits or late or self._near_edge(guest)):
+            if guest is not None and (self._near_edge(guest) or ((waits or late) and self._is_believed(key))):
                 self._wake(f"{guest.name} says that it runs short")
             await asking
         finally:
             asking.cancel()
+
+    def _is_believed(self, key: str) -> bool:
+        """Whether what this guest says is to cause a tick, whatever its statistics show."""
+        now, track = asyncio.get_running_loop().time(), self._current()[1].tracks.get(key)
+        if track is None:
+            return False
+        claims = self._claims.setdefault(key, _Claims(track.target, now))
+        return claims.take(self._ticks, track.target, now)
 
     async def _ask(self, key: str) -> None:
         parts, _ = self._current()

@@ -11,10 +11,10 @@ import errno
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from autoballoon.core.model import Guest
+from autoballoon.guests.agent_join import joined
 from autoballoon.guests.agent_line import MOST_A_SECOND, Allowance, Heard, Lines, read
 from autoballoon.guests.hypervisor import Problem
 from autoballoon.guests.qga import Qga
@@ -26,9 +26,10 @@ CHUNK = 16 << 10
 """Bytes that are read at once."""
 PAUSE_S = 0.1
 """An agent that says more than is taken is not read for so long: a flood costs ten reads a second."""
+MOST_READS = 20
+"""Reads a second that need no pause after them, however little they bring: bytes one by one cost thirty a second. An
+honest agent's lines, seven a second at most, come with one read each, or two where a line comes in parts."""
 RESCAN_S = 1.0
-FORGET_PART = 4
-"""What is remembered of guests is dropped when it is of so many times as many as there are."""
 BACKOFF_S = (0.2, 5.0)
 
 
@@ -120,6 +121,7 @@ class Session:
     async def _listen(self, peer: socket.socket) -> None:
         loop = asyncio.get_running_loop()
         lines, allowance = Lines(), Allowance(self._clock())
+        reads = Allowance(self._clock(), MOST_READS)
         self.heard = Heard()
         while received := await loop.sock_recv(peer, CHUNK):
             taken, lines.dropped = self.taken, 0
@@ -129,7 +131,8 @@ class Session:
                     self._hear(line)
             dropped = lines.dropped + len(found) - (self.taken - taken)
             self.dropped += dropped
-            if dropped or len(received) == CHUNK:
+            # Where there is always something to read, sock_recv alone would let nobody else have a turn.
+            if dropped or len(received) == CHUNK or not reads.take(self._clock()):
                 await asyncio.sleep(PAUSE_S)
 
     def _hear(self, line: bytes) -> None:
@@ -147,22 +150,30 @@ class Session:
 
 
 class Agents:
-    """All agents whose sockets match `globs` or are a guest's channel, and qemu-guest-agents at sockets of `qga`."""
+    """All agents whose sockets match `globs` or are a guest's channel, and qemu-guest-agents at sockets of `qga`.
+
+    `refuse(socket)` says in a sentence why a socket that matches must not be touched, or None.
+    """
 
     def __init__(
-        self, globs: Sequence[str] = (), clock: Callable[[], float] = time.monotonic, qga: Sequence[str] = ()
+        self,
+        globs: Sequence[str] = (),
+        clock: Callable[[], float] = time.monotonic,
+        qga: Sequence[str] = (),
+        refuse: Callable[[str], str | None] = lambda path: None,
     ) -> None:
         self.globs = tuple(globs), tuple(qga)
         self._clock = clock
+        self._refuse = refuse
+        self._refused: dict[str, str] = {}
         self._channels: dict[str, str] = {}
         """By a guest's key: the socket of its channel."""
         self._sessions: dict[str, Session | Qga] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._agents: dict[str, list[Session]] = {}
-        self._qgas: dict[str, list[Qga]] = {}
-        """Both by their sockets' stems."""
-        self._owned: dict[tuple[str, str], _Voices] = {}
-        """Whose agent which is, by key and name, until other sockets are there: it is asked thrice a tick."""
+        self._names: dict[str, str] = {}
+        """Of the guests that there are, by their keys."""
+        self._owned: tuple[dict[str, Session], dict[str, Qga]] | None = None
+        """Whose each is, by the guest's key, until other sockets or guests are there: it is asked thrice a tick."""
         self._rescan = Rescan(self._scan, RESCAN_S)
         self._listener: Pressed | None = None
 
@@ -176,17 +187,22 @@ class Agents:
         """Have `pressed` called from now on."""
         self._listener = pressed
 
-    def channels(self, found: Mapping[str, str]) -> None:
-        """These guests, by their keys, have channels for agents with these sockets, and no others."""
+    def meet(self, guests: Sequence[Guest], channels: Mapping[str, str] | None = None) -> None:
+        """These are the guests that there are. `channels`: those of them, by their keys, that have channels for agents,
+        with the sockets."""
+        names = {guest.key: guest.name for guest in guests}
+        if names != self._names:
+            self._names, self._owned = names, None
+        found = channels or {}
         if found != self._channels:
-            self._channels, self._owned = dict(found), {}
+            self._channels, self._owned = dict(found), None
             if self._rescan.runs:
                 self._look()
             else:
                 self.start()
 
     def fill(self, guest: Guest) -> Guest:
-        """The guest with what its agent says; as it was where it has none, or one that has been silent."""
+        """A guest that was met, with what its agent says; as it was where it has none, or one that has been silent."""
         agent, qga = self._voices_of(guest)
         if agent is not None:
             agent.guest = guest
@@ -209,8 +225,6 @@ class Agents:
 
         Of two in one guest qemu-guest-agent is told of where it alone is heard.
         """
-        if len(self._owned) > FORGET_PART * len(guests):
-            self._owned = {}  # most of those guests are no more
         found = {}
         for guest in guests if self._sessions else ():
             agent, qga = self._voices_of(guest)
@@ -225,7 +239,8 @@ class Agents:
         theirs = [
             Problem(one.path, one.trouble) for one in self._sessions.values() if one.trouble is not None
         ]
-        return [*self._rescan.problems(), *theirs]
+        refused = [Problem(path, says) for path, says in self._refused.items()]
+        return [*self._rescan.problems(), *refused, *theirs]
 
     async def close(self) -> None:
         """Let every socket go."""
@@ -235,20 +250,26 @@ class Agents:
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
         self._sessions.clear()
         self._tasks.clear()
-        self._agents.clear()
-        self._qgas.clear()
-        self._owned = {}
+        self._owned = None
 
-    def _voices_of(self, guest: Guest) -> "_Voices":
+    def _voices_of(self, guest: Guest) -> tuple[Session | None, Qga | None]:
         """The guest's agent and its qemu-guest-agent, as far as it has them."""
         if not self._sessions:
             return None, None
-        which = guest.key, guest.name
-        if which not in self._owned:
-            channel = self._sessions.get(self._channels.get(guest.key, ""))
-            agent = channel if isinstance(channel, Session) else _matching(self._agents, guest)
-            self._owned[which] = agent, _matching(self._qgas, guest)
-        return self._owned[which]
+        if self._owned is None:
+            self._owned = self._join()
+        agents, qgas = self._owned
+        return agents.get(guest.key), qgas.get(guest.key)
+
+    def _join(self) -> tuple[dict[str, Session], dict[str, Qga]]:
+        """Whose agent each is. Those that may be of several guests are of none; `fill` tells each of its guest."""
+        for one in self._sessions.values():
+            one.guest = None
+        agents = {path: one for path, one in self._sessions.items() if isinstance(one, Session)}
+        qgas = [one for one in self._sessions.values() if isinstance(one, Qga)]
+        owned = {key: agents.pop(path) for key, path in self._channels.items() if path in agents}
+        others = {key: name for key, name in self._names.items() if key not in owned}
+        return owned | joined(list(agents.values()), others), joined(qgas, self._names)
 
     def _press(self, key: str, *, waits: bool) -> None:
         if self._listener is not None:
@@ -260,43 +281,22 @@ class Agents:
     def _look(self) -> None:
         globs, qga = self.globs
         agents, qgas = sockets(globs), sockets(qga)
+        strange = (agents.keys() | qgas.keys()) - self._sessions.keys()
+        self._refused = {path: says for path in strange if (says := self._refuse(path)) is not None}
         channels = set(self._channels.values())
-        if agents.keys() | qgas.keys() | channels == self._sessions.keys():
+        there = (agents.keys() | qgas.keys()) - self._refused.keys() | channels
+        if there == self._sessions.keys():
             return
-        for path in self._sessions.keys() - agents.keys() - qgas.keys() - channels:
+        for path in self._sessions.keys() - there:
             del self._sessions[path]
             self._tasks.pop(path).cancel()
-        for path in (agents.keys() | channels) - self._sessions.keys():
-            self._begin(Session(path, agents.get(path, ""), self._clock, self._press))
-        for path in qgas.keys() - self._sessions.keys():
-            self._begin(Qga(path, qgas[path], self._clock))
-        self._agents, self._qgas, self._owned = {}, {}, {}
-        for one in self._sessions.values():
-            if isinstance(one, Qga):
-                self._qgas.setdefault(one.stem, []).append(one)
+        for path in there - self._sessions.keys():
+            if path in agents or path in channels:
+                self._begin(Session(path, agents.get(path, ""), self._clock, self._press))
             else:
-                self._agents.setdefault(one.stem, []).append(one)
+                self._begin(Qga(path, qgas[path], self._clock))
+        self._owned = None
 
     def _begin(self, session: Session | Qga) -> None:
         self._sessions[session.path] = session
         self._tasks[session.path] = asyncio.create_task(session.run())
-
-
-_Voices = tuple[Session | None, Qga | None]
-_Voice = TypeVar("_Voice", Session, Qga)
-
-
-def _matching(stems: Mapping[str, Sequence[_Voice]], guest: Guest) -> _Voice | None:
-    """Whose socket has the stem of the guest's QMP socket, or the guest's name.
-
-    Of several sockets with one stem the one in the same folder counts.
-    """
-    if not stems:
-        return None
-    key = Path(guest.key)
-    found = stems.get(key.stem) if guest.key.startswith("/") else stems.get(guest.name)
-    if not found:
-        return None
-    if len(found) > 1:
-        found = [one for one in found if Path(one.path).parent == key.parent]
-    return found[0] if len(found) == 1 else None

@@ -84,15 +84,15 @@ class Lines:
 
 
 class Allowance:
-    """How many lines may be taken: MOST_A_SECOND, over any second no more than twice that."""
+    """How many lines, or other things, may be taken: `most` a second, over any second no more than twice that."""
 
-    def __init__(self, now: float) -> None:
-        self._left = float(MOST_A_SECOND)
+    def __init__(self, now: float, most: int = MOST_A_SECOND) -> None:
+        self._most = self._left = float(most)
         self._at = now
 
     def take(self, now: float) -> bool:
         """Take one, where one is left."""
-        self._left = min(float(MOST_A_SECOND), self._left + (now - self._at) * MOST_A_SECOND)
+        self._left = min(self._most, self._left + (now - self._at) * self._most)
         self._at = now
         if self._left < 1.0:
             return False
@@ -100,7 +100,7 @@ class Allowance:
         return True
 
 
-_SPREAD = ("refaults", "psi_some_s", "psi_full_s")
+_SPREAD = ("refaults", "psi_some_s", "psi_full_s", "alloc_stalls")
 
 
 class Heard:
@@ -134,11 +134,12 @@ class Heard:
         word = self.word
         assert word is not None
         told = {name: self._spread(name, now) for name in _SPREAD}
+        if word.alloc_stalls is None:
+            told["alloc_stalls"] = guest.alloc_stalls  # the balloon's statistics may tell it
         return msgspec.structs.replace(
             guest,
             swap_total=word.swap_total,
             swap_used=word.swap_used,
-            alloc_stalls=guest.alloc_stalls if word.alloc_stalls is None else word.alloc_stalls,
             oom_kills=guest.oom_kills if word.oom_kills is None else word.oom_kills,
             **told,
         )

@@ -24,6 +24,7 @@ _SIZES = {
     "swap_in": "swap-in",
     "swap_out": "swap-out",
 }
+# libvirt has no names for what Linux 6.12 counts besides: allocation stalls and OOM kills.
 _COUNTS = {"major_fault": "major-faults", "minor_fault": "minor-faults"}
 _FOLLOWS = 64 * MIB
 """A balloon of this size tells whether the total follows it: a kernel keeps some 20 to 40 MiB out of its total."""

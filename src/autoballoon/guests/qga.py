@@ -8,7 +8,7 @@ import base64
 import errno
 import secrets
 import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import msgspec
 
@@ -20,14 +20,15 @@ from autoballoon.views.agents import QGA_SILENT_S, AgentStatus
 EVERY_S, SELDOM_S = 5.0, 60.0
 """Between two readings: where they come; and at most, where they do not."""
 PATIENCE_S = 10.0
-"""For one reading: a guest that thrashes takes half a second. Files that were opened for one that was given up stay
-open in the guest."""
+"""For one reading: a guest that thrashes takes half a second. A file that was being opened when a reading was given up
+may stay open in the guest."""
 LONGEST_FILE = 16 << 10
 """Bytes of a file that are asked for: /proc/vmstat has 5 KiB or so."""
 LONGEST_LINE, LONGEST = 64 << 10, 256 << 10
 """Bytes of an answer, and of all that is said in one reading, ..."""
-LINE_COSTS = 1 << 10
-"""... where each line counts for so many more: the shortest takes its time too (128 KiB of empty ones took 0.3 s)."""
+PIECE, PART_COSTS = 16 << 10, 1 << 10
+"""... that is taken in pieces. Each piece and each line counts for so many bytes more: the shortest takes its time too
+(128 KiB of empty lines took 0.3 s, and bytes that come one by one wake us for each)."""
 
 
 class Unfit(Exception):
@@ -47,7 +48,7 @@ class _Content(msgspec.Struct):
 
 
 FAILURES = (OSError, TimeoutError, ValueError, RecursionError, msgspec.DecodeError, Unfit)
-"""ValueError: a line that is too long, or no base64."""
+"""ValueError: no base64."""
 
 
 class Qga:
@@ -124,31 +125,30 @@ def _trouble(error: BaseException) -> str | None:
 
 
 async def read_files(socket: str) -> dict[str, bytes]:
-    """The guest's FILES by their path, those that it has. _Refused, or one of FAILURES."""
-    reader, writer = await asyncio.open_unix_connection(socket, limit=LONGEST_LINE)
+    """The guest's FILES by their path, those that it has. _Refused, or one of FAILURES.
+
+    One after the other, each told to be closed as it is read: a reading that is given up leaves one open at most.
+    """
+    reader, writer = await asyncio.open_unix_connection(socket)
+    files = {}
     try:
         talk = _Talk(reader, writer)
         await talk.begin()
-        opened = await talk.ask([_command("guest-file-open", path=path) for path in FILES])
-        handles = {
-            path: msgspec.json.decode(one, type=int)
-            for path, one in zip(FILES, opened, strict=True)
-            if one is not None
-        }
-        if MEMINFO not in handles:
-            raise _Refused
-        reads = [
-            _command("guest-file-read", handle=handle, count=LONGEST_FILE) for handle in handles.values()
-        ]
-        closes = [_command("guest-file-close", handle=handle) for handle in handles.values()]
-        answers = await talk.ask([*reads, *closes])
+        for path in FILES:
+            (opened,) = await talk.ask(_command("guest-file-open", path=path))
+            if opened is None and path == MEMINFO:
+                raise _Refused
+            if opened is None:
+                continue
+            handle = msgspec.json.decode(opened, type=int)
+            read = _command("guest-file-read", handle=handle, count=LONGEST_FILE)
+            content, _ = await talk.ask(read, _command("guest-file-close", handle=handle))
+            if content is not None:
+                text = msgspec.json.decode(content, type=_Content).text
+                files[path] = base64.b64decode(text, validate=True)
     finally:
         writer.transport.abort()
-    return {
-        path: base64.b64decode(msgspec.json.decode(one, type=_Content).text, validate=True)
-        for path, one in zip(handles, answers, strict=False)
-        if one is not None
-    }
+    return files
 
 
 def _command(name: str, **arguments: object) -> bytes:
@@ -162,6 +162,7 @@ class _Talk:
         self._reader = reader
         self._writer = writer
         self._left = LONGEST
+        self._begun = b""
 
     async def begin(self) -> None:
         """Pass over what an earlier client left unread: our first answer comes after a byte that is in no JSON."""
@@ -173,7 +174,7 @@ class _Talk:
             if mark and _result(line) == b"%d" % number:
                 return
 
-    async def ask(self, commands: Sequence[bytes]) -> list[bytes | None]:
+    async def ask(self, *commands: bytes) -> list[bytes | None]:
         """The results, one for each command; None where it was refused."""
         self._writer.write(b"".join(commands))
         await self._writer.drain()
@@ -181,11 +182,20 @@ class _Talk:
         return [None if one == b"null" else one for one in found]
 
     async def _line(self) -> bytes:
-        line = await self._reader.readline()
-        self._left -= len(line) + LINE_COSTS
-        if not line.endswith(b"\n") or self._left < 0:
-            raise Unfit
+        while b"\n" not in self._begun:
+            received = await self._reader.read(PIECE)
+            self._begun += received
+            self._spend(len(received) + PART_COSTS)
+            if not received or len(self._begun) > LONGEST_LINE:
+                raise Unfit
+        line, _, self._begun = self._begun.partition(b"\n")
+        self._spend(PART_COSTS)
         return line
+
+    def _spend(self, cost: int) -> None:
+        self._left -= cost
+        if self._left < 0:
+            raise Unfit
 
 
 def _result(line: bytes) -> bytes:

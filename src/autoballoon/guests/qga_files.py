@@ -10,7 +10,10 @@ from autoballoon.guests.agent_line import Word, is_whole
 
 MEMINFO, VMSTAT, PRESSURE, SWAPS = "/proc/meminfo", "/proc/vmstat", "/proc/pressure/memory", "/proc/swaps"
 FILES = (MEMINFO, VMSTAT, PRESSURE, SWAPS)
-_STALLS = tuple(f"allocstall_{zone}" for zone in ("dma", "dma32", "normal", "movable", "device"))
+_STALLS = (
+    *(f"allocstall_{zone}" for zone in ("dma", "dma32", "normal", "movable", "device")),
+    "allocstall",  # before Linux 4.8, in place of all those
+)
 
 
 def word_of(files: Mapping[str, bytes], seq: int) -> Word | None:
@@ -25,7 +28,8 @@ def word_of(files: Mapping[str, bytes], seq: int) -> Word | None:
         "available": _bytes(_number(meminfo, "MemAvailable:")),
         "swap_total": swap_total,
         "swap_used": swap_used,
-        "refaults": _sum(vmstat, "workingset_refault_anon", "workingset_refault_file"),
+        # Of cache alone, as before Linux 5.9, which counted nothing else: what comes in from swap is no cache.
+        "refaults": _first(vmstat, "workingset_refault_file", "workingset_refault"),
         "psi_some_s": _waited(files.get(PRESSURE, b""), "some"),
         "psi_full_s": _waited(files.get(PRESSURE, b""), "full"),
         "alloc_stalls": _sum(vmstat, *_STALLS),
@@ -46,6 +50,10 @@ def _number(text: bytes, name: str) -> int | None:
 
 def _bytes(kib: int | None) -> int | None:
     return None if kib is None else kib * KIB
+
+
+def _first(text: bytes, *names: str) -> int | None:
+    return next((value for name in names if (value := _number(text, name)) is not None), None)
 
 
 def _sum(text: bytes, *names: str) -> int | None:

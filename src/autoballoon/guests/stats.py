@@ -33,7 +33,9 @@ class Reading(msgspec.Struct, frozen=True):
     major_faults: int | None = None
     minor_faults: int | None = None
     oom_kills: int | None = None
-    """These two come from Linux 6.12 on, through QEMU 9.2 or newer; virtio 1.2 does not know them."""
+    """These two come from Linux 6.12 on, through QEMU 9.2 or newer; virtio 1.2 does not know them. Pages scanned and
+    reclaimed, which come with them, are not read: a guest that reads files has its cache scanned and reclaimed all the
+    time, whether it lacks memory or not."""
     alloc_stalls: int | None = None
 
     def counts_from_before(self, earlier: "Reading") -> bool:

@@ -12,6 +12,7 @@ from autoballoon.core.units import GIB, MIB, Portion
 from autoballoon.sim.course import Course, Seconds, Shape, Size, course_of
 
 if TYPE_CHECKING:
+    from autoballoon.core.model import Guest as Seen
     from autoballoon.sim.body import Report
     from autoballoon.sim.guest import Guest
 
@@ -133,6 +134,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
         """What it reports where `truth` is the case."""
         return truth
 
+    def tells(self, guest: "Guest", truth: "Seen", now: float) -> "Seen":
+        """What its agent makes known of it, where it has one; `truth` is what an honest one does."""
+        return truth
+
 
 class Honest(Group, frozen=True, kw_only=True, tag="honest"):
     """Does what it is asked at once and says the truth."""
@@ -216,6 +221,20 @@ class LyingLow(Group, frozen=True, kw_only=True, tag="lying-low"):
         return truth._replace(available=4 * MIB, free=4 * MIB, caches=0)
 
 
+class LyingAgent(Group, frozen=True, kw_only=True, tag="lying-agent"):
+    """Its agent says that it always waits for memory, misses cache, has programs killed, and has swap to spare."""
+
+    agent: bool = True
+    counts: bool = False
+
+    def tells(self, guest: "Guest", truth: "Seen", now: float) -> "Seen":
+        waited = round(now)
+        return msgspec.structs.replace(
+            truth, refaults=waited * 100_000, psi_some_s=now, psi_full_s=now, alloc_stalls=waited * 1000,
+            oom_kills=waited, swap_total=guest.max, swap_used=0,
+        )  # fmt: skip
+
+
 class Greedy(Group, frozen=True, kw_only=True, tag="greedy"):
     """Uses all that it is given at once, and `more`."""
 
@@ -290,6 +309,6 @@ class Byzantine(Group, frozen=True, kw_only=True, tag="byzantine"):
 
 Character = (
     Honest | Slow | Stuck | SometimesStuck | LowerLimit | UpperLimit | NoDriver | Stale | LyingHigh | LyingLow
-    | Greedy | CacheHungry | Swapping | Windows | Rebooting | Byzantine
+    | LyingAgent | Greedy | CacheHungry | Swapping | Windows | Rebooting | Byzantine
 )  # fmt: skip
 """The closed set of characters. Sawtooth, diurnal and other lives are shapes of a `need`."""

@@ -124,20 +124,21 @@ class Session:
             major_faults=report.major_faults if report else None, resident=max(0, int(guest.resident)),
             swapped=int(guest.pages.swapped), overhead=guest.overhead(now),
         )  # fmt: skip
-        return self._with_agent(seen) if group.agent and guest.driver and guest.running else seen
+        return self._with_agent(seen, now) if group.agent and guest.driver and guest.running else seen
 
     # How it comes to know.
 
-    def _with_agent(self, seen: Seen) -> Seen:
+    def _with_agent(self, seen: Seen, now: float) -> Seen:
         """What only a guest side knows."""
         guest = self.guest
-        return msgspec.structs.replace(
+        truth = msgspec.structs.replace(
             seen,
             swap_total=int(guest.group.swap),
             swap_used=int(guest.own_swap),
             oom_kills=guest.oom_kills,
             psi_some_s=guest.stalled_s,
         )
+        return guest.group.tells(guest, truth, now)
 
     def _answers(self, now: float) -> bool:
         return self.guest.running and self.guest.driver and self.guest.group.speaks(self.guest, now)

@@ -213,6 +213,16 @@ METRICS: tuple[Metric, ...] = (
         "Time in which something in the guest waited for memory, since its boot (agent).",
         lambda guest, track: guest.psi_some_s,
     ),
+    _of_guests(
+        "own_alloc_stalls",
+        "How often something in the guest had to reclaim memory before it got some, since its boot.",
+        lambda guest, track: guest.alloc_stalls,
+    ),
+    _of_guests(
+        "own_oom_kills",
+        "Programs that the guest's kernel has killed for want of memory, since its boot.",
+        lambda guest, track: guest.oom_kills,
+    ),
     Metric(
         "autoballoon_guest_agent_age_seconds",
         "gauge",
