@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from click.testing import CliRunner, Result
 
 from autoballoon import __version__
 from autoballoon.cli import main
+from autoballoon.daemon.lock import ControlSocket
 from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.host.guest_group import GuestGroups
 from tests.host.groups_v2 import Tree
@@ -171,6 +172,26 @@ def test_release_of_a_guest_that_is_gone_forgets_it(config: Path) -> None:
     result = call("run", "--config", config, "--release")
     assert (result.exit_code, result.output) == (0, "no guest is stopped or limited by autoballoon\n")
     assert not state.exists()
+
+
+def test_release_with_a_configuration_that_cannot_be_used_goes_by_the_state_directory(
+    config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    state, usual = tmp_path / "state.json", tmp_path / "usual.sock"
+    monkeypatch.setenv("STATE_DIRECTORY", str(tmp_path))
+    monkeypatch.setattr("autoballoon.cli.serve.DEFAULT_SOCKET", str(usual))
+    state.write_text('{"v":1,"stopped":[{"key":"/run/x.qmp","name":"x","pid":1,"process":"long ago"}]}')
+    config.write_text("[hots]\n")
+    result = call("run", "--config", config, "--release")
+    assert result.exit_code == 2
+    assert "no guest is stopped or limited by autoballoon" in result.output
+    assert "there is no [hots]" in result.output
+    assert not state.exists()
+    with closing(ControlSocket(usual)):
+        result = call("run", "--config", config, "--release")
+    assert result.exit_code == 3
+    assert "there is no [hots]" in result.output
+    assert "another autoballoon daemon holds" in result.output
 
 
 def test_check_says_whether_guests_can_be_contained(

@@ -14,11 +14,11 @@ import click
 import msgspec
 
 from autoballoon.cli.connect import held_by_daemon
-from autoballoon.core.errors import AutoballoonError, BadInput
+from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
-from autoballoon.daemon.config import Config, load
+from autoballoon.daemon.config import DEFAULT_SOCKET, Config, load
 from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
@@ -61,7 +61,7 @@ def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: st
     log = log_to_stderr(log_level, log_format)
     try:
         if release:
-            click.echo("\n".join(asyncio.run(let_run(configuration().socket))))
+            _release(path)
             return
         _go_before_guests()
         gc.collect()
@@ -75,6 +75,23 @@ def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: st
         click.get_current_context().exit(error.exit_code)
     finally:
         log.close()
+
+
+def _release(path: Path) -> None:
+    """Let run, and tell whom. Where the configuration cannot be used nobody starts a daemon: then it is done all the same.
+
+    The state file is found by $STATE_DIRECTORY, which the unit sets, or beside the usual socket.
+    """
+    try:
+        socket, unusable = load(path).socket, None
+    except BadInput as error:
+        socket, unusable = DEFAULT_SOCKET, error
+    try:
+        click.echo("\n".join(asyncio.run(let_run(socket))))
+    except CouldNot as error:
+        raise error if unusable is None else CouldNot(f"{unusable}; by {socket}: {error}") from None
+    if unusable is not None:
+        raise unusable
 
 
 def _go_before_guests() -> None:
