@@ -26,7 +26,7 @@ from autoballoon.daemon.release import release as let_run
 from autoballoon.guests.libvirt_api import load_libvirt
 from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.guests.qmp_wire import NotQmp
-from autoballoon.guests.sockets import sockets
+from autoballoon.guests.sockets import shown, sockets
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader
@@ -78,7 +78,7 @@ def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: st
 
 
 def _release(path: Path) -> None:
-    """Let run, and tell whom. Where the configuration cannot be used nobody starts a daemon: then it is done all the same.
+    """Let run, and tell whom. It is done also where the configuration cannot be used: nobody starts a daemon then.
 
     The state file is found by $STATE_DIRECTORY, which the unit sets, or beside the usual socket.
     """
@@ -128,7 +128,8 @@ def check(path: Path, as_json: bool) -> None:
     globs = {"qmp": config.qmp, "agent": config.agent, "qga": config.qga}
     matches = {one: sorted(glob.glob(one)) for some in globs.values() for one in some}  # noqa: PTH207 - absolute
     if as_json:
-        click.echo(msgspec.json.encode({"config": config, "host": host, "matches": matches}))
+        told = {one: [shown(path) for path in found] for one, found in matches.items()}
+        click.echo(msgspec.json.encode({"config": config, "host": host, "matches": told}))
         return
     reserve = config.reserve.of(host.capacity)
     lines = [
@@ -159,7 +160,8 @@ def _troubles(config: Config) -> dict[str, str]:
     Those that a running daemon sees are not knocked at: a QMP server has one client, and it is that daemon.
     """
     seen = held_by_daemon(Path(config.socket))
-    others = [path for path in sockets(config.qmp) if path not in seen]
+    refused: dict[str, str] = {}
+    others = [path for path in sockets(config.qmp, refused) if path not in seen]
     troubles = asyncio.run(unusable(others))
     for path, error in troubles.items():
         if isinstance(error, NotQmp):
@@ -168,12 +170,12 @@ def _troubles(config: Config) -> dict[str, str]:
             raise BadInput(
                 f"[connect] qmp: {path} is held open by no QEMU and gave no greeting; take it out of [connect] qmp"
             )
-    return {path: str(error) for path, error in troubles.items()}
+    return refused | {path: str(error) for path, error in troubles.items()}
 
 
 def _there(pattern: str, found: Sequence[str]) -> str:
     """How many sockets; files that are none are named, for no guest can be behind them."""
-    others = [path for path in found if not Path(path).is_socket()]
+    others = [shown(path) for path in found if not Path(path).is_socket()]
     says = f"{len(found) - len(others)} there now"
     if pattern.startswith(("/tmp/", "/var/tmp/")):
         says += (

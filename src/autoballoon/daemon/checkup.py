@@ -44,7 +44,7 @@ async def gather(
         guests = [_told(guest) for guest in status.snapshot.guests]
         said = [Complaint(one.where, one.says, one.kind) for one in status.daemon.problems]
     elif config is not None:
-        guests = await _behind_sockets(config, root)
+        guests = await _behind_sockets(config, root, said)
         guests += await _domains(config, said)
     else:
         guests = []
@@ -91,16 +91,21 @@ def _told(guest: Guest) -> GuestFacts:
     )
 
 
-async def _behind_sockets(config: Config, root: Path) -> list[GuestFacts]:
-    """The guests whose sockets the configuration matches, asked one by one; others' sockets are not touched."""
+async def _behind_sockets(config: Config, root: Path, said: list[Complaint]) -> list[GuestFacts]:
+    """The guests whose sockets the configuration matches, asked one by one; others' sockets are not touched.
+
+    What is not to be touched for its name goes into `said`.
+    """
     free: list[tuple[str, str]] = []
     others: list[GuestFacts] = []
-    for path, stem in sockets(config.qmp).items():
+    refused: dict[str, str] = {}
+    for path, stem in sockets(config.qmp, refused).items():
         owned = other_managers_socket(path)
         if owned is None:
             free.append((path, stem))
         else:
             others.append(GuestFacts(key=path, name=stem, owned=owned, manager=manager_of(path)))
+    said += [Complaint(path, says) for path, says in refused.items()]
     found = await qmp_checkup.look_at_all(free, lambda path, pid: qemu_behind(path, pid, root))
     return [*found, *others]
 

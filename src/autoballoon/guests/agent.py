@@ -163,6 +163,8 @@ class Agents:
         """Both by their sockets' stems."""
         self._owned: dict[tuple[str, str], _Voices] = {}
         """Whose agent which is, by key and name, until other sockets are there: it is asked thrice a tick."""
+        self._refused: dict[str, str] = {}
+        """Sockets that are left alone, and why."""
         self._rescan = Rescan(self._scan, RESCAN_S)
         self._listener: Pressed | None = None
 
@@ -225,7 +227,8 @@ class Agents:
         theirs = [
             Problem(one.path, one.trouble) for one in self._sessions.values() if one.trouble is not None
         ]
-        return [*self._rescan.problems(), *theirs]
+        refused = [Problem(path, says) for path, says in self._refused.items()]
+        return [*self._rescan.problems(), *refused, *theirs]
 
     async def close(self) -> None:
         """Let every socket go."""
@@ -259,7 +262,8 @@ class Agents:
 
     def _look(self) -> None:
         globs, qga = self.globs
-        agents, qgas = sockets(globs), sockets(qga)
+        self._refused.clear()
+        agents, qgas = sockets(globs, self._refused), sockets(qga, self._refused)
         channels = set(self._channels.values())
         if agents.keys() | qgas.keys() | channels == self._sessions.keys():
             return
