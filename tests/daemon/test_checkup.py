@@ -168,12 +168,11 @@ async def test_domains_of_libvirt_are_joined_by_their_uuid(
 ) -> None:
     run_qemu(root, 40, "-uuid", UUID, "-device", "virtio-balloon-pci")
     run_qemu(root, 41, "-uuid", UUID.replace("0", "1"))
-    monkeypatch.setattr(
-        libvirt_checkup,
-        "domains",
-        lambda uri: [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed",
-    )
 
+    async def domains(uri: str) -> list[Domain] | str:
+        return [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed"
+
+    monkeypatch.setattr(libvirt_checkup, "domains", domains)
     said: list[Complaint] = []
     guests = await checkup._domains(Config(libvirt=("a:///", "b:///")), said)
     joined = [checkup._joined(one, checkup._process_of(one, all_qemus(root))) for one in guests]

@@ -114,7 +114,7 @@ async def _domains(config: Config, said: list[Complaint]) -> list[GuestFacts]:
     """The domains of the libvirt connections; what keeps one of them closed goes into `said`."""
     guests = []
     for uri in config.libvirt:
-        found = await asyncio.to_thread(libvirt_checkup.domains, uri)
+        found = await libvirt_checkup.domains(uri)
         if isinstance(found, str):
             said.append(Complaint(uri, found))
             continue
@@ -124,6 +124,7 @@ async def _domains(config: Config, said: list[Complaint]) -> list[GuestFacts]:
                     key=f"{uri} {one.uuid}",
                     name=one.name,
                     manager="libvirt",
+                    trouble=one.trouble,
                     actual=one.actual,
                     balloon=one.balloon,
                     period_s=one.period_s,
