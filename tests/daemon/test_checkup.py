@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -92,6 +93,27 @@ async def test_a_guest_without_a_balloon_is_known_through_the_daemon_by_its_comm
     facts = await gather(None, status(Guest("/run/a.qmp", "a", GIB, GIB, pid=40, managed=False)), root)
     (known,) = facts.guests
     assert (known.balloon, known.managed) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("about", "answered"),
+    [
+        ({"up_s": 31.0}, False),
+        ({"up_s": 29.0}, None),
+        ({"up_s": None}, None),
+        ({"up_s": 31.0, "age_s": 7.0}, True),
+        ({"up_s": 31.0, "running": False}, None),
+        ({"up_s": 31.0, "managed": False}, None),
+        ({"up_s": 31.0, "driver": False}, None),
+        ({"up_s": 1.0, "driver": True}, False),
+    ],
+)
+async def test_whether_a_guest_of_the_daemon_ever_sent_statistics(
+    root: Path, about: dict[str, Any], answered: bool | None
+) -> None:
+    """Of QEMU before 7.2, and of libvirt, nobody learns whether the driver is up."""
+    facts = await gather(None, status(Guest("/run/a.qmp", "a", GIB, GIB, pid=40, **about)), root)
+    assert [guest.answered for guest in facts.guests] == [answered]
 
 
 async def test_proc_alone(root: Path) -> None:

@@ -73,6 +73,7 @@ WRONG: list[tuple[str, str, Facts]] = [
     ("no-driver", "cannot", facts(driver=False)),
     ("statistics-off", "note", facts(period_s=0, answered=None, age_s=None)),
     ("no-statistics", "cannot", facts(answered=False, age_s=None)),
+    ("no-statistics", "cannot", facts(answered=False, age_s=None, driver=None)),
     ("statistics-old", "warning", facts(age_s=30.0)),
     ("statistics-rare", "warning", facts(period_s=4)),
     ("statistics-rare", "cannot", facts(period_s=60)),
@@ -126,6 +127,16 @@ def test_what_is_no_trouble_is_not_told(about: dict[str, Any]) -> None:
 
 def test_a_guest_that_is_left_alone_is_not_judged() -> None:
     assert diagnose(facts(managed=False, balloon=False, vfio=True)) == ()
+
+
+def test_who_sends_no_statistics_may_have_no_driver_where_nobody_tells_of_drivers() -> None:
+    mends = {
+        driver: found(facts(answered=False, age_s=None, driver=driver))["no-statistics"].mend
+        for driver in (True, None)
+    }
+    assert "modprobe virtio_balloon" in mends[None]
+    assert "modprobe" not in mends[True]
+    assert all("blnsvr.exe" in mend for mend in mends.values())
 
 
 def test_where_the_daemon_runs_statistics_are_its_own_business() -> None:

@@ -12,6 +12,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.facts import Complaint, Facts, GuestFacts
+from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.daemon.config import Config
@@ -86,9 +87,17 @@ def _told(guest: Guest) -> GuestFacts:
         balloon=True if has_spoken else None,
         driver=guest.driver,
         age_s=guest.age_s,
-        answered=guest.age_s is not None if guest.driver else None,
+        answered=_has_answered(guest),
         autodeflate=guest.deflates_itself,
     )
+
+
+def _has_answered(guest: Guest) -> bool | None:
+    """Whether statistics of it ever came; unknown of one without a known driver that may still be booting."""
+    if guest.age_s is not None:
+        return True
+    is_up = guest.managed and guest.running and (guest.up_s or 0.0) > DRIVER_WAIT_S
+    return False if guest.driver or (guest.driver is None and is_up) else None
 
 
 async def _behind_sockets(config: Config, root: Path, said: list[Complaint]) -> list[GuestFacts]:

@@ -16,6 +16,14 @@ LONGEST_PERIOD_S = 2
 SHRINKER = ((4, 19), (5, 6))
 """Guest kernels whose balloon deflates by a shrinker: from, to (drivers/virtio/virtio_balloon.c)."""
 
+_LOAD_DRIVER = (
+    "modprobe virtio_balloon && echo virtio_balloon > /etc/modules-load.d/virtio_balloon.conf"
+    "      # in the guest; Windows: the Balloon driver and service of virtio-win"
+)
+_SEND_STATISTICS = (
+    "in a Windows guest: blnsvr.exe -i      # the service of virtio-win; else update the guest's kernel"
+)
+
 GUEST_FINDINGS = (
     "not-connected",
     "others-socket",
@@ -117,8 +125,7 @@ def _driver(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             "its balloon driver is not up",
             "The balloon does not move without it. A guest that has just been started needs some seconds.",
-            "modprobe virtio_balloon && echo virtio_balloon > /etc/modules-load.d/virtio_balloon.conf"
-            "      # in the guest; Windows: the Balloon driver and service of virtio-win",
+            _LOAD_DRIVER,
         )
 
 
@@ -140,9 +147,11 @@ def _statistics(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             "no-statistics",
             CANNOT,
             guest.name,
-            "statistics are asked for, and its driver has sent none",
+            "statistics are asked for, and its driver has sent none"
+            if guest.driver
+            else "statistics are asked for, and none came: its driver is not up, or sends none",
             "Without a reading no guest is made smaller: it keeps all that it holds.",
-            "in a Windows guest: blnsvr.exe -i      # the service of virtio-win; else update the guest's kernel",
+            _SEND_STATISTICS if guest.driver else f"{_LOAD_DRIVER}\n{_SEND_STATISTICS}",
         )
     elif guest.age_s is not None and guest.age_s > max(SILENT_S, 2 * (guest.period_s or 1)):
         yield Finding(
