@@ -225,9 +225,10 @@ def test_check_as_json(config: Path) -> None:
 )
 def test_what_cannot_be_used_is_refused_in_one_sentence(config: Path, text: str, says: str) -> None:
     config.write_text(text)
+    exit_code = 3 if "no-such" in text else 2  # a group may come later: the service is to be started again
     for words in (("check", config), ("run", "--config", config)):
         result = call(*words)
-        assert result.exit_code == 2
+        assert result.exit_code == exit_code
         assert result.output.startswith("autoballoon: ")
         assert says in result.output
         assert result.output.count("\n") == 1

@@ -87,6 +87,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reload_asked = False
         self._pulse = Pulse()
+        self._is_ready = False
         self._ticks = 0
         self._failures = 0
 
@@ -166,7 +167,10 @@ class Daemon:
             self._watches.next_tick = self._pulse.due
             await self._tick(beat)
             self._watchdog.ticked(self._parts.config.interval_s)
-            if self._ticks == 1:
+            if not self._is_ready and self._failures:
+                self._manager.starting(2 * self._parts.config.interval_s)
+            elif not self._is_ready:
+                self._is_ready = True
                 self._manager.ready()  # from now on `status` has an answer
 
     async def _tick(self, beat: Beat) -> None:
