@@ -76,7 +76,15 @@ async def test_with_a_daemon_no_socket_is_touched(root: Path, web: FakeQemu) -> 
         root, 40, "-qmp", f"unix:{web.path},server=on", "-device", "virtio-balloon-pci,deflate-on-oom=on"
     )
     guest = Guest(
-        str(web.path), "web", 512 * MIB, 256 * MIB, pid=40, age_s=0.4, driver=True, resident=300 * MIB
+        str(web.path),
+        "web",
+        512 * MIB,
+        256 * MIB,
+        pid=40,
+        age_s=0.4,
+        driver=True,
+        resident=300 * MIB,
+        period_s=60,
     )
     asked = status(guest, problems=(Trouble("host", "no trigger"),))
     facts = await gather(parse(f'[connect]\nqmp = ["{web.path}"]'), asked, root)
@@ -85,6 +93,7 @@ async def test_with_a_daemon_no_socket_is_touched(root: Path, web: FakeQemu) -> 
     assert (known.actual, known.resident, known.autodeflate, known.reporting) == (
         256 * MIB, 200 * MIB, True, False,
     )  # fmt: skip
+    assert known.period_s == 60, "as the daemon knows it, whoever set it"
     assert facts.said == (Complaint("host", "no trigger"),)
 
 

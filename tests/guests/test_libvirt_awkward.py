@@ -351,7 +351,8 @@ async def test_statistics_that_were_on_stay_on(world: World) -> None:
     one = world.add("one")
     one.guest.interval_s = one.period_s = 5
     await world.start()
-    await world.until(read("one"))
+    guests = await world.until(read("one"))
+    assert guests["one"].period_s == 5
     await world.hypervisor.ask(frozenset({world.key(one)}))
     await world.hypervisor.close()
     assert one.period_s == 5 and set(one.periods) == {0, 5}

@@ -362,6 +362,7 @@ async def test_the_polling_that_was_off_is_off_afterwards(bench: Bench) -> None:
         await bench.start()
         await bench.until_seen("off", "own")
         assert (off.guest.interval_s, own.guest.interval_s) == (1, 7)
+        assert {one.name: one.period_s for one in await bench.hypervisor.read()} == {"off": 1, "own": 7}
         await bench.hypervisor.ask(frozenset(guest.key for guest in await bench.hypervisor.read()))
         assert (off.guest.interval_s, own.guest.interval_s) == (1, 7)
         await bench.hypervisor.close()

@@ -86,6 +86,7 @@ def _told(guest: Guest) -> GuestFacts:
         resident=guest.resident,
         balloon=True if has_spoken else None,
         driver=guest.driver,
+        period_s=guest.period_s,
         age_s=guest.age_s,
         answered=_has_answered(guest),
         autodeflate=guest.deflates_itself,

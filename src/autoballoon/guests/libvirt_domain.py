@@ -185,7 +185,10 @@ class Domain:
         """The guest in the one schema; its ceiling is what its owner wants, for the operator's to be put beside."""
         guest = self.known.as_guest(key, now)
         return msgspec.structs.replace(
-            guest, ceiling=self.says.ceiling, managed=guest.managed and not self.says.has_virtio_mem
+            guest,
+            ceiling=self.says.ceiling,
+            managed=guest.managed and not self.says.has_virtio_mem,
+            period_s=self.period_s if guest.managed else None,
         )
 
     def problems(self, late_s: float) -> list[str]:

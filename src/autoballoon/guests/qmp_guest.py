@@ -41,6 +41,8 @@ class Known:
     """When we last set a target ..."""
     set_size: int | None = None
     """... and which: QEMU keeps it for a driver that is not up yet."""
+    period_s: int | None = None
+    """Between two requests for statistics."""
     interval_was_off: bool = False
     """We switched the statistics on, and switch them off again when we leave."""
     nonsense: str | None = None
@@ -132,6 +134,7 @@ class Known:
             incoming=self.incoming,
             migrating=self.migrating,
             deflates_itself=self.deflates_itself,
+            period_s=self.period_s,
             total=reading.total,
             available=reading.available,
             free=reading.free,

@@ -76,6 +76,7 @@ async def meet(
         return known, None
     known.learn_actual(balloon.get("actual"))
     known.interval_was_off |= await device.switch_on()
+    known.period_s = device.seconds
     known.driver, known.deflates_itself = await device.driver()
     return known, device
 
