@@ -160,6 +160,25 @@ def test_the_mend_is_in_the_words_of_who_started_the_guest(manager: str | None) 
     assert words[manager] in found(facts(manager=manager, balloon=False))["no-balloon"].mend
 
 
+@pytest.mark.parametrize("manager", ["libvirt", None])
+def test_no_mend_leaves_a_gap(manager: str | None) -> None:
+    """It is to be typed as it stands; only what QEMU is started with is the operator's."""
+    for _, _, given in WRONG:
+        guests = tuple(msgspec.structs.replace(guest, manager=manager) for guest in given.guests)
+        for one in diagnose(msgspec.structs.replace(given, guests=guests)):
+            assert "..." not in one.mend.replace("-device virtio-balloon-pci,...", "").replace(
+                "x86_64 ...", ""
+            )
+
+
+@pytest.mark.parametrize(
+    "uri", ["qemu:///system", "qemu:///session?socket=/run/user/1000/libvirt/libvirt-sock"]
+)
+def test_whose_libvirt_is_to_be_named(uri: str) -> None:
+    given = facts(seen=False, manager="libvirt", connection=uri)
+    assert found(given)["not-connected"].mend == f'[connect]\nlibvirt = ["{uri}"]'
+
+
 @pytest.mark.parametrize(
     ("manager", "lack", "group", "mend"),
     [

@@ -181,6 +181,7 @@ def _joined(guest: GuestFacts, qemu: Qemu | None) -> GuestFacts:
         guest,
         pid=qemu.pid,
         manager=guest.manager or qemu.manager,
+        connection=qemu.connection,
         balloon=balloon,
         vfio=qemu.vfio,
         hugetlb=qemu.hugetlb,
