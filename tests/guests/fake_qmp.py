@@ -63,6 +63,8 @@ class FakeQemu:
         """By how much the host's wall clock, by which "last-update" goes, has been set forward."""
         self.replies: dict[str, Any] = {}
         """Answers that replace QEMU's, by command."""
+        self.instead: Callable[[Any], bytes] | None = None
+        """(command) -> what is sent in place of its answer, whatever that is."""
         self.knows_virtio_queries = True
         """False: older than QEMU 7.2."""
         guest.interval_s = 0  # QEMU asks for no statistics until it is told to
@@ -169,6 +171,9 @@ class FakeQemu:
             await asyncio.sleep(self.slow_s)
         if command != "qmp_capabilities" and self.fault is not None:
             await self._misbehave(reader, writer)
+            return
+        if self.instead is not None:
+            writer.write(self.instead(request))
             return
         try:
             reply: dict[str, Any] = {"return": self._do(command, request.get("arguments", {}))}
