@@ -46,9 +46,19 @@ WORDS = (
     *("BALLOON_CHANGE", "RESET", "STOP", "RESUME", "MIGRATION", "child<virtio-balloon-pci>"),
 )
 
+EVENTS = ("BALLOON_CHANGE", "RESET", "STOP", "RESUME", "MIGRATION", "MEMORY_DEVICE_SIZE_CHANGE")
+FIELDS = {
+    "query-balloon": "actual",
+    "query-status": "status",
+    "query-migrate": "status",
+    "query-memory-size-summary": "base-memory",
+    "x-query-virtio-status": "status",
+    "x-query-virtio-queue-status": "last-avail-idx",
+}
 NOT_VERIFIED = "its QEMU process could not be verified, so its host memory is unknown; run as root"
 
 words = st.sampled_from(WORDS) | st.text(max_size=8)
+sizes = st.integers(0, 1 << 64)
 values = st.recursive(
     st.none() | st.booleans() | st.integers(-(1 << 80), 1 << 80) | st.floats() | words,
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(words, inner, max_size=6),
@@ -64,16 +74,27 @@ def _reply(kind: str, value: object) -> Callable[[Any], bytes]:
     return lambda request: json.dumps({kind: value, "id": request.get("id")}).encode() + b"\n"
 
 
+def _nearly(value: object) -> Callable[[Any], bytes]:
+    """A reply of the right shape with any value in it."""
+    return lambda request: _reply("return", {FIELDS.get(request["execute"], "stats"): value})(request)
+
+
+def _event(name: str, data: object) -> Callable[[Any], bytes]:
+    return _line({"event": name, "data": data, "timestamp": {"seconds": 1, "microseconds": 0}})
+
+
 says = st.one_of(
     st.builds(_reply, st.sampled_from(["return", "return", "error"]), values),
-    st.builds(lambda name, data: _line({"event": name, "data": data, "timestamp": {}}), words, values),
+    st.builds(_nearly, sizes | values),
+    st.builds(_event, st.sampled_from(EVENTS), st.builds(dict, actual=sizes | values, status=values)),
+    st.builds(_event, words, values),
     st.builds(_line, values),
     st.builds(lambda raw: lambda request: raw, st.binary(max_size=40)),
 )
 """(command) -> what is said to it: a reply of any shape, an event, any JSON at all, bytes."""
 
 
-@given(said=st.lists(says, min_size=1, max_size=6))
+@given(said=st.lists(says, min_size=1, max_size=12))
 def test_whatever_a_server_says_its_guest_is_watched_again_when_it_is_well(
     said: list[Callable[[Any], bytes]], tmp_path_factory: pytest.TempPathFactory
 ) -> None:

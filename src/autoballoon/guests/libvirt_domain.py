@@ -151,8 +151,7 @@ class Domain:
     def learn_max(self, size_kib: object) -> None:
         """Take in the RAM that it has, base and plugged, in KiB."""
         if isinstance(size_kib, int) and 0 < size_kib <= LARGEST // KIB:
-            self.known.max = size_kib * KIB
-            self.known.actual = min(self.known.actual, self.known.max)
+            self.known.learn_max(size_kib * KIB)
 
     def learn_state(self, state: object, reason: object) -> None:
         """Take in virDomainState and its reason."""

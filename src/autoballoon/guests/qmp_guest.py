@@ -85,6 +85,10 @@ class Known:
         self.reading = reading
         self.taken_at = before if not is_fresh and before <= self.moved_at else asked_at
 
+    def learn_max(self, size: int) -> None:
+        """Take in how much RAM it has; after some was unplugged it is no larger than that, before QEMU says so too."""
+        self.max, self.actual = size, min(self.actual, size)
+
     def learn_actual(self, actual: object, *, is_event: bool = False) -> bool:
         """Take in the guest's size as QEMU shows it, or as an event tells it; whether it is another than before."""
         if not isinstance(actual, int) or isinstance(actual, bool) or actual < 0:

@@ -69,7 +69,8 @@ async def meet(
             actual=size,
             born_at=None if age_s is None else now - age_s,
         )
-    known.max, known.has_balloon = size, device is not None and isinstance(balloon, dict)
+    known.learn_max(size)
+    known.has_balloon = device is not None and isinstance(balloon, dict)
     known.learn_status(as_dict(status, "query-status"))
     known.learn_migration(migration)
     if device is None or not known.has_balloon:
