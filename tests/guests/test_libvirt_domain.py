@@ -1,5 +1,6 @@
 """How what libvirt tells of a domain is taken in."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -146,10 +147,10 @@ def test_a_size_that_libvirt_has_kept_is_not_believed_over_what_qemu_said_just_n
     assert one.known.actual == 420 * MIB
 
 
-@pytest.mark.parametrize("about", ["never", "balloon is out", "paused", "age unknown"])
+@pytest.mark.parametrize("about", ["never", "balloon is out", "paused", "age unknown", "not asked"])
 def test_a_driver_is_missing_where_a_running_guest_never_answers(about: str) -> None:
     """libvirt does not tell of it. A guest that may just not have been asked, or whose balloon moves, has one."""
-    one = domain()
+    one = domain(msgspec.structs.replace(OFFERS, period_s=0 if about == "not asked" else 1))
     one.known.born_at = None if about == "age unknown" else -1000.0
     silent = row(actual_mib=300 if about == "balloon is out" else 512, update=0)
     silent["state.state"] = 3 if about == "paused" else 1

@@ -101,7 +101,8 @@ class Domain:
         """libvirt does not tell of drivers. A guest that has all its memory and never sent statistics has none, or one
         that is of no more use."""
         known = self.known
-        if known.reading is not None or not known.running or known.actual < known.max:
+        is_asked = known.running and (self.says.period_s > 0 or self.switched_on)
+        if known.reading is not None or not is_asked or known.actual < known.max:
             self.unanswered_since = None
         elif self.unanswered_since is None:
             self.unanswered_since = now
@@ -165,6 +166,7 @@ class Domain:
         self.known.was_reset(now)
         self.settled_since = now
         self.looked_at = -1e9
+        self.unanswered_since = None
         self.balloon.stop()
 
     def is_held(self, late_s: float) -> bool:
