@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -75,7 +76,15 @@ async def test_with_a_daemon_no_socket_is_touched(root: Path, web: FakeQemu) -> 
         root, 40, "-qmp", f"unix:{web.path},server=on", "-device", "virtio-balloon-pci,deflate-on-oom=on"
     )
     guest = Guest(
-        str(web.path), "web", 512 * MIB, 256 * MIB, pid=40, age_s=0.4, driver=True, resident=300 * MIB
+        str(web.path),
+        "web",
+        512 * MIB,
+        256 * MIB,
+        pid=40,
+        age_s=0.4,
+        driver=True,
+        resident=300 * MIB,
+        period_s=60,
     )
     asked = status(guest, problems=(Trouble("host", "no trigger"),))
     facts = await gather(parse(f'[connect]\nqmp = ["{web.path}"]'), asked, root)
@@ -84,6 +93,7 @@ async def test_with_a_daemon_no_socket_is_touched(root: Path, web: FakeQemu) -> 
     assert (known.actual, known.resident, known.autodeflate, known.reporting) == (
         256 * MIB, 200 * MIB, True, False,
     )  # fmt: skip
+    assert known.period_s == 60, "as the daemon knows it, whoever set it"
     assert facts.said == (Complaint("host", "no trigger"),)
 
 
@@ -92,6 +102,27 @@ async def test_a_guest_without_a_balloon_is_known_through_the_daemon_by_its_comm
     facts = await gather(None, status(Guest("/run/a.qmp", "a", GIB, GIB, pid=40, managed=False)), root)
     (known,) = facts.guests
     assert (known.balloon, known.managed) == (False, True)
+
+
+@pytest.mark.parametrize(
+    ("about", "answered"),
+    [
+        ({"up_s": 31.0}, False),
+        ({"up_s": 29.0}, None),
+        ({"up_s": None}, None),
+        ({"up_s": 31.0, "age_s": 7.0}, True),
+        ({"up_s": 31.0, "running": False}, None),
+        ({"up_s": 31.0, "managed": False}, None),
+        ({"up_s": 31.0, "driver": False}, None),
+        ({"up_s": 1.0, "driver": True}, False),
+    ],
+)
+async def test_whether_a_guest_of_the_daemon_ever_sent_statistics(
+    root: Path, about: dict[str, Any], answered: bool | None
+) -> None:
+    """Of QEMU before 7.2, and of libvirt, nobody learns whether the driver is up."""
+    facts = await gather(None, status(Guest("/run/a.qmp", "a", GIB, GIB, pid=40, **about)), root)
+    assert [guest.answered for guest in facts.guests] == [answered]
 
 
 async def test_proc_alone(root: Path) -> None:
@@ -168,12 +199,11 @@ async def test_domains_of_libvirt_are_joined_by_their_uuid(
 ) -> None:
     run_qemu(root, 40, "-uuid", UUID, "-device", "virtio-balloon-pci")
     run_qemu(root, 41, "-uuid", UUID.replace("0", "1"))
-    monkeypatch.setattr(
-        libvirt_checkup,
-        "domains",
-        lambda uri: [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed",
-    )
 
+    async def domains(uri: str) -> list[Domain] | str:
+        return [Domain(UUID, "one", True, period_s=0)] if uri == "a:///" else f"{uri} is closed"
+
+    monkeypatch.setattr(libvirt_checkup, "domains", domains)
     said: list[Complaint] = []
     guests = await checkup._domains(Config(libvirt=("a:///", "b:///")), said)
     joined = [checkup._joined(one, checkup._process_of(one, all_qemus(root))) for one in guests]

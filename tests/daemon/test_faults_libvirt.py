@@ -107,3 +107,30 @@ def test_libvirtd_is_restarted(
             living.cancel()
 
     virtually(main())
+
+
+def test_a_domain_without_a_driver_is_said_to_have_none(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libvirt does not tell; until it is loaded, and then the guest is balanced as any other."""
+    monkeypatch.setattr(Crew, "apart", staticmethod(at_once))
+    monkeypatch.setattr(libvirt_orders, "_FIRST_LOOK_S", 0.0)
+
+    async def main() -> None:
+        world = Domains(tmp_path)
+        bare = world.guests["g0"]
+        bare.driver = False
+        async with world:
+            await asyncio.sleep(25)
+            assert await reason(world, "g0") == "silent"
+            await asyncio.sleep(10)
+            assert await reason(world, "g0") == "no-driver"
+            assert bare.actual == bare.max
+            bare.driver = True
+            await asyncio.sleep(20)
+            assert await reason(world, "g0") not in ("silent", "no-driver")
+
+    async def reason(world: Domains, name: str) -> str:
+        return next(one.reason for one in (await world.status()).decisions if one.guest == name)
+
+    virtually(main())

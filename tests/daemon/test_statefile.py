@@ -92,6 +92,28 @@ def test_one_that_cannot_be_used_is_set_aside_with_a_sentence(
     assert file.load() == Saved()
 
 
+def test_one_that_cannot_be_read_is_set_aside_too(file: StateFile, caplog: pytest.LogCaptureFixture) -> None:
+    """The next save would replace it, and with it whom it says was stopped."""
+    file.path.mkdir(parents=True)
+    (file.path / "precious").touch()
+    assert file.load() == Saved()
+    assert "cannot be read (Is a directory); it is now" in caplog.text
+    assert (file.path.with_name("state.json.unusable") / "precious").exists()
+
+
+def test_one_that_may_not_be_read_is_no_empty_one(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.save(Saved(stopped=(ONE,)))
+
+    def refuse(*_: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "open", refuse)
+        with pytest.raises(CouldNot, match=r"cannot be read .Permission denied.; run as root"):
+            file.load()
+    assert file.load() == Saved(stopped=(ONE,))
+
+
 @given(st.binary(max_size=60))
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_file_whatever_makes_it_fail(file: StateFile, text: bytes) -> None:

@@ -331,6 +331,32 @@ def test_a_dry_run_stops_and_resumes_nobody_and_writes_nothing(tmp_path: Path, v
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_dry_run_lets_run_whom_a_daemon_before_it_had_stopped(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        async with world:
+            await asyncio.sleep(CROWDED_S)
+            (ours,) = world.stopped
+            await world.killed()
+            by_hand = next(name for name in world.guests if name != ours)
+            world.guests[by_hand].running = False
+            world.config = msgspec.structs.replace(world.config, dry_run=True)
+            caplog.clear()
+            await world.again()
+            assert world.stopped == [by_hand]
+            assert world.file.load() == Saved()
+            sizes = {name: guest.actual for name, guest in world.guests.items()}
+            await asyncio.sleep(2 * CROWDED_S)
+            assert world.stopped == [by_hand]
+            assert {name: guest.actual for name, guest in world.guests.items()} == sizes
+            assert any(ours in line and "DRY RUN" not in line for line in caplog.messages)
+
+    caplog.set_level(logging.INFO)
+    virtually(main())
+
+
 def test_a_guest_that_ends_while_it_is_stopped_is_crossed_out(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         world = Crowd(tmp_path)

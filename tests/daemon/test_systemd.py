@@ -176,6 +176,29 @@ def test_a_daemons_life_as_the_manager_hears_it(
     listener.socket.close()
 
 
+def test_a_daemon_whose_first_ticks_fail_is_not_said_to_be_up(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    listener = Listener(str(tmp_path / "notify"))
+    monkeypatch.setenv("NOTIFY_SOCKET", listener.name)
+
+    async def main() -> None:
+        async def fail(*_: object) -> None:
+            raise OSError("no host")
+
+        world = World(tmp_path, 4000, FakeGuest("web"))
+        really, world.daemon._decide_and_act = world.daemon._decide_and_act, fail  # type: ignore[method-assign,assignment]
+        async with world:
+            await asyncio.sleep(2.5)
+            assert listener.heard() == ["EXTEND_TIMEOUT_USEC=2000000"] * 3
+            world.daemon._decide_and_act = really  # type: ignore[method-assign]
+            await asyncio.sleep(3)
+            assert [word for word in listener.heard() if not word.startswith("STATUS")] == ["READY=1"]
+
+    virtually(main())
+    listener.socket.close()
+
+
 def test_a_daemon_whose_ticks_hang_is_not_said_to_live(
     tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ class FakeLibvirt:
     VIR_DOMAIN_AFFECT_LIVE = 1
     VIR_DOMAIN_XML_INACTIVE = 2
     VIR_DOMAIN_STATS_STATE, VIR_DOMAIN_STATS_BALLOON = 1, 4
+    VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE = 1
     VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT = 1 << 29
     VIR_DOMAIN_EVENT_ID_LIFECYCLE, VIR_DOMAIN_EVENT_ID_REBOOT = 0, 1
@@ -155,6 +156,9 @@ class FakeLibvirt:
         self.connections.append(connection)
         return connection
 
+    def openReadOnly(self, uri: str) -> "_Connection":
+        return self.open(uri)
+
 
 class _Connection:
     def __init__(self, api: FakeLibvirt, uri: str) -> None:
@@ -201,6 +205,10 @@ class _Connection:
             raise Error("Domain not found")
         self.api.domains[text].unlocked.wait()
         return _Handle(self.api, self, self.api.domains[text])
+
+    def listAllDomains(self, flags: int) -> list["_Handle"]:
+        self.check()
+        return [_Handle(self.api, self, domain) for domain in self.api.domains.values()]
 
     def getAllDomainStats(self, groups: int, flags: int) -> list[tuple["_Handle", dict[str, object]]]:
         assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE

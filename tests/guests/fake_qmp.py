@@ -72,6 +72,8 @@ class FakeQemu:
         """Answers that replace QEMU's, by command."""
         self.home, self.device = "/machine/peripheral", "virtio-balloon-pci"
         """Where in QEMU's object tree the balloon device sits, as "balloon0", and of which type it is."""
+        self.instead: Callable[[Any], bytes] | None = None
+        """(command) -> what is sent in place of its answer, whatever that is."""
         self.knows_virtio_queries = True
         """False: older than QEMU 7.2."""
         guest.interval_s = 0  # QEMU asks for no statistics until it is told to
@@ -188,6 +190,9 @@ class FakeQemu:
             await asyncio.sleep(self.slow_s)
         if command not in self.spared and self.fault is not None:
             await self._misbehave(reader, writer)
+            return
+        if self.instead is not None:
+            writer.write(self.instead(request))
             return
         try:
             reply: dict[str, Any] = {"return": self._do(command, request.get("arguments", {}))}

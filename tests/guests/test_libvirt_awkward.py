@@ -15,6 +15,7 @@ from autoballoon.guests.agent import Agents
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.libvirt_api import run_events
+from autoballoon.guests.libvirt_crew import MOST_LEFT
 from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
 
 SPEED = 20
@@ -186,6 +187,28 @@ async def test_many_orders_at_once_take_few_threads(world: World, monkeypatch: p
     assert len(threads) == 100 and max(threads) <= 40
 
 
+async def test_what_is_under_way_when_all_hang_is_bounded_and_nothing_is_added(world: World) -> None:
+    """As when libvirtd itself is stopped, while many guests are told their sizes."""
+    domains = [world.add(f"guest-{n}") for n in range(50)]
+    await world.start()
+    await world.until(read(*(domain.guest.name for domain in domains)))
+    for domain in domains:
+        domain.answers.clear()
+    orders = (world.hypervisor.set_target(world.key(domain), 300 * MIB) for domain in domains)
+    assert not any(await asyncio.gather(*orders))
+    out = {thread for thread in threading.enumerate() if thread.name == "libvirt call"}
+    assert MOST_LEFT <= len(out) <= 32 + MOST_LEFT
+    for domain in domains:
+        assert await world.hypervisor.set_target(world.key(domain), 300 * MIB) is False
+        await world.hypervisor.read()
+    assert {thread for thread in threading.enumerate() if thread.name == "libvirt call"} <= out
+    await world.until_said("no other call is made until one comes back", URI)
+    for domain in domains:
+        domain.answers.set()
+    await world.until_well()
+    assert await world.hypervisor.set_target(world.key(domains[0]), 300 * MIB)
+
+
 async def test_a_call_for_which_there_is_no_thread_is_made_later(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,6 +265,25 @@ async def test_a_libvirtd_that_is_not_there_yet_is_waited_for(world: World) -> N
     await world.until_said("look whether its daemon runs; it is tried again", URI)
     world.api.refuses = None
     await world.until(read("one"))
+
+
+async def test_a_libvirt_that_refuses_to_list_its_domains_is_told_of(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its access control, say; the connection is as good as ever."""
+
+    def refuse(connection: object, groups: int, flags: int) -> None:
+        raise world.api.libvirtError("access denied: 'connect' 'search-domains'")
+
+    world.add("one")
+    with monkeypatch.context() as patch:
+        patch.setattr("tests.guests.fake_libvirt._Connection.getAllDomainStats", refuse)
+        await world.start()
+        await world.until_said(
+            "does not tell how its domains are (access denied: 'connect' 'search-domains')", URI
+        )
+    await world.until(read("one"))
+    await world.until_well()
 
 
 async def test_one_connection_that_fails_does_not_hinder_another() -> None:
@@ -309,7 +351,8 @@ async def test_statistics_that_were_on_stay_on(world: World) -> None:
     one = world.add("one")
     one.guest.interval_s = one.period_s = 5
     await world.start()
-    await world.until(read("one"))
+    guests = await world.until(read("one"))
+    assert guests["one"].period_s == 5
     await world.hypervisor.ask(frozenset({world.key(one)}))
     await world.hypervisor.close()
     assert one.period_s == 5 and set(one.periods) == {0, 5}

@@ -1,10 +1,13 @@
 """What a domain's XML says of its balloon, and how libvirt is missed."""
 
 import sys
+import threading
 import xml.etree.ElementTree as ET
 
 import pytest
 
+from autoballoon.core.units import MIB
+from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt_checkup import Domain, domains, parse
 from autoballoon.guests.libvirt_xml import LONGEST_XML
 from tests.guests.fake_libvirt import FakeLibvirt
@@ -42,27 +45,61 @@ def test_what_is_no_xml_is_refused(xml: str) -> None:
         parse(xml)
 
 
-def test_without_the_module_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_without_the_module_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "libvirt", None)
-    says = domains("qemu:///system")
+    says = await domains("qemu:///system")
     assert isinstance(says, str)
     assert "python3-libvirt" in says
 
 
-def test_a_libvirtd_that_ends_while_it_is_asked_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Ending(FakeLibvirt):
-        VIR_CONNECT_LIST_DOMAINS_ACTIVE = 1
+@pytest.fixture
+def api(monkeypatch: pytest.MonkeyPatch) -> FakeLibvirt:
+    api = FakeLibvirt(lambda: 100.0)
+    monkeypatch.setitem(sys.modules, "libvirt", api)
+    return api
 
-        def openReadOnly(self, uri: str) -> "Ending":
-            return self
 
-        def listAllDomains(self, flags: int) -> list[object]:
-            raise self.libvirtError("End of file while reading data")
+async def test_a_libvirtd_that_cannot_be_used_is_told(
+    api: FakeLibvirt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(connection: object, flags: int) -> list[object]:
+        raise api.libvirtError("End of file while reading data")
 
-        def close(self) -> None:
-            pass
-
-    monkeypatch.setitem(sys.modules, "libvirt", Ending(lambda: 0.0))
-    says = domains("qemu:///system")
+    monkeypatch.setattr("tests.guests.fake_libvirt._Connection.listAllDomains", refuse)
+    says = await domains("qemu:///system")
     assert isinstance(says, str)
     assert "does not say which domains run (End of file while reading data)" in says
+    api.refuses = "Failed to connect"
+    assert "(Failed to connect); look whether its daemon runs" in str(await domains("qemu:///system"))
+
+
+async def test_qemus_that_were_stopped_hold_up_nobody(api: FakeLibvirt) -> None:
+    hung = [api.add(FakeGuest(f"hung-{n}")) for n in range(2)]
+    api.add(FakeGuest("well"))
+    for domain in hung:
+        domain.answers.clear()
+    found = await domains("qemu:///system", patience_s=0.05)
+    for domain in hung:
+        domain.answers.set()
+    assert isinstance(found, list)
+    said = {one.name: one.trouble for one in found}
+    assert said.pop("well") is None
+    assert [says and says.partition(";")[0] for says in said.values()] == [
+        "its QEMU does not answer libvirt"
+    ] * 2
+    assert [one.actual for one in found if one.name == "well"] == [512 * MIB]
+
+
+async def test_a_libvirtd_that_was_stopped_is_not_waited_for(
+    api: FakeLibvirt, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on = threading.Event()
+
+    def hang(connection: object, flags: int) -> list[object]:
+        goes_on.wait()
+        return []
+
+    monkeypatch.setattr("tests.guests.fake_libvirt._Connection.listAllDomains", hang)
+    says = await domains("qemu:///system", patience_s=0.05)
+    goes_on.set()
+    assert says == "qemu:///system does not answer; look whether its daemon hangs or was stopped"

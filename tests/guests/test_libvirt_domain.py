@@ -1,5 +1,7 @@
 """How what libvirt tells of a domain is taken in."""
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -143,3 +145,20 @@ def test_a_size_that_libvirt_has_kept_is_not_believed_over_what_qemu_said_just_n
     assert one.known.actual == 390 * MIB, "QEMU sends one event a second: libvirt has not heard of it yet"
     one.learn_row(row(420, update=13), 3.5)
     assert one.known.actual == 420 * MIB
+
+
+@pytest.mark.parametrize("about", ["never", "balloon is out", "paused", "age unknown", "not asked"])
+def test_a_driver_is_missing_where_a_running_guest_never_answers(about: str) -> None:
+    """libvirt does not tell of it. A guest that may just not have been asked, or whose balloon moves, has one."""
+    one = domain(msgspec.structs.replace(OFFERS, period_s=0 if about == "not asked" else 1))
+    one.known.born_at = None if about == "age unknown" else -1000.0
+    silent = row(actual_mib=300 if about == "balloon is out" else 512, update=0)
+    silent["state.state"] = 3 if about == "paused" else 1
+    for second in range(62):
+        one.learn_row(silent, float(second))
+        if second == 29:
+            assert one.known.driver is None
+    assert (one.known.driver is False) is (about == "never")
+    one.learn_row(row(update=70), 70.0)
+    one.learn_row(row(update=71), 71.0)
+    assert one.as_guest("key", 71.0).driver is True

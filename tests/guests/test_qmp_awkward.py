@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import errno
 import logging
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from autoballoon.core.model import Guest
@@ -427,6 +429,7 @@ async def test_the_polling_that_was_off_is_off_afterwards(bench: Bench) -> None:
         await bench.start()
         await bench.until_seen("off", "own")
         assert (off.guest.interval_s, own.guest.interval_s) == (1, 7)
+        assert {one.name: one.period_s for one in await bench.hypervisor.read()} == {"off": 1, "own": 7}
         await bench.hypervisor.ask(frozenset(guest.key for guest in await bench.hypervisor.read()))
         assert (off.guest.interval_s, own.guest.interval_s) == (1, 7)
         await bench.hypervisor.close()
@@ -543,3 +546,16 @@ async def test_a_migration_that_is_announced_is_known_before_anybody_asks(bench:
                 return
             await asyncio.sleep(0.005)
         pytest.fail("the migration was never seen")
+
+
+async def test_a_socket_whose_name_is_not_text_hides_nobody(bench: Bench) -> None:
+    odd = bench.folder / os.fsdecode(b"\xff.qmp")
+    async with FakeQemu(odd, FakeGuest("odd")), bench.qemu("good"):
+        await bench.start()
+        (guest,) = await bench.until_seen("good")
+        msgspec.json.encode(guest)
+        (problem,) = bench.hypervisor.problems()
+        assert problem.where == f"{bench.folder}/\\xff.qmp"
+        msgspec.json.encode(problem)
+    odd.unlink(missing_ok=True)
+    await bench.until(lambda: not bench.hypervisor.problems())

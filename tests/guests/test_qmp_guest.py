@@ -137,3 +137,12 @@ def test_a_guest_that_is_being_migrated_is_told_from_one_that_stays() -> None:
         assert guest.migrating
     guest.learn_migration({})  # no migration has been begun since QEMU started
     assert not guest.migrating
+
+
+def test_a_guest_that_lost_memory_is_no_larger_than_what_it_has_left() -> None:
+    """QEMU tells of its size in another answer, which comes later."""
+    guest = known()
+    guest.learn_max(384 * MIB)
+    assert (guest.max, guest.actual) == (384 * MIB, 384 * MIB)
+    guest.learn_max(512 * MIB)
+    assert (guest.max, guest.actual) == (512 * MIB, 384 * MIB)

@@ -1,5 +1,6 @@
 """A guest's own control group is found, and no other is ever touched."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -103,3 +104,13 @@ def test_version_1_has_no_such_thing(tmp_path: Path) -> None:
     (tree.root / "proc/self/mounts").write_text("cgroup /sys/fs/cgroup/memory cgroup rw,memory 0 0\n")
     with pytest.raises(BadInput, match="contain"):
         GuestGroups(tree.root).require()
+
+
+def test_a_group_whose_name_is_not_text_is_let_be(tree: Tree) -> None:
+    """It would be in the status and in the state file, which are JSON."""
+    name = os.fsdecode(b"vm-\xff.scope")
+    tree.group(name, 41)
+    tree.process(41, "vm")
+    (tree.root / "proc/41/cgroup").write_bytes(b"0::/" + os.fsencode(name) + b"\n")
+    with pytest.raises(Unfit, match="is not UTF-8; give the group another"):
+        found(tree)

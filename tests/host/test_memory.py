@@ -228,13 +228,18 @@ def test_a_group_made_again_is_found_again(v2: Path) -> None:
         ("half", "'half' is not known"),
         (0, "0 bytes"),
         ("cgroup:machine.slice", "not a full path"),
-        ("cgroup:/sys/fs/cgroup/no-such", "/sys/fs/cgroup/no-such is no memory control group"),
         ("cgroup:/sys/fs/cgroup", "/sys/fs/cgroup is no memory control group"),
     ],
 )
 def test_a_capacity_that_cannot_be_used_is_refused(v2: Path, capacity: str | int, says: str) -> None:
     with pytest.raises(BadInput, match=says):
         HostReader(capacity, v2)
+
+
+def test_a_group_that_is_not_there_may_come(v2: Path) -> None:
+    """systemd makes a slice when something starts in it: the daemon is to be started again until then."""
+    with pytest.raises(CouldNot, match="there is no control group /sys/fs/cgroup/no-such; make it"):
+        HostReader("cgroup:/sys/fs/cgroup/no-such", v2)
 
 
 def test_a_group_without_a_limit_is_refused(v1: Path) -> None:

@@ -46,7 +46,7 @@ def test_a_bare_command_line() -> None:
 
 def test_libvirts_command_line() -> None:
     qemu = parse(7, LIBVIRT)
-    assert (qemu.name, qemu.manager) == ("one", "libvirt")
+    assert (qemu.name, qemu.manager, qemu.connection) == ("one", "libvirt", "qemu:///system")
     assert qemu.uuid == "03a38c53-633c-4266-813a-c0208a2e2041"
     assert qemu.qmp == ()
     assert qemu.balloon is not None
@@ -120,6 +120,15 @@ def test_what_proc_adds(tmp_path: Path) -> None:
     qemu = look(42, tmp_path)
     assert qemu is not None
     assert (qemu.vfio, qemu.locked, qemu.hugetlb, qemu.nodes) == (True, GIB, 2048 * KIB, (0,))
+
+
+def test_a_domain_of_a_users_session_is_reached_through_that_users_socket(tmp_path: Path) -> None:
+    words = [word.replace("/var/lib/libvirt/", "/home/me/.config/libvirt/") for word in LIBVIRT]
+    process(tmp_path, 42, words, "Uid:\t1000\t1000\t1000\t1000\n")
+    qemu = look(42, tmp_path)
+    assert qemu is not None
+    assert qemu.manager == "libvirt"
+    assert qemu.connection == "qemu:///session?socket=/run/user/1000/libvirt/libvirt-sock"
 
 
 def test_a_process_that_nothing_pins_or_binds(tmp_path: Path) -> None:

@@ -94,6 +94,11 @@ class Libvirtd:
         self._process.terminate()
         self._process.wait(timeout=10)
 
+    def stand_still(self, *, still: bool = True) -> None:
+        """Answer nobody, or go on."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP if still else signal.SIGCONT)
+
     def virsh(self, *words: str) -> str:
         """What virsh prints."""
         done = subprocess.run(

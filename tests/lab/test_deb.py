@@ -43,6 +43,8 @@ autoballoon check /etc/autoballoon.toml
 grep -q 'dry_run = true' /etc/autoballoon.toml
 code=0; autoballoon doctor || code=$?
 echo "doctor ended with $code"
+code=0; autoballoon top 2>&1 || code=$? # as far as it goes without a terminal: textual is there
+echo "top ended with $code"
 trap 'kill -KILL $daemon 2>/dev/null || true' EXIT
 begin() {
     autoballoon run --config /etc/autoballoon.toml 2>>/tmp/log &
@@ -104,6 +106,8 @@ async def test_it_is_installed_looked_at_run_upgraded_and_purged(
     assert done.returncode == 0, done.stdout + done.stderr
     told, _, left = done.stdout.partition("--- left:\n")
     assert "doctor ended with 0" in told
+    assert "top draws on a terminal, and this is none" in told
+    assert "top ended with 3" in told
     assert "web: its statistics are switched off" in told
     assert told.count("DRY RUN: nothing is moved") == 3  # by status, and twice in the log
     assert "over (0.0.1)" in told

@@ -1,6 +1,8 @@
 """doctor on the domains of a libvirtd of its own: what they lack, and the mend in libvirt's words."""
 
 import asyncio
+import os
+import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -27,14 +29,19 @@ async def libvirtd(image: GuestImage) -> AsyncIterator[Libvirtd]:
         await apart(daemon.close)
 
 
+def config_for(libvirtd: Libvirtd, folder: Path) -> Path:
+    config = folder / "autoballoon.toml"
+    config.write_text(
+        f'[connect]\nlibvirt = ["{libvirtd.uri}"]\n[control]\nsocket = "{folder}/control.sock"\n'
+    )
+    return config
+
+
 async def test_what_domains_lack_is_mended_by_virsh(libvirtd: Libvirtd, tmp_path: Path) -> None:
     await apart(lambda: libvirtd.create("full", balloon=FULL))
     await apart(lambda: libvirtd.create("bare", balloon="<memballoon model='virtio'/>"))
     await apart(lambda: libvirtd.create("none", balloon="<memballoon model='none'/>"))
-    config = tmp_path / "autoballoon.toml"
-    config.write_text(
-        f'[connect]\nlibvirt = ["{libvirtd.uri}"]\n[control]\nsocket = "{tmp_path}/control.sock"\n'
-    )
+    config = config_for(libvirtd, tmp_path)
     for _ in range(30):
         code, told = await doctor(config)
         guests = {one["name"]: one for one in told["facts"]["guests"] if one["seen"]}
@@ -61,3 +68,25 @@ async def test_what_domains_lack_is_mended_by_virsh(libvirtd: Libvirtd, tmp_path
     assert mends["no-balloon"].startswith("virsh edit none")
     assert await apart(libvirtd.virsh, "dommemstat", "bare")  # it is there, and as it was
     assert "<stats" not in await apart(libvirtd.virsh, "dumpxml", "bare")
+
+
+async def test_a_domain_or_a_libvirtd_that_was_stopped_is_told_and_not_waited_for(
+    libvirtd: Libvirtd, tmp_path: Path
+) -> None:
+    await apart(lambda: libvirtd.create("stopped", balloon=FULL))
+    await apart(lambda: libvirtd.create("well", balloon=FULL))
+    config = config_for(libvirtd, tmp_path)
+    os.kill(libvirtd.pid("stopped"), signal.SIGSTOP)  # its cleaning up has it go on
+    code, told = await doctor(config)
+    assert code == 3
+    (one,) = [one for one in told["findings"] if one["id"] == "no-answer"]
+    assert one["where"] == "stopped"
+    assert one["mend"].startswith("virsh domstate stopped --reason")
+    sizes = {one["name"]: one["actual"] for one in told["facts"]["guests"] if one["seen"]}
+    assert sizes["stopped"] is None and sizes["well"] is not None
+    libvirtd.stand_still()
+    try:
+        _, told = await doctor(config)
+    finally:
+        libvirtd.stand_still(still=False)
+    assert any("does not answer" in one["what"] and one["where"] == libvirtd.uri for one in told["findings"])

@@ -73,6 +73,7 @@ WRONG: list[tuple[str, str, Facts]] = [
     ("no-driver", "cannot", facts(driver=False)),
     ("statistics-off", "note", facts(period_s=0, answered=None, age_s=None)),
     ("no-statistics", "cannot", facts(answered=False, age_s=None)),
+    ("no-statistics", "cannot", facts(answered=False, age_s=None, driver=None)),
     ("statistics-old", "warning", facts(age_s=30.0)),
     ("statistics-rare", "warning", facts(period_s=4)),
     ("statistics-rare", "cannot", facts(period_s=60)),
@@ -128,6 +129,16 @@ def test_a_guest_that_is_left_alone_is_not_judged() -> None:
     assert diagnose(facts(managed=False, balloon=False, vfio=True)) == ()
 
 
+def test_who_sends_no_statistics_may_have_no_driver_where_nobody_tells_of_drivers() -> None:
+    mends = {
+        driver: found(facts(answered=False, age_s=None, driver=driver))["no-statistics"].mend
+        for driver in (True, None)
+    }
+    assert "modprobe virtio_balloon" in mends[None]
+    assert "modprobe" not in mends[True]
+    assert all("blnsvr.exe" in mend for mend in mends.values())
+
+
 def test_where_the_daemon_runs_statistics_are_its_own_business() -> None:
     assert diagnose(msgspec.structs.replace(facts(period_s=0), daemon=True)) == ()
 
@@ -147,6 +158,25 @@ def test_what_a_finding_explains_the_daemon_need_not_say_again() -> None:
 def test_the_mend_is_in_the_words_of_who_started_the_guest(manager: str | None) -> None:
     words = {"libvirt": "<memballoon", "Proxmox VE": "qm set", None: "-device virtio-balloon-pci"}
     assert words[manager] in found(facts(manager=manager, balloon=False))["no-balloon"].mend
+
+
+@pytest.mark.parametrize("manager", ["libvirt", None])
+def test_no_mend_leaves_a_gap(manager: str | None) -> None:
+    """It is to be typed as it stands; only what QEMU is started with is the operator's."""
+    for _, _, given in WRONG:
+        guests = tuple(msgspec.structs.replace(guest, manager=manager) for guest in given.guests)
+        for one in diagnose(msgspec.structs.replace(given, guests=guests)):
+            assert "..." not in one.mend.replace("-device virtio-balloon-pci,...", "").replace(
+                "x86_64 ...", ""
+            )
+
+
+@pytest.mark.parametrize(
+    "uri", ["qemu:///system", "qemu:///session?socket=/run/user/1000/libvirt/libvirt-sock"]
+)
+def test_whose_libvirt_is_to_be_named(uri: str) -> None:
+    given = facts(seen=False, manager="libvirt", connection=uri)
+    assert found(given)["not-connected"].mend == f'[connect]\nlibvirt = ["{uri}"]'
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from autoballoon.core.model import Host
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
-from autoballoon.daemon.config import Config, load
+from autoballoon.daemon.config import DEFAULT_SOCKET, Config, load
 from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
@@ -28,7 +28,7 @@ from autoballoon.guests.libvirt_api import load_libvirt
 from autoballoon.guests.qmp_checkup import NoBalloon, unusable
 from autoballoon.guests.qmp_device import NO_BALLOON
 from autoballoon.guests.qmp_wire import NotQmp, Unusable
-from autoballoon.guests.sockets import sockets
+from autoballoon.guests.sockets import shown, sockets
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.guest_group import GuestGroups
 from autoballoon.host.memory import HostReader
@@ -63,7 +63,7 @@ def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: st
     log = log_to_stderr(log_level, log_format)
     try:
         if release:
-            click.echo("\n".join(asyncio.run(let_run(configuration().socket))))
+            _release(path)
             return
         _go_before_guests()
         gc.collect()
@@ -77,6 +77,23 @@ def run(path: Path, dry_run: bool, release: bool, no_asking: bool, log_level: st
         click.get_current_context().exit(error.exit_code)
     finally:
         log.close()
+
+
+def _release(path: Path) -> None:
+    """Let run, and tell whom. It is done also where the configuration cannot be used: nobody starts a daemon then.
+
+    The state file is found by $STATE_DIRECTORY, which the unit sets, or beside the usual socket.
+    """
+    try:
+        socket, unusable = load(path).socket, None
+    except BadInput as error:
+        socket, unusable = DEFAULT_SOCKET, error
+    try:
+        click.echo("\n".join(asyncio.run(let_run(socket))))
+    except CouldNot as error:
+        raise error if unusable is None else CouldNot(f"{unusable}; by {socket}: {error}") from None
+    if unusable is not None:
+        raise unusable
 
 
 def _go_before_guests() -> None:
@@ -106,16 +123,15 @@ def check(path: Path, as_json: bool) -> None:
         load_libvirt()
     if config.contain:
         GuestGroups().require()
-    troubles = _troubles(config)
+    troubles, refused = _troubles(config)
     reader = HostReader(config.capacity)
     host = reader.read()
     reader.close()
     matches = {one: sorted(glob.glob(one)) for some in _globs(config).values() for one in some}  # noqa: PTH207
-    told = {one: str(error) for one, error in troubles.items()}
+    told = refused | {one: str(error) for one, error in troubles.items()}
     if as_json:
-        click.echo(
-            msgspec.json.encode({"config": config, "host": host, "matches": matches, "troubles": told})
-        )
+        texts = {one: [shown(path) for path in found] for one, found in matches.items()}
+        click.echo(msgspec.json.encode({"config": config, "host": host, "matches": texts, "troubles": told}))
     else:
         click.echo("\n".join(_would_run(path, config, host, matches, told)))
     lacking = [one for one, error in troubles.items() if isinstance(error, NoBalloon)]
@@ -161,13 +177,16 @@ def _globs(config: Config) -> dict[str, Sequence[str]]:
     return {"qmp": config.qmp, "agent": config.agent, "qga": config.qga}
 
 
-def _troubles(config: Config) -> dict[str, Unusable]:
-    """What keeps sockets that are there now from being used, by path. BadInput when one is not QEMU's at all.
+def _troubles(config: Config) -> tuple[dict[str, Unusable], dict[str, str]]:
+    """What keeps sockets that are there now from being used, by path, and what is said of names that no one could tell.
+
+    BadInput when a socket is not QEMU's at all.
 
     Those that a running daemon sees are not knocked at: a QMP server has one client, and it is that daemon.
     """
     seen = held_by_daemon(Path(config.socket))
-    others = [path for path in sockets(config.qmp) if path not in seen]
+    refused: dict[str, str] = {}
+    others = [path for path in sockets(config.qmp, refused) if path not in seen]
     troubles = asyncio.run(unusable(others))
     for path, error in troubles.items():
         if isinstance(error, NotQmp):
@@ -176,12 +195,12 @@ def _troubles(config: Config) -> dict[str, Unusable]:
             raise BadInput(
                 f"[connect] qmp: {path} is held open by no QEMU and answers as none; take it out of [connect] qmp"
             )
-    return troubles
+    return troubles, refused
 
 
 def _there(pattern: str, found: Sequence[str]) -> str:
     """How many sockets; files that are none are named, for no guest can be behind them."""
-    others = [path for path in found if not Path(path).is_socket()]
+    others = [shown(path) for path in found if not Path(path).is_socket()]
     says = f"{len(found) - len(others)} there now"
     if pattern.startswith(("/tmp/", "/var/tmp/")):
         says += (

@@ -87,6 +87,8 @@ class GuestFacts(msgspec.Struct, frozen=True):
     """The configuration lets it be moved."""
     manager: str | None = None
     """Who started it, told from its sockets: "libvirt", "Proxmox VE" or nobody known."""
+    connection: str | None = None
+    """The URI of the libvirt that runs it."""
     trouble: str | None = None
     """What keeps us from speaking with it, in a sentence with its mend."""
     owned: str | None = None

@@ -69,6 +69,8 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     """It is being migrated away: it still runs here, and must not be made smaller meanwhile."""
     deflates_itself: bool | None = None
     """Feature bit 2 (DEFLATE_ON_OOM) was negotiated: the guest may take memory back by itself."""
+    period_s: int | None = None
+    """Between two of QEMU's requests for statistics. Nothing is decided by it; doctor says where it is too long."""
 
     # What the balloon's statistics report (virtio 1.2, section 5.5.6.4); advice, bounded to 0..max.
     total: int | None = None

@@ -12,6 +12,7 @@ import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.facts import Complaint, Facts, GuestFacts
+from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.daemon.config import Config
@@ -44,7 +45,7 @@ async def gather(
         guests = [_told(guest) for guest in status.snapshot.guests]
         said = [Complaint(one.where, one.says, one.kind) for one in status.daemon.problems]
     elif config is not None:
-        guests = await _behind_sockets(config, root)
+        guests = await _behind_sockets(config, root, said)
         guests += await _domains(config, said)
     else:
         guests = []
@@ -85,22 +86,36 @@ def _told(guest: Guest) -> GuestFacts:
         resident=guest.resident,
         balloon=True if has_spoken else None,
         driver=guest.driver,
+        period_s=guest.period_s,
         age_s=guest.age_s,
-        answered=guest.age_s is not None if guest.driver else None,
+        answered=_has_answered(guest),
         autodeflate=guest.deflates_itself,
     )
 
 
-async def _behind_sockets(config: Config, root: Path) -> list[GuestFacts]:
-    """The guests whose sockets the configuration matches, asked one by one; others' sockets are not touched."""
+def _has_answered(guest: Guest) -> bool | None:
+    """Whether statistics of it ever came; unknown of one without a known driver that may still be booting."""
+    if guest.age_s is not None:
+        return True
+    is_up = guest.managed and guest.running and (guest.up_s or 0.0) > DRIVER_WAIT_S
+    return False if guest.driver or (guest.driver is None and is_up) else None
+
+
+async def _behind_sockets(config: Config, root: Path, said: list[Complaint]) -> list[GuestFacts]:
+    """The guests whose sockets the configuration matches, asked one by one; others' sockets are not touched.
+
+    What is not to be touched for its name goes into `said`.
+    """
     free: list[tuple[str, str]] = []
     others: list[GuestFacts] = []
-    for path, stem in sockets(config.qmp).items():
+    refused: dict[str, str] = {}
+    for path, stem in sockets(config.qmp, refused).items():
         owned = other_managers_socket(path)
         if owned is None:
             free.append((path, stem))
         else:
             others.append(GuestFacts(key=path, name=stem, owned=owned, manager=manager_of(path)))
+    said += [Complaint(path, says) for path, says in refused.items()]
     found = await qmp_checkup.look_at_all(free, lambda path, pid: qemu_behind(path, pid, root))
     return [*found, *others]
 
@@ -109,7 +124,7 @@ async def _domains(config: Config, said: list[Complaint]) -> list[GuestFacts]:
     """The domains of the libvirt connections; what keeps one of them closed goes into `said`."""
     guests = []
     for uri in config.libvirt:
-        found = await asyncio.to_thread(libvirt_checkup.domains, uri)
+        found = await libvirt_checkup.domains(uri)
         if isinstance(found, str):
             said.append(Complaint(uri, found))
             continue
@@ -119,6 +134,7 @@ async def _domains(config: Config, said: list[Complaint]) -> list[GuestFacts]:
                     key=f"{uri} {one.uuid}",
                     name=one.name,
                     manager="libvirt",
+                    trouble=one.trouble,
                     actual=one.actual,
                     balloon=one.balloon,
                     period_s=one.period_s,
@@ -165,6 +181,7 @@ def _joined(guest: GuestFacts, qemu: Qemu | None) -> GuestFacts:
         guest,
         pid=qemu.pid,
         manager=guest.manager or qemu.manager,
+        connection=qemu.connection,
         balloon=balloon,
         vfio=qemu.vfio,
         hugetlb=qemu.hugetlb,

@@ -7,6 +7,7 @@ import asyncio
 import logging
 import os
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from autoballoon import __version__
@@ -89,6 +90,7 @@ class Daemon:
         self._stopping = asyncio.Event()
         self._reload_asked = False
         self._pulse = Pulse()
+        self._is_ready = False
         self._ticks = 0
         self._failures = 0
 
@@ -173,7 +175,10 @@ class Daemon:
             self._watches.next_tick = self._pulse.due
             await self._tick(beat)
             self._watchdog.ticked(self._parts.config.interval_s)
-            if self._ticks == 1:
+            if not self._is_ready and self._failures:
+                self._manager.starting(2 * self._parts.config.interval_s)
+            elif not self._is_ready:
+                self._is_ready = True
                 self._manager.ready()  # from now on `status` has an answer
 
     async def _tick(self, beat: Beat) -> None:
@@ -208,7 +213,10 @@ class Daemon:
         self._watches.ticked(snapshot.host.available)
         self._parts.senses.relax(calm(self._state, now, wary=engine.policy.watch.wary))
         decisions: Sequence[Decision] = decided
-        if not self._parts.config.dry_run:
+        if self._parts.config.dry_run:
+            with suppress(CouldNot):  # it is tried again at the next tick
+                await self._stops.cross_out(snapshot.guests)
+        else:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
         self._state = self._keeper.look(engine, self._state, identity, now)
         self._chronicle.healths(snapshot.guests, self._state.tracks, now)
@@ -220,12 +228,16 @@ class Daemon:
 
     async def _act(self, decisions: Sequence[Decision], patience_s: float) -> None:
         moves = [decision for decision in decisions if not isinstance(decision, Stay)]
-        if not moves:
-            return
-        dry_run = self._parts.config.dry_run
-        self._chronicle.moves(moves, asyncio.get_running_loop().time(), dry_run=dry_run)
-        if not dry_run:
+        if self._parts.config.dry_run:
+            owed = self._stops.owed(moves)  # by an earlier daemon: nobody else would let them run
+            self._tell([move for move in moves if move not in owed], dry_run=True)
+            moves = owed
+        if moves:
+            self._tell(moves, dry_run=False)
             await self._hands.carry_out(moves, self._parts.senses, patience_s)
+
+    def _tell(self, moves: Sequence[Decision], *, dry_run: bool) -> None:
+        self._chronicle.moves(moves, asyncio.get_running_loop().time(), dry_run=dry_run)
 
     async def _split_holed(self, pid: int) -> Splits | None:
         return await self._parts.processes.split_holed(pid)

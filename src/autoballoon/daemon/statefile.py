@@ -84,14 +84,21 @@ class StateFile:
         """Whoever gives up waiting for a disk that hangs leaves a thread that will write yet: the next waits for it."""
 
     def load(self) -> Saved:
-        """What was kept; nothing when there is no file. One that cannot be used is set aside, and the log says so."""
+        """What was kept; nothing when there is no file. One that cannot be used is set aside, and the log says so.
+
+        CouldNot when it may not be read: guests that it says were stopped would be forgotten.
+        """
         try:
             with self.path.open("rb") as file:
                 raw = file.read(LONGEST + 1)
         except FileNotFoundError:
             return Saved()
+        except PermissionError as error:
+            raise CouldNot(
+                f"the state file {self.path} cannot be read ({error.strerror}); run as root"
+            ) from None
         except OSError as error:
-            log.error("the state file %s cannot be read: %s; run as root", self.path, error.strerror)
+            self._set_aside(f"cannot be read ({error.strerror})")
             return Saved()
         try:
             version = msgspec.json.decode(raw, type=_Version).v

@@ -9,7 +9,7 @@ from collections.abc import Container, Iterable, Sequence
 
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
-from autoballoon.core.model import AnyDecision, Guest, Reason, Stay, Suspend
+from autoballoon.core.model import AnyDecision, Decision, Guest, Reason, Resume, Stay, Suspend
 from autoballoon.daemon.keeper import Identity, Keeper
 from autoballoon.daemon.statefile import Stopped
 
@@ -53,6 +53,11 @@ class Stops:
             state = engine.learnt(state, orders, now)
             decisions = [_left_alone(one, state) if isinstance(one, Suspend) else one for one in decisions]
         return state, decisions
+
+    def owed(self, decisions: Iterable[Decision]) -> list[Decision]:
+        """Of these decisions, those that let a guest run which is in the file."""
+        keys = {one.key for one in self.entries}
+        return [one for one in decisions if isinstance(one, Resume) and one.key in keys]
 
     async def cross_out(self, guests: Iterable[Guest]) -> None:
         """Of these guests, forget those that run: when no engine is stepped any more. CouldNot when that fails."""

@@ -28,6 +28,10 @@ class Manager:
         """We are up, or are done with a reload."""
         self._send("READY=1")
 
+    def starting(self, for_s: float) -> None:
+        """We are not up yet, and are heard again within `for_s`: until then the start is not late."""
+        self._send(f"EXTEND_TIMEOUT_USEC={round(for_s * 1e6)}")
+
     def reloading(self) -> None:
         """We read our configuration again; `ready` ends it. The time is for Type=notify-reload (systemd 253)."""
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000}")

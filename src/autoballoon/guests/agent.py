@@ -280,9 +280,10 @@ class Agents:
 
     def _look(self) -> None:
         globs, qga = self.globs
-        agents, qgas = sockets(globs), sockets(qga)
+        refused: dict[str, str] = {}
+        agents, qgas = sockets(globs, refused), sockets(qga, refused)
         strange = (agents.keys() | qgas.keys()) - self._sessions.keys()
-        self._refused = {path: says for path in strange if (says := self._refuse(path)) is not None}
+        self._refused = refused | {path: says for path in strange if (says := self._refuse(path)) is not None}
         channels = set(self._channels.values())
         there = (agents.keys() | qgas.keys()) - self._refused.keys() | channels
         if there == self._sessions.keys():

@@ -3,14 +3,22 @@
 import os
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
 
 import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
+from autoballoon.guests import libvirt_orders as orders
 from autoballoon.guests.libvirt_api import load_libvirt
+from autoballoon.guests.libvirt_crew import Crew, Full, Late
+from autoballoon.guests.libvirt_lanes import Lanes, Lost, Refused
 from autoballoon.guests.libvirt_xml import LONGEST_XML
 
+PATIENCE_S = 2.0
+"""For one answer; libvirt waits for a QEMU that was stopped without end."""
 _MOST_SECONDS = 1 << 31
 
 
@@ -26,32 +34,53 @@ class Domain(msgspec.Struct, frozen=True):
     actual: int | None = None
     age_s: float | None = None
     answered: bool | None = None
+    trouble: str | None = None
+    """What keeps its QEMU from being asked."""
 
 
-def domains(uri: str) -> list[Domain] | str:
-    """The running domains, or why there are none to be seen, in a sentence. Blocks as long as libvirt does."""
+async def domains(uri: str, patience_s: float = PATIENCE_S) -> list[Domain] | str:
+    """The running domains, or why there are none to be seen, in a sentence. Waits for nobody without end."""
     try:
-        libvirt = load_libvirt()
+        api = load_libvirt()
     except CouldNot as error:
         return str(error)
-    libvirt.registerErrorHandler(lambda context, error: None, None)  # it prints every error by itself
+    api.registerErrorHandler(lambda context, error: None, None)  # it prints every error by itself
     os.environ.setdefault("LIBVIRT_AUTOSTART", "0")  # to look at a session must not begin one
+    lanes = Lanes(api, uri, Crew(), reads_only=True)
     try:
-        connection = libvirt.openReadOnly(uri)
-    except libvirt.libvirtError as error:
-        return f"{uri} cannot be opened ({error}); is libvirtd running?"
-    try:
-        found = []
-        for domain in connection.listAllDomains(libvirt.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
-            try:
-                found.append(_with_stats(parse(domain.XMLDesc()), domain.memoryStats()))
-            except (libvirt.libvirtError, ET.ParseError, ValueError):
-                continue  # it has ended meanwhile
-        return found
-    except libvirt.libvirtError as error:
-        return f"{uri} does not say which domains run ({error}); is libvirtd ending?"
+        found = await lanes.call("listing", partial(_listed, api), patience_s)
+        return [await _with_stats(lanes, domain, patience_s) for domain in found]
+    except (Late, Full):
+        return f"{uri} does not answer; look whether its daemon hangs or was stopped"
+    except (Lost, Refused) as error:
+        return f"{uri} does not say which domains run ({error}); look whether its daemon runs"
     finally:
-        connection.close()
+        await lanes.close(0.2)
+
+
+def _listed(api: Any, connection: Any) -> list[Domain]:
+    """The running domains by their XML, which asks no QEMU."""
+    found = []
+    for domain in connection.listAllDomains(api.VIR_CONNECT_LIST_DOMAINS_ACTIVE):
+        try:
+            found.append(parse(domain.XMLDesc(0)))
+        except (api.libvirtError, ET.ParseError, ValueError):
+            continue  # it has ended meanwhile
+    return found
+
+
+async def _with_stats(lanes: Lanes, domain: Domain, patience_s: float) -> Domain:
+    """The domain with what its QEMU tells, when that answers."""
+    try:
+        look = await lanes.call(
+            "looking", lambda connection: orders.look(connection.lookupByUUIDString(domain.uuid)), patience_s
+        )
+    except Late:
+        says = f"its QEMU does not answer libvirt; `virsh domstate {domain.name} --reason` tells whether it was stopped"
+        return msgspec.structs.replace(domain, trouble=says)
+    except (Full, Lost, Refused):
+        return domain  # it has ended, or so many hang that nobody else is asked
+    return _learnt(domain, look)
 
 
 def parse(xml: str) -> Domain:
@@ -78,7 +107,7 @@ def parse(xml: str) -> Domain:
     )
 
 
-def _with_stats(domain: Domain, stats: dict[str, int]) -> Domain:
+def _learnt(domain: Domain, stats: Mapping[str, Any]) -> Domain:
     last, actual = stats.get("last_update"), stats.get("actual")
     return msgspec.structs.replace(
         domain,

@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOST_LEFT = 4
-"""Calls that may be out at once; each holds a thread here and a worker of libvirtd, which has twenty."""
+"""With so many calls late no other is made: each holds a thread here. What was under way when all hang comes on top
+(libvirt_asker._AT_ONCE); of that libvirtd works on five, and it has twenty workers."""
 
 
 class Late(Exception):

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 
 import msgspec
 
+from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest
 from autoballoon.core.units import KIB, MIB, PAGE
 from autoballoon.guests.follow import EVENT_GAP_S, Follow
@@ -60,6 +61,8 @@ class Domain:
     """Calls for it that are late and have not come back."""
     missing_since: float | None = None
     """Since when libvirt gives no statistics of it, because another call holds it or its QEMU does not answer."""
+    unanswered_since: float | None = None
+    """Since when it runs and has sent no statistics, ever."""
     settled_since: float = 0.0
     """When its size was last seen to change."""
     looked_at: float = -1e9
@@ -88,11 +91,28 @@ class Domain:
         else:
             self.missing_since = None
             self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
+            self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
         # What libvirt shows of a size without asking QEMU is that of the last event: a shrink would look taken back.
         if asked_at - self.looked_at >= EVENT_GAP_S:
             self.learn_size(record.get("balloon.current"), asked_at)
+
+    def _see_whether_a_driver_is_missing(self, now: float) -> None:
+        """libvirt does not tell of drivers. A guest that has all its memory and never sent statistics has none, or one
+        that is of no more use."""
+        known = self.known
+        is_asked = known.running and (self.says.period_s > 0 or self.switched_on)
+        if known.reading is not None or not is_asked or known.actual < known.max:
+            self.unanswered_since = None
+        elif self.unanswered_since is None:
+            self.unanswered_since = now
+        elif (
+            now - self.unanswered_since >= DRIVER_WAIT_S
+            and known.driver is None
+            and known.born_at is not None
+        ):
+            known.driver = False
 
     def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
         """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
@@ -133,8 +153,7 @@ class Domain:
     def learn_max(self, size_kib: object) -> None:
         """Take in the RAM that it has, base and plugged, in KiB."""
         if isinstance(size_kib, int) and 0 < size_kib <= LARGEST // KIB:
-            self.known.max = size_kib * KIB
-            self.known.actual = min(self.known.actual, self.known.max)
+            self.known.learn_max(size_kib * KIB)
 
     def learn_state(self, state: object, reason: object) -> None:
         """Take in virDomainState and its reason."""
@@ -148,6 +167,7 @@ class Domain:
         self.known.was_reset(now)
         self.settled_since = now
         self.looked_at = -1e9
+        self.unanswered_since = None
         self.balloon.stop()
 
     def is_held(self, late_s: float) -> bool:
@@ -167,7 +187,10 @@ class Domain:
         """The guest in the one schema; its ceiling is what its owner wants, for the operator's to be put beside."""
         guest = self.known.as_guest(key, now)
         return msgspec.structs.replace(
-            guest, ceiling=self.says.ceiling, managed=guest.managed and not self.says.has_virtio_mem
+            guest,
+            ceiling=self.says.ceiling,
+            managed=guest.managed and not self.says.has_virtio_mem,
+            period_s=self.period_s if guest.managed else None,
         )
 
     def problems(self, late_s: float) -> list[str]:

@@ -36,8 +36,9 @@ class Lanes:
     libvirtd works on five requests of one connection at a time, so calls that hang must not share one with others.
     """
 
-    def __init__(self, api: Any, uri: str, crew: Crew) -> None:
+    def __init__(self, api: Any, uri: str, crew: Crew, *, reads_only: bool = False) -> None:
         self._api = api
+        self._reads_only = reads_only
         self._uri = uri
         self._crew = crew
         self._lanes: dict[str, _Lane] = {}
@@ -94,7 +95,7 @@ class Lanes:
 
     def _open(self) -> Any:
         try:
-            connection = self._api.open(self._uri)
+            connection = (self._api.openReadOnly if self._reads_only else self._api.open)(self._uri)
         except self._api.libvirtError as error:
             raise Lost(_in_a_line(error)) from None
         if self._is_closed:  # nobody waits any more who would close it

@@ -18,7 +18,6 @@ from autoballoon.guests.libvirt_uri import key_of
 
 log = logging.getLogger(__name__)
 
-FAILURES = (Late, Full, Lost, Refused)
 REVIEW_S = 30.0
 """Between two readings of a domain's XML, should an event have been missed: `virsh setmem --config` sends none."""
 _AT_ONCE = 32
@@ -178,8 +177,10 @@ class Link:
         """`reading`, whose failures are told by `problems`."""
         try:
             await reading
-        except FAILURES:
+        except (Late, Full, Lost):
             return  # told by what is left, or by the connection that is lost
+        except Refused as error:
+            self._defect = f"libvirt does not tell how its domains are ({error}); look what root may do there"
         except Exception as error:
             self._defect = f"what libvirt tells could not be read ({type(error).__name__}: {error})"
             log.debug("where it failed", exc_info=True)

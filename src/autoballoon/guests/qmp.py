@@ -138,9 +138,11 @@ class QmpHypervisor(Hypervisor):
         self._terms.seen_through.clear()
 
     async def _scan(self) -> None:
-        found = sockets(self._globs)
+        refused: dict[str, str] = {}
+        found = sockets(self._globs, refused)
         strange = found.keys() - self._sessions.keys()
-        self._refused = {path: says for path in strange if (says := self._refuse(path)) is not None}
+        refused |= {path: says for path in strange if (says := self._refuse(path)) is not None}
+        self._refused = refused
         for path, stem in found.items():
             if path not in self._sessions and path not in self._refused:
                 self._count += 1

@@ -41,6 +41,8 @@ class Known:
     """When we last set a target ..."""
     set_size: int | None = None
     """... and which: QEMU keeps it for a driver that is not up yet."""
+    period_s: int | None = None
+    """Between two requests for statistics."""
     interval_was_off: bool = False
     """We switched the statistics on, and switch them off again when we leave."""
     nonsense: str | None = None
@@ -82,6 +84,10 @@ class Known:
             self.born_at = asked_at  # it was reset while we were not connected
         self.reading = reading
         self.taken_at = before if not is_fresh and before <= self.moved_at else asked_at
+
+    def learn_max(self, size: int) -> None:
+        """Take in how much RAM it has; after some was unplugged it is no larger than that, before QEMU says so too."""
+        self.max, self.actual = size, min(self.actual, size)
 
     def learn_actual(self, actual: object, *, is_event: bool = False) -> bool:
         """Take in the guest's size as QEMU shows it, or as an event tells it; whether it is another than before."""
@@ -132,6 +138,7 @@ class Known:
             incoming=self.incoming,
             migrating=self.migrating,
             deflates_itself=self.deflates_itself,
+            period_s=self.period_s,
             total=reading.total,
             available=reading.available,
             free=reading.free,

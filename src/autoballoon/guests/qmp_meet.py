@@ -82,13 +82,15 @@ async def meet(
             actual=size,
             born_at=None if age_s is None else now - age_s,
         )
-    known.max, known.has_balloon = size, device is not None and isinstance(balloon, dict)
+    known.learn_max(size)
+    known.has_balloon = device is not None and isinstance(balloon, dict)
     known.learn_status(as_dict(status, "query-status"))
     known.learn_migration(migration)
     if device is None or not known.has_balloon:
         return known, None
     known.learn_actual(balloon.get("actual"))
     known.interval_was_off |= await device.switch_on()
+    known.period_s = device.seconds
     known.driver, known.deflates_itself = await device.driver()
     return known, device
 

@@ -250,7 +250,7 @@ class Session:
             await self._read_driver(self._device, known)
 
     async def _review(self, wire: Wire, known: Known) -> None:
-        known.max = await ram(wire)
+        known.learn_max(await ram(wire))
         await read_state(wire, known)
         if self._device is None:
             return

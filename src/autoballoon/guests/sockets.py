@@ -56,17 +56,38 @@ class Rescan:
                 log.debug("where it failed", exc_info=True)
 
 
-def sockets(globs: Sequence[str]) -> dict[str, str]:
-    """The sockets that match, by their real path; the value is the stem of the name that matched."""
+def sockets(globs: Sequence[str], refused: dict[str, str] | None = None) -> dict[str, str]:
+    """The sockets that match, by their real path; the value is the stem of the name that matched.
+
+    A path that is not UTF-8 is left out, for as a guest's key it could not be told to anybody; into `refused` goes
+    what is to be said of it, by how it can be shown.
+    """
     found: dict[str, str] = {}
     folders: dict[str, str] = {}
     for pattern in globs:
         for match in sorted(glob.glob(pattern)):  # noqa: PTH207 (Path.glob takes no absolute pattern)
             with contextlib.suppress(OSError, RuntimeError):
                 path = _socket(match, folders)
-                if path is not None:
+                if path is None:
+                    continue
+                if _is_text(match + path):
                     found.setdefault(path, Path(match).stem)
+                elif refused is not None:
+                    refused[shown(match)] = "its name is not UTF-8, so it is left alone; give it another"
     return found
+
+
+def shown(path: str) -> str:
+    """The path as text, whatever bytes are in it."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _is_text(path: str) -> bool:
+    try:
+        path.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _socket(match: str, folders: dict[str, str]) -> str | None:

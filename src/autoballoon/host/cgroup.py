@@ -68,12 +68,17 @@ class Group:
     """The memory group at `path`: the smallest limit of it and its ancestors, and the room left below them.
 
     An ancestor's limit is shared with everything else in it, so room is measured at every level that has a
-    limit. BadInput when `path` is no memory group. Source: Documentation/admin-guide/cgroup-v2.rst and
-    cgroup-v1/memory.rst.
+    limit. BadInput when `path` is no memory group; CouldNot when nothing is there: at boot a daemon may come before it.
+    Source: Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/memory.rst.
     """
 
     def __init__(self, path: Path, shown: str) -> None:
         names = next((names for names in (_V2, _V1) if (path / names.usage).exists()), None)
+        if names is None and not path.exists():
+            raise CouldNot(
+                f"there is no control group {shown}; make it (systemd makes a slice when something starts in it),"
+                " or mend [host] capacity"
+            )
         if names is None:
             raise BadInput(
                 f"{shown} is no memory control group: neither {_V2.usage} nor {_V1.usage} is there;"

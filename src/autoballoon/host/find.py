@@ -15,10 +15,11 @@ KEPT_S = 1.0
 """A listing of all unix sockets is good for so long: a thousand guests that are met at once would otherwise be looked
 for in a thousand listings of some thousand lines each (1.2 s of processor time in all, and 0.2 s so)."""
 
+_OF_A_SESSION = re.compile(r"^/run/user/\d+/libvirt(/|$)|/\.config/libvirt(/|$)")
 _OWNED = (
     (re.compile(r"^(/var)?/run/qemu-server(/|$)"), "Proxmox VE"),
     (re.compile(r"^(/var/lib|/var/run|/run)/libvirt(/|$)"), "libvirt"),
-    (re.compile(r"^/run/user/\d+/libvirt(/|$)|/\.config/libvirt(/|$)"), "libvirt"),
+    (_OF_A_SESSION, "libvirt"),
 )
 
 
@@ -41,6 +42,11 @@ def other_managers_socket(path: str) -> str | None:
 def manager_of(path: str) -> str | None:
     """Who keeps its sockets where `path` is: libvirt, Proxmox, or nobody known."""
     return next((owner for pattern, owner in _OWNED if pattern.search(path)), None)
+
+
+def is_of_a_session(path: str) -> bool:
+    """Whether a user's own libvirt keeps its sockets where `path` is."""
+    return _OF_A_SESSION.search(path) is not None
 
 
 def qemu_behind(socket_path: str, peer_pid: int | None, root: Path = Path("/")) -> int | None:

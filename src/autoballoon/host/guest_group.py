@@ -103,6 +103,11 @@ class GuestGroups:
         name = Path(line[3:])
         if tree is None or ".." in name.parts or not name.is_absolute():
             raise Unfit(Uncontained(Lack.UNSEEN, "its control group is out of sight"))
+        try:
+            line.encode()
+        except UnicodeEncodeError:
+            why = "the name of its control group is not UTF-8"
+            raise Unfit(Uncontained(Lack.UNSEEN, why), "give the group another") from None
         own = path = tree / str(name).lstrip("/")
         while path != tree and not (path / "memory.high").exists() and _is_a_part(path):
             path = path.parent

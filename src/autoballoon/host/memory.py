@@ -15,8 +15,8 @@ class HostReader:
     """Reads the host whose capacity is `"auto"` (the machine), a number of bytes, or `"cgroup:/sys/fs/cgroup/..."`.
 
     `root` is where /proc and /sys are found. BadInput when the capacity is none of these, or when the group
-    is no memory group or has no limit; CouldNot when the machine's own files cannot be read. Files are kept
-    open: close it when done.
+    is no memory group or has no limit; CouldNot when it is not there, or the machine's own files cannot be read. Files
+    are kept open: close it when done.
     """
 
     def __init__(self, capacity: str | int, root: Path = Path("/")) -> None:

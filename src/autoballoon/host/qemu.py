@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from autoballoon.host.files import kib_fields, read_if_there
-from autoballoon.host.find import is_qemu, manager_of
+from autoballoon.host.find import is_of_a_session, is_qemu, manager_of
 
 LONGEST = 1 << 20
 """Bytes of a command line or numa_maps that are looked at."""
@@ -28,6 +28,8 @@ class Qemu(msgspec.Struct, frozen=True):
     name: str | None = None
     uuid: str | None = None
     manager: str | None = None
+    connection: str | None = None
+    """The URI of the libvirt that runs it."""
     qmp: tuple[str, ...] = ()
     """Its QMP sockets."""
     agent: str | None = None
@@ -64,11 +66,20 @@ def look(pid: int, root: Path = Path("/")) -> Qemu | None:
     nodes = numbers(allowed[1].decode()) if allowed else None
     return msgspec.structs.replace(
         qemu,
+        connection=_with_owner(qemu.connection, status_text),
         vfio=_vfio(process),
         hugetlb=status.get(b"HugetlbPages"),
         locked=status.get(b"VmLck"),
         nodes=_narrowed(nodes, _bound(process)),
     )
+
+
+def _with_owner(connection: str | None, status: bytes) -> str | None:
+    """The connection, which for a session is that of the user whose process has this status."""
+    uid = re.search(rb"^Uid:\s*(\d+)", status, re.MULTILINE)
+    if connection != "qemu:///session" or uid is None:
+        return connection
+    return f"{connection}?socket=/run/user/{uid[1].decode()}/libvirt/libvirt-sock"
 
 
 def parse(pid: int, words: Sequence[str]) -> Qemu:
@@ -95,12 +106,15 @@ def parse(pid: int, words: Sequence[str]) -> Qemu:
     sockets += [chardevs[one] for one in monitors if chardevs.get(one)]
     # libvirt hands its monitor over as an open file, and its key as a path.
     keys = [one.get("file", "") for one in options("-object", "qom-type") if one.get("qom-type") == "secret"]
-    owners = (manager_of(path) for path in (*sockets, *chardevs.values(), *keys))
+    paths = (*sockets, *chardevs.values(), *keys)
+    manager = next((owner for path in paths if (owner := manager_of(path)) is not None), None)
+    kind = "session" if any(map(is_of_a_session, paths)) else "system"
     return Qemu(
         pid=pid,
         name=next((one["guest"] for one in options("-name", "guest") if one.get("guest")), None),
         uuid=next((word.lower() for word in given.get("-uuid", ())), None),
-        manager=next((owner for owner in owners if owner is not None), None),
+        manager=manager,
+        connection=f"qemu:///{kind}" if manager == "libvirt" else None,
         qmp=tuple(sockets),
         agent=next((chardevs[one] for one in agents if chardevs.get(one)), None),
         balloon=next(

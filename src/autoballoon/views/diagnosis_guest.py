@@ -8,13 +8,21 @@ from autoballoon.core.health import SILENT_S
 from autoballoon.core.track import RESIDENT_SLACK
 from autoballoon.core.units import size_text
 from autoballoon.views.diagnosis_contain import not_contained
-from autoballoon.views.mends import device, leave_alone, period, second_socket
+from autoballoon.views.mends import device, leave_alone, period, prefer_node, second_socket
 
 CANNOT, WARNING, NOTE = Severity.CANNOT, Severity.WARNING, Severity.NOTE
 LONGEST_PERIOD_S = 2
 """Statistics that come more rarely are asked for before each move, and a guest that runs short is seen late."""
 SHRINKER = ((4, 19), (5, 6))
 """Guest kernels whose balloon deflates by a shrinker: from, to (drivers/virtio/virtio_balloon.c)."""
+
+_LOAD_DRIVER = (
+    "modprobe virtio_balloon && echo virtio_balloon > /etc/modules-load.d/virtio_balloon.conf"
+    "      # in the guest; Windows: the Balloon driver and service of virtio-win"
+)
+_SEND_STATISTICS = (
+    "in a Windows guest: blnsvr.exe -i      # the service of virtio-win; else update the guest's kernel"
+)
 
 GUEST_FINDINGS = (
     "not-connected",
@@ -54,14 +62,16 @@ def of_guest(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
 
 
 def _not_connected(guest: GuestFacts) -> Finding:
-    second = "give it a monitor of its own and name it in [connect] qmp:\n" + second_socket(guest)
+    how = second_socket(guest)
+    if guest.manager != "libvirt":
+        how = f"give it a monitor of its own and name it in [connect] qmp:\n{how}"
     return Finding(
         "not-connected",
         WARNING,
         guest.name,
         f"its QEMU ({guest.key}) runs, and nothing in [connect] leads to it",
         "It is not balanced, and what it holds counts as the host's own use: it makes the pool smaller.",
-        '[connect]\nlibvirt = ["qemu:///system"]' if guest.manager == "libvirt" else second,
+        how,
     )
 
 
@@ -81,7 +91,9 @@ def _unreachable(guest: GuestFacts) -> Finding:
         guest.name,
         f"{guest.key}: {guest.trouble}",
         "A guest that cannot be spoken with is not moved, and keeps what it holds.",
-        "as the sentence says; who has the socket open: ss -xp | grep " + guest.key.rpartition("/")[2],
+        f"virsh domstate {guest.name} --reason      # paused: virsh resume {guest.name}; else who stopped its QEMU?"
+        if guest.manager == "libvirt"
+        else "as the sentence says; who has the socket open: ss -xp | grep " + guest.key.rpartition("/")[2],
     )
 
 
@@ -117,8 +129,7 @@ def _driver(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             "its balloon driver is not up",
             "The balloon does not move without it. A guest that has just been started needs some seconds.",
-            "modprobe virtio_balloon && echo virtio_balloon > /etc/modules-load.d/virtio_balloon.conf"
-            "      # in the guest; Windows: the Balloon driver and service of virtio-win",
+            _LOAD_DRIVER,
         )
 
 
@@ -140,9 +151,11 @@ def _statistics(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             "no-statistics",
             CANNOT,
             guest.name,
-            "statistics are asked for, and its driver has sent none",
+            "statistics are asked for, and its driver has sent none"
+            if guest.driver
+            else "statistics are asked for, and none came: its driver is not up, or sends none",
             "Without a reading no guest is made smaller: it keeps all that it holds.",
-            "in a Windows guest: blnsvr.exe -i      # the service of virtio-win; else update the guest's kernel",
+            _SEND_STATISTICS if guest.driver else f"{_LOAD_DRIVER}\n{_SEND_STATISTICS}",
         )
     elif guest.age_s is not None and guest.age_s > max(SILENT_S, 2 * (guest.period_s or 1)):
         yield Finding(
@@ -269,7 +282,9 @@ def _resident(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             f"the host holds {size_text(guest.resident)} for it, and it is {size_text(guest.actual)} large",
             f"Its balloon has freed {size_text(beyond)} less than it took: pinned memory, a snapshot or a migration "
             "under way, or khugepaged that filled it again.",
-            f"grep -E 'VmLck|HugetlbPages' /proc/{guest.pid}/status; ls -l /proc/{guest.pid}/fd | grep vfio",
+            "echo 0 > /sys/kernel/mm/transparent_hugepage/khugepaged/max_ptes_none      # or it is filled again\n"
+            f"grep -E 'VmLck|HugetlbPages' /proc/{guest.pid}/status; ls -l /proc/{guest.pid}/fd | grep vfio"
+            "      # pinned? then\n" + leave_alone(guest, "memory that is not pinned"),
         )
 
 
@@ -282,9 +297,7 @@ def _numa(guest: GuestFacts, facts: Facts) -> Iterator[Finding]:
             guest.name,
             f"its memory is bound to NUMA node {', '.join(map(str, guest.nodes))} of {len(nodes)}",
             "The daemon counts one pool for the whole host: what other nodes have free does not help this guest.",
-            "<numatune><memory mode='preferred' .../></numatune>"
-            if guest.manager == "libvirt"
-            else "policy=preferred in place of policy=bind in -object memory-backend-ram,...",
+            prefer_node(guest, guest.nodes[0]),
         )
 
 

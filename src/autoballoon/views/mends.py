@@ -32,10 +32,21 @@ def period(guest: GuestFacts) -> str:
 def second_socket(guest: GuestFacts) -> str:
     line = f"-qmp unix:/run/vms/{guest.name}.qmp,server=on,wait=off"
     if guest.manager == "libvirt":
-        return '[connect]\nlibvirt = ["qemu:///system"]'
+        return f'[connect]\nlibvirt = ["{guest.connection or "qemu:///system"}"]'
     if guest.manager == "Proxmox VE":
         return f"qm set VMID --args '{line}'      # then stop it and start it again"
     return f"{line}      # at its next start"
+
+
+def prefer_node(guest: GuestFacts, node: int) -> str:
+    """How its memory comes to lie on a NUMA node as long as there is room, and elsewhere then."""
+    later = "      # at its next start"
+    if guest.manager == "libvirt":
+        return f"virsh numatune {guest.name} --mode preferred --nodeset {node} --config{later}"
+    return (
+        f"policy=preferred,host-nodes={node} in its -object memory-backend-ram, in place of policy=bind{later}\n"
+        f"numactl --preferred={node} in place of --membind, where it is started so{later}"
+    )
 
 
 def leave_alone(guest: GuestFacts, otherwise: str) -> str:
