@@ -236,10 +236,18 @@ LONG_S = 1200
 
 
 def hours(
-    needs: list[int], shares: list[int], room: int, seconds: int, until: int | None = None
+    needs: list[int],
+    shares: list[int],
+    room: int,
+    seconds: int,
+    until: int | None = None,
+    again: int | None = None,
+    told: list[tuple[int, AnyDecision]] | None = None,
 ) -> tuple[list[float], list[list[bool]], State]:
     """(seconds that each ran, who ran at each tick, the state): guests of these needs (MiB) that all opted in, on a
-    host that has `room` MiB for them; from the second `until` on they need 40 MiB each."""
+    host that has `room` MiB for them; from the second `until` on they need 40 MiB each, until `again` where it is said.
+    What was decided is added to `told`, with its second.
+    """
     engine = Engine(Rules(overload="suspend"), policy_named("ladder"))
     state = engine.start()
     count = len(needs)
@@ -247,7 +255,8 @@ def hours(
     ran, seen = [0.0] * count, []
     capacity = (room + 30 * count) * MIB * 20 // 19  # less the reserve, and every QEMU's overhead
     for now in range(0, seconds, TICK_S):
-        wanted = [40] * count if until is not None and now >= until else needs
+        rests = until is not None and until <= now < (seconds if again is None else again)
+        wanted = [40] * count if rests else needs
         guests = tuple(
             Guest(
                 key=f"g{i}", name=f"g{i}", max=1024 * MIB, actual=sizes[i], shares=shares[i], pid=1 + i,
@@ -266,6 +275,8 @@ def hours(
             elif isinstance(decision, Suspend | Resume):
                 running[i] = isinstance(decision, Resume)
             ran[i] += running[i] * TICK_S
+        if told is not None:
+            told += [(now, decision) for decision in decisions]
         seen.append(list(running))
     return ran, seen, state
 
@@ -327,3 +338,24 @@ def test_when_there_is_room_all_run(needs: list[int], more: int) -> None:
     _, seen, state = hours(needs, [1000] * len(needs), room, forgotten + TICK_S, until=300)
     assert all(all(runs) for runs in seen[then // TICK_S :])
     assert not state.load.is_on
+
+
+@example(2, 800, 0, 300, 120)
+@given(
+    st.integers(2, 4), st.integers(300, 900), st.integers(0, 100), st.integers(60, 600), st.integers(10, 300)
+)
+def test_a_turn_pays_for_what_the_last_stop_moved_also_where_all_fit_in_between(
+    count: int, need: int, more: int, until: int, rests_s: int
+) -> None:
+    room, again = (need + KEPT) * (count - 1) + more, until + rests_s
+    told: list[tuple[int, AnyDecision]] = []
+    hours([need] * count, [1000] * count, room, again + 300, until=until, again=again, told=told)
+    begun: dict[str, int] = {}
+    moved: dict[str, float] = {}
+    for now, one in told:
+        if isinstance(one, Resume):
+            begun[one.key] = now
+        elif isinstance(one, Suspend):
+            if one.key in begun:
+                assert now - begun[one.key] >= max(TURN_S, 10 * 2 * moved[one.key] / (100 * MIB))
+            moved[one.key] = min(one.numbers["need"], one.numbers["excess"])

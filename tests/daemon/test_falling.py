@@ -7,7 +7,11 @@ RESERVE = 128 * MIB
 
 
 def first_alarm(
-    free_mib: float, rate_mib: float, next_tick: float, at_tick_mib: float | None = None
+    free_mib: float,
+    rate_mib: float,
+    next_tick: float,
+    at_tick_mib: float | None = None,
+    reserve: int = RESERVE,
 ) -> float | None:
     """Seconds after which the watch calls, with free memory falling at a steady rate (MiB/s) since now."""
     watch = FreeWatch()
@@ -17,13 +21,20 @@ def first_alarm(
         if now >= next_tick:
             return None
         free = round((free_mib - rate_mib * now) * MIB)
-        if watch.is_urgent(now, free, RESERVE, next_tick):
+        if watch.is_urgent(now, free, reserve, next_tick):
             return now
     return None
 
 
 def test_a_fall_that_will_pass_the_reserve_is_seen_early() -> None:
     seen = first_alarm(1000, 1000, next_tick=1.0)
+    assert seen is not None
+    assert seen <= 0.2
+
+
+def test_a_fall_from_just_above_a_large_reserve_is_seen_as_early() -> None:
+    terabyte = 1024 * 1024
+    seen = first_alarm(terabyte // 20 + 2048, 4096, next_tick=1.0, reserve=terabyte // 20 * MIB)
     assert seen is not None
     assert seen <= 0.2
 

@@ -63,6 +63,14 @@ def test_when_swap_is_full_the_largest_guest_is_killed_and_loses_all_its_time() 
     assert one.guest("large").lost_s > 35
 
 
+def test_a_host_that_is_too_small_for_itself_has_nobody_to_kill() -> None:
+    starts = guest_of(starts="500ms")
+    one = world(scenario(starts, ram="1GiB", swap="0MiB", own='"2GiB"', duration="10s"))
+    one.run()
+    assert one.host.kills == ["g"]
+    assert one.host.seen().available == 0
+
+
 def test_ballooned_memory_is_the_hosts_again() -> None:
     one = world(scenario(guest_of(need="100MiB", files="800MiB", kernel="50MiB"), ram="4GiB"))
     one.guests[0].order(300 * MIB)

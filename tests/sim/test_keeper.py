@@ -2,8 +2,11 @@
 
 from collections.abc import Sequence
 
+import pytest
+
 from autoballoon.core.engine import State
 from autoballoon.core.model import Decision, SetTarget, Snapshot
+from autoballoon.core.units import MIB
 from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.daemon.watches import asks_at_once
 from autoballoon.sim.world import World
@@ -102,3 +105,25 @@ def test_leaving_hands_memory_back() -> None:
     one.run([lambda w: sizes.update({w.now: sum(guest.target for guest in w.guests)})])
     assert sizes[40.05] > sizes[39.95]
     assert sizes[40.05] == sizes[60.0]
+
+
+@pytest.mark.parametrize("ends", ["crash", "leave"])
+def test_started_again_it_knows_what_its_state_file_keeps_and_no_rooms(ends: str) -> None:
+    happens = (
+        '[[happens]]\nwhat = "hold"\nguest = "g-1"\nat = "10s"\n'
+        '[[happens]]\nwhat = "set-by-hand"\nguest = "g-2"\nsize = "300MiB"\nat = "12s"\n'
+        '[[happens]]\nwhat = "room"\nsize = "100MiB"\ntimeout = "1min"\nat = "25s"\n'
+        f'[[happens]]\nwhat = "{ends}"\nat = "30s"\n[[happens]]\nwhat = "start"\nat = "40s"\n'
+    )
+    guests = guest_of(count=3, need="150MiB", files="900MiB")
+    one = world(scenario(guests, ram="2500MiB", more=happens), "ladder")
+    known: dict[float, tuple[bool, int | None, int]] = {}
+
+    def look(w: World) -> None:
+        state = daemon(w).state
+        promised = state.account.promised if state.account is not None else 0
+        known[w.now] = (state.is_held("g-1"), state.tracks["g-2"].adopted if state.tracks else None, promised)
+
+    one.run([look])
+    assert known[29.0] == (True, 300 * MIB, 100 * MIB)
+    assert known[41.0] == (True, 300 * MIB, 0)

@@ -1,14 +1,19 @@
 """Runs: the same seed gives the same result, wherever it is run; the oracle and the others."""
 
 import functools
+import os
+import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.policies import POLICIES
+from autoballoon.sim import run as run_module
 from autoballoon.sim.course import Seconds
 from autoballoon.sim.run import run_all, simulate, world_of
 from autoballoon.sim.scenario import load
@@ -57,6 +62,27 @@ def test_processes_do_what_one_does() -> None:
     together = sorted(run_all(names, policies, 1, 2), key=lambda one: (one.scenario, one.policy))
     assert together == sorted(alone, key=lambda one: (one.scenario, one.policy))
     assert len(alone) == 4
+
+
+def killed(name: str, policy: str, seed: int) -> Result:
+    """In place of a run: what the kernel does to it when memory is short."""
+    os.kill(os.getpid(), signal.SIGKILL)
+    raise AssertionError
+
+
+def interrupted(name: str, policy: str, seed: int) -> Result:
+    """What a terminal's Ctrl-C does to it."""
+    os.kill(os.getpid(), signal.SIGINT)
+    raise AssertionError
+
+
+@pytest.mark.parametrize("end", [killed, interrupted])
+def test_a_process_that_is_killed_is_one_sentence_and_one_ends_of_ctrl_c_at_once(
+    end: Callable[[str, str, int], Result], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_module, "_one", end)
+    with pytest.raises(CouldNot, match="a process of the simulator was killed"):
+        list(run_all(["seesaw"], ["ladder", "static"], 1, 2))
 
 
 def test_who_moves_nothing_moves_nothing() -> None:

@@ -91,6 +91,13 @@ def test_a_file_is_read_and_shorter_ways_of_writing_are_understood() -> None:
         ),
         ('"no-guest-oom"', '"moves-at-most"\nmoves = -1', "must[0].moves: must not be negative"),
         ('"no-guest-oom"', '"stays-within"\nleast = "2MiB"\nmost = "1MiB"', "must[0].least: is above"),
+        (
+            '"no-guest-oom"',
+            '"shrinks-at-most"\npart = 0.1\nseconds = "0s"',
+            "must[0].seconds: must be above 0",
+        ),
+        ('"no-guest-oom"', '"shrinks-at-most"\npart = 1.0\nseconds = "1s"', "must[0].part: must lie between"),
+        ('"no-guest-oom"', '"shrinks-at-most"\npart = nan\nseconds = "1s"', "must[0].part: must lie between"),
         ("[[must]]", '[switches]\nseat-belt = "x"\n[[must]]', "switches: there is no safeguard 'seat-belt'"),
         ("[[must]]", '[[happens]]\nwhat = "crash"\nat = "11s"\n[[must]]', "happens[0].at: lies beyond"),
         ("[[must]]", '[[happens]]\nwhat = "reset"\nat = "1s"\nguest = "x"\n[[must]]', "happens[0].guest: "),

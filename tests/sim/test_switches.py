@@ -15,9 +15,6 @@ from tests.sim.test_scenarios import NOT_YET
 NAMED = [(name, switch) for name in names() for switch in load(name).switches]
 ALONE_HARMLESS = {
     "calm": "what is given away too soon is free in its guest, and fills the cushion up again before it is missed",
-    "learnt": "what a guest fought for it had needed lately, and that is claimed for some minutes anyway",
-    "boot-grace": "what lies free in a guest that grows is taken last, and nobody else's is short by then",
-    "appetite": "what it reads again counts as in use, so that it is given as much bit by bit",
     "deflated": "a guest that took memory back and is not followed counts as stuck after 3 s, and is followed then",
 }
 """Safeguards behind which another one stands, so that no scenario needs them."""

@@ -57,8 +57,12 @@ def test_near_the_oracle_counts_only_where_needs_fit() -> None:
     fits = [result("a", "ladder", 12.0), result("a", "oracle", 10.0)]
     far = [result("b", "ladder", 13.0), result("b", "oracle", 10.0)]
     over = [result("c", "ladder", 90.0, over_s=5.0), result("c", "oracle", 10.0, over_s=5.0)]
-    text = table([*fits, *far, *over])
-    assert "on 1 of the 2 scenarios whose needs fit the host at all times." in text
+    little = [result("d", "ladder", 0.9), result("d", "oracle", 0.1)]
+    text = table([*fits, *far, *over, *little])
+    assert (
+        "on 2 of the 3 scenarios whose needs fit the host at all times. Without that second it is 1." in text
+    )
+    assert "needs exceed the pool there (for so long): c (5.0 s).\n" in text
     at = text.splitlines().index("FURTHER FROM THE ORACLE THAN 1.2 x (1): ladder, the best there is, ratio")
     assert text.splitlines()[at + 1].split() == ["b", "13.0", "oracle", "10.0", "1.3", "x"]
 

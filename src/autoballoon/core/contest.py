@@ -30,6 +30,8 @@ class Run(msgspec.Struct, frozen=True):
     """Seconds that it has run for each 1000 shares, more than the one that ran least."""
     was_stopped: bool = False
     """It has been stopped and let run again: its turn has to pay for that."""
+    moved: int = 0
+    """What had to make way for others while it was stopped, bytes; 0 when its turn has paid for that."""
 
 
 class Contender(msgspec.Struct, frozen=True):
@@ -107,9 +109,12 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
     waiting: list[Contender] = []
     for guest, track, need, place in found:
         run = runs.get(guest.key) or Run(since=track.since, need=need)
-        # Only what is too much for the pool has to go to the swap, and of one guest no more than it needs.
-        one = Contender(guest, track, run, need, turn_s(speed, min(need, too_much)), place)
         waits = track.pause is not None and track.pause.resumed_at is None
+        # Only what is too much for the pool has to go to the swap, and of one guest no more than it needs.
+        moved = max(min(need, too_much), run.moved)
+        if waits:
+            run = msgspec.structs.replace(run, moved=moved)
+        one = Contender(guest, track, run, need, turn_s(speed, moved), place)
         (waiting if waits else running).append(one)
     waiting.sort(key=lambda one: (one.run.ran, one.place))
     return Contest(tuple(running), tuple(waiting), tuple(orphans), room)
@@ -163,11 +168,14 @@ def counted(
     ran |= {one.key: one.run.ran + elapsed * 1000 / max(1, one.guest.shares) for one in contest.running}
     least = min(ran.values(), default=0.0)
     after = dict(runs)
+    owing = {one.key for one in contest.waiting}
+    owing |= {one.key for one in contest.running if not one.has_had_its_turn(now)}
     for one in (*contest.waiting, *contest.running):
         after[one.key] = Run(
             since=now if one.key in begun else one.run.since,
             need=one.need,
             ran=min(ran[one.key] - least, AHEAD_TURNS * one.turn_s * 1000 / max(1, one.guest.shares)),
             was_stopped=one.run.was_stopped or one.track.pause is not None,
+            moved=one.run.moved if one.key in owing else 0,
         )
     return after

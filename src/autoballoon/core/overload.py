@@ -32,7 +32,7 @@ ENTER_S = 10.0
 ROOM_S = 5.0
 """There has to be room for so long before a guest runs again out of its turn."""
 LEAVE_S = 60.0
-"""All have to run and fit for so long before their running times are forgotten."""
+"""All have to run and fit for so long before their running times are forgotten; and each has to have had its turn."""
 SQUEEZE_S = 5.0
 """A guest that has not given up what it does not need by then is stopped as it is (inflating 320 MiB took 0.4 s)."""
 
@@ -45,7 +45,7 @@ class Load(msgspec.Struct, frozen=True):
     """Guests out of sight that we stopped, by key: their QEMU process."""
     runs: Mapping[str, Run] = {}
     is_on: bool = False
-    """Turns are counted: somebody was stopped, or all have fitted for less than LEAVE_S."""
+    """Turns are counted: somebody was stopped, and all have not fitted for long enough since."""
     over_since: float | None = None
     """The needs of those that run have exceeded the pool since then."""
     fits_since: float | None = None
@@ -116,7 +116,7 @@ class _Step:
         all_fit = is_on and not contest.waiting and contest.used <= contest.room - self.wishes.cushion
         fits_since = _since(load.fits_since, all_fit, now)
         if fits_since is not None and now - fits_since >= LEAVE_S:
-            is_on, fits_since = False, None
+            is_on = not all(one.has_had_its_turn(now) for one in contest.running)
         changes = any(not isinstance(one, Stay) for one in self._decisions.values())
         return Load(
             speed=changed(load.speed, now) if changes else load.speed,
@@ -124,7 +124,7 @@ class _Step:
             runs=self._runs() if is_on else {},
             is_on=is_on,
             over_since=over_since,
-            fits_since=fits_since,
+            fits_since=fits_since if is_on else None,
             room_since=room_since,
             leaving=self._leaving,
             at=now,

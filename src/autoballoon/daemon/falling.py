@@ -22,8 +22,8 @@ class FreeWatch:
     def is_urgent(self, now: float, free: int, reserve: int, next_tick: float) -> bool:
         """At the present rate `free` will be below `reserve` before `next_tick`.
 
-        Below the reserve already, only a further fall by an eighth of it counts: else every look would cause a
-        tick as long as the host is short.
+        Where it was so at the last tick already, only a further fall by an eighth of it counts: else every look would
+        cause a tick as long as the host is short.
         """
         self._seen.append((now, free))
         while now - self._seen[0][0] > _SPAN_S:
@@ -31,7 +31,7 @@ class FreeWatch:
         then, had = self._seen[0]
         if now <= then or free >= had or self._at_tick is None:
             return False
-        if self._at_tick - free < reserve // 8:
+        if self._at_tick < reserve and self._at_tick - free < reserve // 8:
             return False
         rate = (had - free) / (now - then)
         return free - rate * max(0.0, next_tick - now) < reserve

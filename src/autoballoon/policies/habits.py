@@ -9,9 +9,10 @@ from math import log2
 
 import msgspec
 
+from autoballoon.core.health import SILENT_S
 from autoballoon.core.model import Guest
 from autoballoon.core.policy import Sight
-from autoballoon.core.track import Reading
+from autoballoon.core.track import Health, Reading, Track
 from autoballoon.core.units import MIB
 
 RATE_S = 0.5
@@ -61,6 +62,8 @@ class Habit(msgspec.Struct, frozen=True, gc=False):
     """The time of its first reading."""
     taken_at: float = 0.0
     """The time of the reading that this was learnt from."""
+    life: float = 0.0
+    """When the life of the guest began to be seen that this was learnt in."""
 
 
 class Memory(msgspec.Struct, frozen=True):
@@ -70,6 +73,9 @@ class Memory(msgspec.Struct, frozen=True):
     joint: float | None = None
     """The fastest recent growth of all guests and the host together, bytes a second."""
     other: int | None = None
+    """What the host itself used at `at`; None where that was not to be told from what guests took."""
+    guests: int = 0
+    """How many guests there were then."""
     at: float = 0.0
 
 
@@ -82,27 +88,43 @@ def unread_s(habit: Habit, caches: int) -> float:
 
 
 def learn(memory: Memory, sight: Sight, now: float) -> Memory:
-    """Memory after this snapshot: habits of the movable guests, and their joint growth with the host's own use."""
+    """Memory after this snapshot: habits of the guests, and their joint growth with the host's own use.
+
+    Of those that are not movable now (silent, stopped) nothing is learnt, and nothing forgotten: they come back.
+    """
     joint = memory.joint or 0.0
-    habits = {}
     growth = 0.0
+    lives = {key: track.met_at for key, track in sight.tracks.items()}
+    habits = {key: habit for key, habit in memory.habits.items() if lives.get(key) == habit.life}
     for guest in sight.movable:
-        reading = sight.tracks[guest.key].reading
+        track = sight.tracks[guest.key]
+        reading = track.reading
         assert reading is not None
-        habits[guest.key] = _learn_guest(memory.habits.get(guest.key), reading, base_headroom(guest))
+        habit = habits.get(guest.key)
+        habits[guest.key] = _learn_guest(habit, reading, base_headroom(guest), track.met_at)
         if reading.growth > 0.0 and now - reading.taken_at < 1.5:
             growth += reading.growth
     if memory.joint is not None and now - memory.at < 1.0:
-        return Memory(habits=habits, joint=max(joint, growth), other=memory.other, at=memory.at)
-    # What a guest that boots or has just been found takes is no growth of the host's own.
-    settled = len(habits) == len(sight.snapshot.guests) == len(memory.habits)
+        return msgspec.structs.replace(memory, habits=habits, joint=max(joint, growth))
+    tracks = sight.tracks.values()
+    # What a guest takes that boots or is new here is no growth of the host's own, nor what one leaves that goes.
+    settled = len(tracks) == memory.guests and all(_is_settled(track, memory.at) for track in tracks)
     if memory.other is not None and settled:
         growth += max(0.0, (sight.account.other - memory.other) / (now - memory.at))
     since_s = 0.0 if memory.joint is None else now - memory.at
     faded = joint * 0.5 ** (since_s / PEAK_HALF_S)
     return Memory(
-        habits=habits, joint=max(faded, growth), other=sight.account.other if settled else None, at=now
+        habits=habits,
+        joint=max(faded, growth),
+        other=sight.account.other if settled else None,
+        guests=len(tracks),
+        at=now,
     )
+
+
+def _is_settled(track: Track, since: float) -> bool:
+    """It has been there since then, and is not on its way up."""
+    return track.met_at <= since and (not track.boots or track.health is Health.NO_DRIVER)
 
 
 def misses_cache(faulting: float, reading: Reading) -> bool:
@@ -115,7 +137,7 @@ def base_headroom(guest: Guest) -> int:
     return 24 * MIB + guest.max // 50
 
 
-def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
+def _learn_guest(habit: Habit | None, reading: Reading, base: int, life: float) -> Habit:
     now, needed = reading.taken_at, reading.need
     if habit is None:
         return Habit(
@@ -127,7 +149,9 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
             high_at=now,
             lately=needed,
             cold=reading.caches,
+            life=life,
         )
+    habit = _back(habit, now)
     elapsed = now - habit.taken_at
     if elapsed <= 0:
         return habit
@@ -175,6 +199,22 @@ def _learn_guest(habit: Habit | None, reading: Reading, base: int) -> Habit:
         faulting=faulting,
         met_at=habit.met_at,
         taken_at=now,
+        life=life,
+    )
+
+
+def _back(habit: Habit, now: float) -> Habit:
+    """What was learnt of a guest that may have been silent or stood still: what it did then nobody can tell, so that
+    nothing is forgotten. How far it grew can be told, and over what time."""
+    missed_s = now - habit.taken_at - SILENT_S
+    if missed_s <= 0:
+        return habit
+    return msgspec.structs.replace(
+        habit,
+        high_at=habit.high_at + missed_s,
+        hungry_at=habit.hungry_at + missed_s,
+        met_at=habit.met_at + missed_s,
+        taken_at=habit.taken_at + missed_s,
     )
 
 

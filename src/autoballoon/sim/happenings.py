@@ -43,7 +43,7 @@ class Crash(_Happening, frozen=True, kw_only=True, tag="crash"):
 
 
 class Start(_Happening, frozen=True, kw_only=True, tag="start"):
-    """The daemon is started again, and has forgotten everything."""
+    """The daemon is started again, and knows only what its state file keeps."""
 
 
 class Hold(_Happening, frozen=True, kw_only=True, tag="hold"):

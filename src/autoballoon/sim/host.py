@@ -98,7 +98,7 @@ class Host:
     def _make_room(self, guests: Sequence[Guest], now: float) -> None:
         over = -self.free
         space = self.spec.swap - sum(g.pages.swapped for g in guests)
-        if over > space:
+        if over > space and guests:
             self._kill(guests)
             held = self.own + sum(guest.resident + guest.overhead(now) for guest in guests)
             over = held - self.ram

@@ -19,7 +19,7 @@ from autoballoon.daemon.pulse import LEAST_GAP_S
 from autoballoon.daemon.watches import ASK_EVERY_S, asks_at_once
 from autoballoon.sim.guest import Guest
 from autoballoon.sim.host import Host
-from autoballoon.sim.session import EARLY, PID, Session
+from autoballoon.sim.session import EARLY, Session
 
 Told = Callable[[State, Snapshot, State, Sequence[Decision], float], None]
 """Called at each tick with the state before, the snapshot, the state after, the decisions and the time."""
@@ -58,7 +58,7 @@ class Daemon(Keeper):
         self._ask_at, self._free_at = ASK_EVERY_S, LOOK_EVERY_S
         self._asked_at: dict[str, float] = {}
         self._early: str | None = None
-        self._owed: dict[str, int] = {}
+        self._kept = Kept()
         self._promises: list[Promise] = []
         self._numbers_of_promises = 0
 
@@ -127,17 +127,18 @@ class Daemon(Keeper):
         """It ends in order."""
         decisions = self.engine.farewell(self.state, self.snapshot(now), now)
         self._act(decisions, now)
-        self.awake = False
+        self._end(msgspec.structs.replace(Engine.kept(self.state), suspended={}))
 
     def crash(self) -> None:
-        """It is gone; a file remembers whom it had stopped."""
-        self._owed = {key: PID for key, track in self.state.tracks.items() if track.pause is not None}
-        self._owed |= self.state.load.owed
-        self.awake = False
+        """It is gone at once."""
+        self._end(Engine.kept(self.state))
+
+    def _end(self, kept: Kept) -> None:
+        self._kept, self._promises, self.awake = kept, [], False
 
     def start(self, now: float) -> None:
-        """It begins anew."""
-        self.state, self.awake, self._due = self.engine.start(Kept(suspended=self._owed)), True, now
+        """It begins anew, with what an earlier one kept."""
+        self.state, self.awake, self._due = self.engine.start(self._kept), True, now
         self._ask_at, self._free_at = now + ASK_EVERY_S, now + LOOK_EVERY_S
         self._free = FreeWatch()
 

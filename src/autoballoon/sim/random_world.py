@@ -24,8 +24,20 @@ from autoballoon.sim.characters import (
     UpperLimit,
     Windows,
 )
-from autoballoon.sim.course import Bursts, Points, Sawtooth, Seconds, Shape, Size, Steady, Walk
-from autoballoon.sim.happenings import Crash, Happening, Leave, Pause, Reset, SetByHand, Start, Unpause
+from autoballoon.sim.course import Bursts, Diurnal, Points, Sawtooth, Seconds, Shape, Size, Steady, Walk
+from autoballoon.sim.happenings import (
+    Crash,
+    Happening,
+    Hold,
+    Leave,
+    Pause,
+    Reset,
+    Room,
+    SetByHand,
+    Start,
+    Unhold,
+    Unpause,
+)
 from autoballoon.sim.host import HostSpec
 from autoballoon.sim.scenario import Scenario
 
@@ -85,6 +97,7 @@ def _shape(rng: Random, most: int, until: float) -> Shape:
         Steady(size=low),
         Points(points=[(Seconds(0), low), (seconds, low), (Seconds(seconds + rng.uniform(0, 10)), high)]),
         Sawtooth(low=low, high=high, every=seconds, rise=Seconds(rng.uniform(0.1, 5)), hold=Seconds(2)),
+        Diurnal(low=low, high=high, day=seconds, spread=Seconds(rng.uniform(0, seconds))),
         Bursts(low=low, high=high, every=seconds, lasts=Seconds(rng.uniform(0.5, 5))),
         Walk(low=low, high=high, every=Seconds(rng.uniform(1, 5)), step=Size(max(MIB, (high - low) // 2))),
     ]
@@ -100,6 +113,8 @@ def _group(rng: Random, name: str, until: float) -> Character:
         lives["starts"] = Seconds(rng.uniform(0, until / 2))
     if rng.random() < 0.1:
         lives["ends"] = Seconds(until * 0.7)
+    if rng.random() < 0.1:
+        lives["migrates"] = Seconds(rng.uniform(0, until))
     if rng.random() < 0.2:
         lives["swap"] = Size(most)
     made = kind(
@@ -108,6 +123,7 @@ def _group(rng: Random, name: str, until: float) -> Character:
         size=rng.choice([None, _size(rng, most)]),
         floor=Portion(share=rng.choice([0.0, 0.1, 0.25, 0.6, 1.0])),
         ceiling=Portion(share=rng.choice([0.5, 0.9, 1.0])),
+        headroom=Portion(share=rng.choice([0.0, 0.25, 1.0])),
         shares=rng.choice([1, 500, 1000, 4000]),
         manage=rng.random() > 0.05,
         may_suspend=rng.random() < 0.4,
@@ -138,6 +154,8 @@ def _happens(rng: Random, groups: list[Character], until: float) -> list[Happeni
                 [Pause(at=at, guest=guest.name), Unpause(at=later, guest=guest.name)],
                 [Crash(at=at), Start(at=later)],
                 [Leave(at=at)],
+                [Hold(at=at, guest=guest.name), *rng.choice([[], [Unhold(at=later, guest=guest.name)]])],
+                [Room(at=at, size=_size(rng, GIB), guest=rng.choice([None, guest.name]), timeout=Seconds(5))],
             ]
         )
     return happens

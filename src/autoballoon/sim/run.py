@@ -1,9 +1,12 @@
 """Scenarios run with policies: one at a time, or many in a few processes."""
 
+import signal
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 
 from autoballoon.core.engine import Rules
+from autoballoon.core.errors import CouldNot
 from autoballoon.policies import policy_named
 from autoballoon.sim.keeper import Daemon, Keeper
 from autoballoon.sim.oracle import FORESIGHTS, Oracle
@@ -53,20 +56,25 @@ def simulate(name: str, policy: str, world: World, watches: Sequence[Watch] = ()
 
 
 def run_all(names: Sequence[str], policies: Sequence[str], seed: int, processes: int) -> Iterator[Result]:
-    """Every policy in every scenario, in the order in which they are done."""
+    """Every policy in every scenario, in the order in which they are done. CouldNot when a process is killed."""
     jobs = [(name, policy) for name in names for policy in policies]
     if processes == 1 or len(jobs) == 1:
         for name, policy in jobs:
             yield _one(name, policy, seed)
         return
-    with ProcessPoolExecutor(max_workers=processes) as pool:
-        futures = [pool.submit(_one, name, policy, seed) for name, policy in jobs]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        finally:
-            for future in futures:
-                future.cancel()
+    # Ctrl-C goes to all processes: one that ends of it leaves nothing to be waited for.
+    ends = (signal.SIGINT, signal.SIG_DFL)
+    pool = ProcessPoolExecutor(max_workers=processes, initializer=signal.signal, initargs=ends)
+    try:
+        for future in as_completed([pool.submit(_one, name, policy, seed) for name, policy in jobs]):
+            yield future.result()
+    except BrokenProcessPool:
+        raise CouldNot(
+            "a process of the simulator was killed, perhaps for want of memory (the kernel's log says so); run fewer "
+            "scenarios at a time"
+        ) from None
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def _one(name: str, policy: str, seed: int) -> Result:

@@ -13,7 +13,7 @@ from autoballoon.sim.characters import Character
 from autoballoon.sim.checks import Must
 from autoballoon.sim.checks_guest import NoGuestBelowFairShare, SatisfiedWithin
 from autoballoon.sim.checks_host import ReserveBackWithin, RoomThereWithin
-from autoballoon.sim.checks_size import MovesAtMost, ReachesSizeBy, StaysWithin
+from autoballoon.sim.checks_size import MovesAtMost, ReachesSizeBy, ShrinksAtMost, StaysWithin
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
 from autoballoon.sim.happenings import Happening
 from autoballoon.sim.host import HostSpec
@@ -150,6 +150,9 @@ def _check_must(place: str, must: Must, names: set[str], duration: float) -> Non
         _need(must.moves >= 0, f"{place}.moves", "must not be negative; 0 is at rest")
     if isinstance(must, StaysWithin):
         _need(must.least <= must.most, f"{place}.least", "is above `most`; exchange them")
+    if isinstance(must, ShrinksAtMost):
+        _need(must.seconds > 0, f"{place}.seconds", "must be above 0; a move is seen over some time")
+        _need(0 <= must.part < 1, f"{place}.part", "must lie between 0 and 1; nobody can shrink by more")
 
 
 def _check_group(place: str, group: Character, duration: float) -> None:

@@ -105,6 +105,8 @@ class World:
 
 
 def _let_happen_to(daemon: Daemon, happening: Happening, now: float) -> None:
+    if daemon.awake is isinstance(happening, Start):
+        return  # it runs already, or there is nobody to hear that
     match happening:
         case Leave():
             daemon.leave(now)

@@ -146,9 +146,11 @@ def near_oracle(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> li
     if OURS not in policies or ORACLE not in policies:
         return []
     fit = [name for name in scenarios if by[name, ORACLE].over_s == 0]
-    rows = []
+    over = [f"{name} ({by[name, ORACLE].over_s:,.1f} s)" for name in scenarios if name not in fit]
+    rows, strictly = [], 0
     for name in fit:
         ours, least = by[name, OURS].lost_s, yardstick(by, name, policies)
+        strictly += ours <= least.lost_s * NEAR
         if ours > max(least.lost_s * NEAR, least.lost_s + TIE_S):
             ratio = f"{ours / least.lost_s:,.1f} x" if least.lost_s > 0 else "-"
             rows.append((name, _seconds(ours), f"{least.policy} {_seconds(least.lost_s)}", ratio))
@@ -156,9 +158,10 @@ def near_oracle(by: By, scenarios: Sequence[str], policies: Sequence[str]) -> li
         *_rows(
             f"FURTHER FROM THE ORACLE THAN {NEAR:g} x ({len(rows)}): ladder, the best there is, ratio", rows
         ),
+        *([f"Left out, needs exceed the pool there (for so long): {', '.join(over)}."] if over else []),
         f"The ladder loses at most {NEAR:g} x the guest time of the oracle, or of who is better than it "
         f"(or {TIE_S:g} s more), on {len(fit) - len(rows)} of the {len(fit)} scenarios whose needs fit the host at "
-        f"all times.",
+        f"all times. Without that second it is {strictly}.",
     ]
 
 
