@@ -28,6 +28,7 @@ BITS = (
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
     "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted",
+    "frozen",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
@@ -91,8 +92,8 @@ SLIPS = (
     ),
     (
         "resize.c",
-        "if (held == want || READ_ONCE(b->leaving))\n\t\treturn;",
-        ";",
+        "if (held == want || READ_ONCE(b->leaving)) {",
+        "if (READ_ONCE(b->leaving)) {",
         0,
         "patient",
         "will try again for what it has",
@@ -142,6 +143,12 @@ SLIPS = (
         "queues asked for",
     ),
     ("main.c", "cancel_delayed_work_sync(&b->resize);", ";", 0, "interrupted", "whether work is left for its sleep"),
+    ("main.c", " | WQ_FREEZABLE", "", 0, "frozen", "pages when work is frozen"),
+    ("resize.c", "queue_delayed_work(b->workers, &b->resize, 0);", "balloon_resize(work);", 0, "frozen", "is frozen"),
+    ("resize.c", "moved && ++chunks < TURN_EXCHANGES", "moved && ++chunks", 0, "frozen", "when work is frozen"),
+    ("pages.c", "queue_work(b->workers, &b->tell);\n\tshow", "tell_untold(b);\n\tshow", 4, "frozen", "still believes"),
+    ("pages.c", "messages < TURN_EXCHANGES && ", "", 4, "frozen", "still believes"),
+    ("resize.c", "queue_work(b->workers, &b->tell);", ";", 0, "resized", "told then: 77 instead of 0"),
 )  # fmt: skip
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 

@@ -18,6 +18,7 @@ void has(const char *when, unsigned long pages)
 	expect(when, count(taken), pages);
 	expect("what the host believes to have then", count(believed), pages);
 	expect("what it is told then", vdev.space.actual, pages);
+	expect("whether the guest's memory is counted as it should then", managed_rightly(), true);
 }
 
 static void resized(void)
@@ -241,25 +242,17 @@ static void foreign(void)
 static void moved(void)
 {
 	struct balloon *b = vdev.priv;
-	struct page *to, *from;
-
 	decide(1000);
-	from = list_first_entry(&b->info.pages, struct page, lru);
-	list_del(&from->lru);
-	b->info.isolated_pages++;
-	to = balloon_page_alloc();
-	expect("moving a page", b->info.migratepage(&b->info, to, from, MIGRATE_SYNC), MIGRATEPAGE_SUCCESS);
-	has("pages after one was moved", 1000);
-}
+	for (unsigned int other_zone = 0; other_zone < 2; other_zone++) {
+		struct page *to = balloon_page_alloc(), *from = list_first_entry(&b->info.pages, struct page, lru);
 
-static void slept(void)
-{
-	decide(1000);
-	the_driver->freeze(&vdev);
-	has("pages while it sleeps", 0);
-	the_driver->restore(&vdev);
-	let_work();
-	has("pages after it slept", 1000);
+		while ((page_zone(from) != page_zone(to)) != other_zone)
+			from = list_first_entry(&from->lru, struct page, lru);
+		list_del(&from->lru);
+		b->info.isolated_pages++;
+		expect("moving a page", b->info.migratepage(&b->info, to, from, MIGRATE_SYNC), MIGRATEPAGE_SUCCESS);
+		has("pages after one was moved", 1000);
+	}
 }
 
 int main(int words, char **word)
@@ -272,17 +265,20 @@ int main(int words, char **word)
 			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
 			{ "moved", moved }, { "slept", slept }, { "anywhere", anywhere }, { "empty", empty },
 			{ "killing", killing }, { "foreign", foreign }, { "asked", asked }, { "changed", changed },
-			{ "pulled", pulled }, { "interrupted", interrupted } };
+			{ "pulled", pulled }, { "interrupted", interrupted }, { "frozen", frozen },
+			{ "unheard", unheard } };
 
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
 	begin_host(strtoul(word[1], NULL, 0));
 	the_driver->validate(&vdev);
 	expect("whether the driver comes up", the_driver->probe(&vdev), 0);
 	let_work();
+	has("pages before the host has decided", 0);
 	for (unsigned int i = 0; i < ARRAY_SIZE(stories); i++)
 		if (!strcmp(word[2], stories[i].name))
 			stories[i].tell();
 	the_driver->remove(&vdev);
 	expect("pages that it keeps for ever", count(taken), 0);
+	expect("whether the guest's memory is whole again", managed_rightly(), true);
 	return wrongs > 0;
 }
