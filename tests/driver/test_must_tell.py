@@ -27,12 +27,12 @@ BITS = (
 )
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
-    "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted",
+    "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted", "calm",
     "frozen",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
-    "pulled",
+    "pulled", "calm",
 }  # fmt: skip
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
@@ -149,6 +149,9 @@ SLIPS = (
     ("pages.c", "queue_work(b->workers, &b->tell);\n\tshow", "tell_untold(b);\n\tshow", 4, "frozen", "still believes"),
     ("pages.c", "messages < TURN_EXCHANGES && ", "", 4, "frozen", "still believes"),
     ("resize.c", "queue_work(b->workers, &b->tell);", ";", 0, "resized", "told then: 77 instead of 0"),
+    ("shrink.c", "freed = is_calm(b) ? SHRINK_STOP : ", "freed = ", 4, "calm", "freed until the trouble was over"),
+    ("shrink.c", "== current || is_calm(b))", "== current)", 4, "calm", "counts while there is no trouble"),
+    ("shrink.c", "if (READ_ONCE(b->inflater) == current || is", "if (is", 4, "own", "counts for its own inflation"),
 )  # fmt: skip
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 

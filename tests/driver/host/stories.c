@@ -120,6 +120,22 @@ static void prompt(void)
 		expect("turns of the host before the last page was the guest's", last_put - before, 0);
 }
 
+/* Reclaim at its last counts once and asks for all, batch by batch: it is given what ends the trouble, and then no more. */
+static void calm(void)
+{
+	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+	long low = SZ_16M >> PAGE_SHIFT;
+
+	decide(1000);
+	available = low;
+	expect("pages that it counts while there is no trouble", countable(), 0);
+	available = low - 200;
+	expect("pages that it counts in trouble", countable(), 1000);
+	expect("freed until the trouble was over", shrink_slab(), first ? 256 : 0);
+	let_work();
+	has("pages after the trouble was over", first ? 744 : 872);
+}
+
 /* The reclaim that its own inflation causes is not answered with what it has just inflated. */
 static void own(void)
 {
@@ -262,7 +278,7 @@ int main(int words, char **word)
 		void (*tell)(void);
 	} stories[] = { { "resized", resized }, { "reclaimed", reclaimed }, { "lacking", lacking }, { "own", own },
 			{ "overtaken", overtaken }, { "spare", spare }, { "twice", twice }, { "prompt", prompt },
-			{ "patient", patient }, { "locked", locked }, { "crossed", crossed },
+			{ "patient", patient }, { "locked", locked }, { "crossed", crossed }, { "calm", calm },
 			{ "moved", moved }, { "slept", slept }, { "anywhere", anywhere }, { "empty", empty },
 			{ "killing", killing }, { "foreign", foreign }, { "asked", asked }, { "changed", changed },
 			{ "pulled", pulled }, { "interrupted", interrupted }, { "frozen", frozen },
