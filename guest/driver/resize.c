@@ -91,6 +91,7 @@ void balloon_retarget(struct balloon *b)
 
 	spin_lock_irqsave(&b->books, flags);
 	b->cap = NO_CAP;
+	b->owed = 0; /* had it been paid at once, this decision would have come after it */
 	if (!b->leaving) {
 		b->retry_ms = RETRY_FIRST_MS;
 		mod_delayed_work(b->workers, &b->resize, 0);

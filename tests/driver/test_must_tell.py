@@ -149,6 +149,7 @@ SLIPS = (
     ("pages.c", "queue_work(b->workers, &b->tell);\n\tshow", "tell_untold(b);\n\tshow", 4, "frozen", "still believes"),
     ("pages.c", "messages < TURN_EXCHANGES && ", "", 4, "frozen", "still believes"),
     ("resize.c", "queue_work(b->workers, &b->tell);", ";", 0, "resized", "told then: 77 instead of 0"),
+    ("resize.c", "b->owed = 0; /* had", "; /* had", 5, "crossed", "pages after a decision that crossed reclaim"),
     ("shrink.c", "freed = is_calm(b) ? SHRINK_STOP : ", "freed = ", 4, "calm", "freed until the trouble was over"),
     ("shrink.c", "== current || is_calm(b))", "== current)", 4, "calm", "counts while there is no trouble"),
     ("shrink.c", "if (READ_ONCE(b->inflater) == current || is", "if (is", 4, "own", "counts for its own inflation"),
