@@ -163,6 +163,9 @@ class Driven:
     async def free_kib(self) -> int:
         return int((await self.sh("awk '/MemFree/{print $2}' /proc/meminfo")).strip("| "))
 
+    async def total_kib(self) -> int:
+        return int((await self.sh("awk '/MemTotal/{print $2}' /proc/meminfo")).strip("| "))
+
     async def actual(self) -> int:
         answer = await self.session.execute("query-balloon")
         assert isinstance(answer, dict)
