@@ -39,6 +39,9 @@
 /* Kernel pages that are inflated, or deflated by the worker, in one exchange with the host. */
 #define CHUNK_PAGES 256U
 
+/* In one turn of a work item: the kernel waits for the end of one before a sleep, and one takes a while to begin. */
+#define TURN_EXCHANGES 16U
+
 #define NO_CAP ULONG_MAX
 
 enum when { DEFLATE_OFF, DEFLATE_SHRINKER, DEFLATE_PRESSURE };
@@ -117,7 +120,7 @@ struct balloon {
 /* pages.c */
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
-void balloon_tell(struct balloon *b);
+void balloon_tell(struct work_struct *work);
 int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
 unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who);
 

@@ -85,11 +85,6 @@ static int find_queues(struct balloon *b)
 	return 0;
 }
 
-static void tell_work(struct work_struct *work)
-{
-	balloon_tell(container_of(work, struct balloon, tell));
-}
-
 static void show_poison(struct balloon *b)
 {
 	u32 poison = 0;
@@ -143,7 +138,6 @@ static void end(struct balloon *b)
 		held = b->held;
 		spin_unlock_irq(&b->books);
 	} while (held);
-	balloon_tell(b);
 
 	virtio_reset_device(b->vdev);
 	b->vdev->config->del_vqs(b->vdev);
@@ -180,7 +174,7 @@ static int balloon_probe(struct virtio_device *vdev)
 	INIT_LIST_HEAD(&b->notices);
 	INIT_LIST_HEAD(&b->untold);
 	INIT_DELAYED_WORK(&b->resize, balloon_resize);
-	INIT_WORK(&b->tell, tell_work);
+	INIT_WORK(&b->tell, balloon_tell);
 	INIT_WORK(&b->stats_work, balloon_stats_work);
 	balloon_devinfo_init(&b->info);
 #ifdef CONFIG_BALLOON_COMPACTION

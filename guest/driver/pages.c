@@ -65,28 +65,40 @@ static void show_actual(struct balloon *b)
 	virtio_cwrite_le(b->vdev, struct virtio_balloon_config, actual, &actual);
 }
 
-/* Tell the host of all pages that were freed first. The caller holds wire. */
-static void tell_untold(struct balloon *b)
+/* Tell the host of pages that were freed first, as many as one message holds; whether there were any. */
+static bool tell_oldest(struct balloon *b)
 {
-	for (;;) {
-		struct notice *notice;
+	struct notice *notice;
 
-		spin_lock_irq(&b->books);
-		notice = list_first_entry_or_null(&b->untold, struct notice, list);
-		if (notice)
-			list_del(&notice->list);
-		spin_unlock_irq(&b->books);
-		if (!notice)
-			return;
-		exchange(b, b->deflate_vq, notice->pfns, notice->pieces);
-		balloon_put_aside(b, notice);
-	}
+	spin_lock_irq(&b->books);
+	notice = list_first_entry_or_null(&b->untold, struct notice, list);
+	if (notice)
+		list_del(&notice->list);
+	spin_unlock_irq(&b->books);
+	if (!notice)
+		return false;
+	exchange(b, b->deflate_vq, notice->pfns, notice->pieces);
+	balloon_put_aside(b, notice);
+	return true;
 }
 
-void balloon_tell(struct balloon *b)
+/* Tell the host of all of them. The caller holds wire. */
+static void tell_untold(struct balloon *b)
 {
+	while (tell_oldest(b))
+		;
+}
+
+void balloon_tell(struct work_struct *work)
+{
+	struct balloon *b = container_of(work, struct balloon, tell);
+	unsigned int messages = 0;
+
 	mutex_lock(&b->wire);
-	tell_untold(b);
+	while (messages < TURN_EXCHANGES && tell_oldest(b))
+		messages++;
+	if (messages == TURN_EXCHANGES)
+		queue_work(b->workers, &b->tell);
 	show_actual(b);
 	mutex_unlock(&b->wire);
 	balloon_trim_notices(b);

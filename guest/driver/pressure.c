@@ -4,7 +4,8 @@
  *
  * A shrinker is asked by every reclaim, also by the everyday one that drops page cache which nobody misses; answering
  * that dissolves the balloon. Reclaim is in trouble when what could still be taken without swapping is nearly gone:
- * si_mem_available(), which counts free memory beyond the reserves, most of the page cache and reclaimable slab.
+ * si_mem_available(), which counts free memory beyond the reserves, most of the page cache and reclaimable slab. What
+ * else there is, and why not that: docs/decisions/driver-pressure.md.
  */
 #include "balloon.h"
 

@@ -52,29 +52,33 @@ static unsigned long give_back(struct balloon *b, unsigned long held, unsigned l
 	return balloon_free_first(b, min_t(unsigned long, held - want, CHUNK_PAGES), want, BY_HOST);
 }
 
+/* Some way towards the target. The rest has a turn of its own: what freezes work items waits for one to end. */
 void balloon_resize(struct work_struct *work)
 {
 	struct balloon *b = container_of(to_delayed_work(work), struct balloon, resize);
-	unsigned long held, want;
+	unsigned long held, want, moved = 0;
+	unsigned int chunks = 0;
 
 	WRITE_ONCE(b->inflater, current);
-	for (;;) {
-		unsigned long moved;
-
+	do {
 		pay_owed(b);
 		look(b, &held, &want);
 		if (held == want || READ_ONCE(b->leaving))
 			break;
 		moved = want > held ? balloon_inflate(b, want - held) : give_back(b, held, want);
-		if (!moved)
-			break;
-		b->retry_ms = RETRY_FIRST_MS;
 		cond_resched();
-	}
+	} while (moved && ++chunks < TURN_EXCHANGES);
 	WRITE_ONCE(b->inflater, NULL);
-	balloon_tell(b);
-	if (held == want || READ_ONCE(b->leaving))
+	if (held == want || READ_ONCE(b->leaving)) {
+		queue_work(b->workers, &b->tell); /* also the host of a guest that was reset hears its size */
 		return;
+	}
+	if (chunks)
+		b->retry_ms = RETRY_FIRST_MS;
+	if (moved) {
+		queue_delayed_work(b->workers, &b->resize, 0);
+		return;
+	}
 	/* The guest cannot give what is wanted now. Ask again later, and ever less often: nobody is helped by trying. */
 	queue_delayed_work(b->workers, &b->resize, msecs_to_jiffies(b->retry_ms));
 	b->retry_ms = min(2 * b->retry_ms, RETRY_LAST_MS);
@@ -87,6 +91,7 @@ void balloon_retarget(struct balloon *b)
 
 	spin_lock_irqsave(&b->books, flags);
 	b->cap = NO_CAP;
+	b->owed = 0; /* had it been paid at once, this decision would have come after it */
 	if (!b->leaving) {
 		b->retry_ms = RETRY_FIRST_MS;
 		mod_delayed_work(b->workers, &b->resize, 0);

@@ -62,25 +62,32 @@ unsigned long balloon_scan(struct balloon *b, unsigned long pages)
 	return freed ? freed : SHRINK_STOP;
 }
 
+/* In mode pressure the reclaim of every day gets nothing. */
+static bool is_calm(struct balloon *b)
+{
+	if (READ_ONCE(b->when) != DEFLATE_PRESSURE || balloon_in_trouble())
+		return false;
+	b->counters.calm++;
+	return true;
+}
+
 static unsigned long count_objects(struct shrinker *shrinker, struct shrink_control *control)
 {
 	struct balloon *b = compat_shrinker_owner(shrinker);
 
 	b->counters.counts++;
-	if (READ_ONCE(b->inflater) == current)
+	if (READ_ONCE(b->inflater) == current || is_calm(b))
 		return 0;
-	if (READ_ONCE(b->when) == DEFLATE_PRESSURE && !balloon_in_trouble()) {
-		b->counters.calm++;
-		return 0;
-	}
 	return READ_ONCE(b->held);
 }
 
 static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_control *control)
 {
 	struct balloon *b = compat_shrinker_owner(shrinker);
-	unsigned long freed = balloon_scan(b, control->nr_to_scan);
+	unsigned long freed;
 
+	/* Reclaim counts once and may then ask for all of it, batch by batch, also when the first has ended the trouble. */
+	freed = is_calm(b) ? SHRINK_STOP : balloon_scan(b, control->nr_to_scan);
 	control->nr_scanned = freed == SHRINK_STOP ? 0 : freed;
 	return freed;
 }

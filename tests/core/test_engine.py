@@ -58,6 +58,12 @@ def test_with_room_for_all_everybody_gets_everything() -> None:
     assert not any(guest.moves for guest in world.guests)
 
 
+def test_a_guest_grows_in_one_step() -> None:
+    world = World([Tame("g", steady(190), actual=200 * MIB, target=200 * MIB)], 1000 * MIB)
+    world.run(60)
+    assert [d.size for _, d in world.decisions if isinstance(d, SetTarget)] == [512 * MIB]
+
+
 def test_under_constant_load_targets_come_to_rest() -> None:
     world = World([Tame(f"g{i}", steady(60 + 40 * i)) for i in range(4)], 1000 * MIB)
     world.run(300)

@@ -27,11 +27,12 @@ BITS = (
 )
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
-    "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted",
+    "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted", "calm",
+    "frozen", "unheard",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
-    "pulled",
+    "pulled", "calm", "unheard",
 }  # fmt: skip
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
@@ -91,8 +92,8 @@ SLIPS = (
     ),
     (
         "resize.c",
-        "if (held == want || READ_ONCE(b->leaving))\n\t\treturn;",
-        ";",
+        "if (held == want || READ_ONCE(b->leaving)) {",
+        "if (READ_ONCE(b->leaving)) {",
         0,
         "patient",
         "will try again for what it has",
@@ -142,6 +143,23 @@ SLIPS = (
         "queues asked for",
     ),
     ("main.c", "cancel_delayed_work_sync(&b->resize);", ";", 0, "interrupted", "whether work is left for its sleep"),
+    ("main.c", " | WQ_FREEZABLE", "", 0, "frozen", "pages when work is frozen"),
+    ("resize.c", "queue_delayed_work(b->workers, &b->resize, 0);", "balloon_resize(work);", 0, "frozen", "is frozen"),
+    ("resize.c", "moved && ++chunks < TURN_EXCHANGES", "moved && ++chunks", 0, "frozen", "when work is frozen"),
+    ("pages.c", "queue_work(b->workers, &b->tell);\n\tshow", "tell_untold(b);\n\tshow", 4, "frozen", "still believes"),
+    ("pages.c", "messages < TURN_EXCHANGES && ", "", 4, "frozen", "still believes"),
+    ("resize.c", "queue_work(b->workers, &b->tell);", ";", 0, "resized", "told then: 77 instead of 0"),
+    ("resize.c", "b->owed = 0; /* had", "; /* had", 5, "crossed", "pages after a decision that crossed reclaim"),
+    ("shrink.c", "freed = is_calm(b) ? SHRINK_STOP : ", "freed = ", 4, "calm", "freed until the trouble was over"),
+    ("shrink.c", "== current || is_calm(b))", "== current)", 4, "calm", "counts while there is no trouble"),
+    ("shrink.c", "if (READ_ONCE(b->inflater) == current || is", "if (is", 4, "own", "counts for its own inflation"),
+    ("shrink.c", "\treturn balloon_f", "\tballoon_set_aside(b, 2000);\n\treturn balloon_f", 4, "reclaimed", "takes me"),
+    ("main.c", "\tballoon_shrink_stop(b);", "\t;", 4, "unheard", "can ask while pages are given back for good"),
+    ("pages.c", "\t\t\tadjust_managed_page_count(page, 1);", "\t\t\t;", 0, "resized", "memory is counted as it should"),
+    ("pages.c", "\t\t\t\tadjust_managed_page_count(page, -1);", "\t\t\t\t;", 0, "resized", "memory is counted as it"),
+    ("pages.c", "adjust_managed_page_count(to, -1);", ";", 0, "moved", "memory is counted as it should"),
+    ("pages.c", "!counts_as_used(b) && page_zone(from) != page_zone(to)", "0", 0, "moved", "memory is counted as it"),
+    ("pages.c", "return virtio_has_feature", "return !virtio_has_feature", 4, "resized", "memory is counted as it"),
 )  # fmt: skip
 """File, what stands there, what a slip makes of it, bits, story, and what the host says to that."""
 

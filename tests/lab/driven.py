@@ -163,6 +163,9 @@ class Driven:
     async def free_kib(self) -> int:
         return int((await self.sh("awk '/MemFree/{print $2}' /proc/meminfo")).strip("| "))
 
+    async def total_kib(self) -> int:
+        return int((await self.sh("awk '/MemTotal/{print $2}' /proc/meminfo")).strip("| "))
+
     async def actual(self) -> int:
         answer = await self.session.execute("query-balloon")
         assert isinstance(answer, dict)
@@ -205,10 +208,14 @@ class Driven:
         """What the kernel has to say against us."""
         return await self.sh(
             "dmesg | grep -iE 'warn|bug[: ]|oops[: ]|call trace|rip:|leak|bad page|kfence:|hung|stall' "
-            "| grep -v 'kfence: initialized'",
+            "| grep -vE 'kfence: initialized|MP-BIOS bug'",  # the second at boot, where the host is busy
             may_fail=True,
         )
 
     async def news(self) -> str:
-        """All that the kernel has said since our driver was put in, but what it says anyway."""
+        """All that the kernel has said since our driver was put in, but what it says anyway.
+
+        Fails where it has said so much that its log no longer reaches back to there.
+        """
+        await self.sh(f"dmesg | grep {MARK}")
         return await self.sh(f"dmesg | sed '1,/{MARK}/d' | grep -vE '{USUAL}'", may_fail=True)

@@ -8,10 +8,11 @@
  */
 #include "host.h"
 
-#define MOST_WORKS 8
+#define SHRINK_BATCH 128UL
 
 bool taken[PAGES], asks_at_the_end;
-unsigned long wrongs, last_delay;
+long available;
+unsigned long wrongs;
 unsigned long last_put; /* the turn at which a page was freed last */
 void (*meanwhile[PLACES])(void);
 unsigned int locks_before; /* that are taken before it happens at LOCKING */
@@ -35,7 +36,7 @@ void expect(const char *what, unsigned long is, unsigned long should)
 	wrongs++;
 }
 
-static struct task_struct worker, program;
+static struct task_struct program;
 struct task_struct *current = &program;
 
 void let_happen(enum place place)
@@ -96,12 +97,15 @@ struct page *balloon_page_alloc(void)
 	let_happen(TAKING);
 	page = list_first_entry_or_null(&unused, struct page, lru);
 	if (!page) {
-		if (asks_at_the_end)
+		if (asks_at_the_end) {
+			expect("pages that it counts for its own inflation", countable(), 0);
 			expect("pages freed for its own inflation", reclaim(300), SHRINK_STOP);
+		}
 		return NULL;
 	}
 	list_del(&page->lru);
 	taken[page_to_pfn(page)] = true;
+	available--;
 	return page;
 }
 
@@ -114,8 +118,32 @@ void put_page(struct page *page)
 	if (believed[pfn] && !gone && virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
 		complain("a page is used before the host was told", pfn);
 	taken[pfn] = false;
+	available++;
 	last_put = turns;
 	list_add(&page->lru, &unused);
+}
+
+/* Zones, whose pages lie beside each other here. */
+#define ZONES 2
+static long managed[ZONES]; /* pages more, or less, than at first */
+
+unsigned int page_zone(const struct page *page)
+{
+	return page_to_pfn(page) % ZONES;
+}
+
+void adjust_managed_page_count(const struct page *page, long count)
+{
+	managed[page_zone(page)] += count;
+}
+
+bool managed_rightly(void)
+{
+	long should[ZONES] = {};
+
+	for (unsigned long i = 0; i < PAGES; i++)
+		should[page_zone(&memory[i])] -= taken[i] && !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+	return !memcmp(managed, should, sizeof(managed));
 }
 
 size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head *pages)
@@ -135,102 +163,6 @@ size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head
 	for (; n < most && !list_empty(&info->pages); n++)
 		list_move(info->pages.next, pages);
 	return n;
-}
-
-/* Work. */
-static struct workqueue_struct only_queue;
-static struct work_struct *works[MOST_WORKS];
-
-struct workqueue_struct *alloc_workqueue(const char *name, int flags, int most)
-{
-	return &only_queue;
-}
-
-static void due(struct work_struct *work, bool later)
-{
-	unsigned int i = 0;
-
-	while (works[i] && works[i] != work)
-		i++;
-	works[i] = work;
-	work->due = !later;
-	work->later = later;
-}
-
-void queue_work(struct workqueue_struct *queue, struct work_struct *work)
-{
-	due(work, false);
-}
-
-void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay)
-{
-	due(&work->work, delay > 0);
-	if (delay)
-		last_delay = delay;
-}
-
-/* What is due when the device was pulled out has begun before, and waits for it; its end is awaited here. */
-void cancel_work_sync(struct work_struct *work)
-{
-	bool runs = gone && work->due;
-
-	work->due = work->later = false;
-	if (!runs)
-		return;
-	since_before = true;
-	work->does(work);
-	since_before = false;
-}
-
-void destroy_workqueue(struct workqueue_struct *queue)
-{
-	if (is_due() || waits())
-		complain("work is left when its queue goes", 0);
-}
-
-/* Every work item that is due, until none is. */
-void let_work(void)
-{
-	bool again = true;
-
-	current = &worker;
-	while (again) {
-		again = false;
-		for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++) {
-			if (!works[i]->due)
-				continue;
-			works[i]->due = false;
-			works[i]->does(works[i]);
-			again = true;
-		}
-	}
-	current = &program;
-}
-
-/* What waits for its time has waited long enough. */
-void let_time_pass(void)
-{
-	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++) {
-		works[i]->due |= works[i]->later;
-		works[i]->later = false;
-	}
-	let_work();
-}
-
-bool is_due(void)
-{
-	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
-		if (works[i]->due)
-			return true;
-	return false;
-}
-
-bool waits(void)
-{
-	for (unsigned int i = 0; i < MOST_WORKS && works[i]; i++)
-		if (works[i]->later)
-			return true;
-	return false;
 }
 
 /* Reclaim. */
@@ -255,6 +187,16 @@ int register_oom_notifier(struct notifier_block *block)
 	return 0;
 }
 
+void unregister_oom_notifier(struct notifier_block *block)
+{
+	notified = NULL;
+}
+
+bool can_ask(void)
+{
+	return registered || notified;
+}
+
 unsigned long before_a_kill(void)
 {
 	unsigned long freed = 0;
@@ -273,6 +215,33 @@ unsigned long reclaim(unsigned long pages)
 	in_reclaim = true;
 	freed = registered->scan_objects(registered, &control);
 	in_reclaim = false;
+	return freed;
+}
+
+unsigned long countable(void)
+{
+	struct shrink_control control = {};
+	unsigned long pages;
+
+	in_reclaim = true;
+	pages = registered->count_objects(registered, &control);
+	in_reclaim = false;
+	return pages;
+}
+
+/* It counts once, then asks for a batch at a time. */
+unsigned long shrink_slab(void)
+{
+	unsigned long left = countable(), freed = 0;
+
+	while (left) {
+		unsigned long batch = min(left, SHRINK_BATCH), got = reclaim(batch);
+
+		if (got == SHRINK_STOP)
+			break;
+		freed += got;
+		left -= batch;
+	}
 	return freed;
 }
 
@@ -304,6 +273,7 @@ void begin_host(unsigned long bits)
 	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
 		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
 	vdev.config = &ops;
+	vdev.space.actual = 77; /* what a driver left that was there before a reset, as QEMU keeps it */
 }
 
 /* What is not compiled into this program. */

@@ -27,12 +27,80 @@ void changed(void)
 	meanwhile[WAITING] = change;
 }
 
+static void nobody_can_ask(void)
+{
+	expect("whether reclaim can ask while pages are given back for good", can_ask(), false);
+}
+
+/* Reclaim runs while the driver is taken out: it is not asked by then. */
+void unheard(void)
+{
+	decide(1000);
+	expect("whether reclaim can ask", can_ask(), true);
+	meanwhile[WAITING] = nobody_can_ask;
+}
+
 /* The device is pulled out while the host is being told what reclaim took. */
 void pulled(void)
 {
 	decide(1000);
 	reclaim(300);
 	gone = true;
+}
+
+void slept(void)
+{
+	decide(1000);
+	the_driver->freeze(&vdev);
+	has("pages while it sleeps", 0);
+	the_driver->restore(&vdev);
+	let_work();
+	has("pages after it slept", 1000);
+}
+
+static void freeze_tasks(void)
+{
+	tasks_frozen = true;
+}
+
+/*
+ * A sleep begins, for which the kernel first freezes tasks and work, while the balloon grows, shrinks, and the host is told.
+ * It waits for what runs just then, and gives up after 20 s: so that goes on for a few exchanges, and no longer.
+ */
+void frozen(void)
+{
+	bool first = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
+
+	meanwhile[WAITING] = freeze_tasks;
+	decide(PAGES);
+	has("pages when work is frozen", TURN_EXCHANGES * CHUNK_PAGES);
+	the_driver->freeze(&vdev);
+	has("pages while it sleeps", 0);
+	the_driver->restore(&vdev);
+	let_work();
+	has("pages before work goes on", 0);
+	tasks_frozen = false;
+	let_work();
+	has("pages after it slept", PAGES);
+
+	locks_before = 5; /* so it has begun to give pages back */
+	meanwhile[first ? LOCKING : WAITING] = freeze_tasks;
+	decide(0);
+	expect("pages left when work is frozen", count(taken), PAGES - TURN_EXCHANGES * CHUNK_PAGES);
+	tasks_frozen = false;
+	let_work();
+	has("pages after work has gone on", 0);
+
+	if (!first || !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM))
+		return;
+	decide(PAGES);
+	reclaim(PAGES);
+	meanwhile[WAITING] = freeze_tasks;
+	let_work();
+	expect("what the host still believes to have then", count(believed), PAGES - TURN_EXCHANGES * NOTICE_PAGES);
+	tasks_frozen = false;
+	let_work();
+	has("pages after all that", 0);
 }
 
 /* A sleep begins while the guest is given less than it should give, and has not yet followed a new decision. */

@@ -5,7 +5,7 @@
 
 #include "balloon.h"
 
-#define PAGES 4096UL
+#define PAGES 20480UL
 
 extern struct virtio_driver *const the_driver;
 extern struct virtio_device vdev;
@@ -13,6 +13,7 @@ extern bool believed[PAGES]; /* in the balloon, as the host sees it */
 extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
 extern bool gone, since_before;
+extern bool tasks_frozen; /* and the queues of work that go with them */
 extern unsigned long wrongs, last_delay, turns, last_put, readings;
 
 /* What happens once at that place, as if another processor did it. */
@@ -26,7 +27,6 @@ enum place {
 extern void (*meanwhile[PLACES])(void);
 extern unsigned int locks_before;
 void let_happen(enum place place);
-void may_wait(const char *wrong);
 
 void begin_host(unsigned long bits);
 void expect(const char *what, unsigned long is, unsigned long should);
@@ -37,6 +37,10 @@ bool is_due(void); /* a work item */
 void ask(void); /* for statistics */
 void del_vqs(struct virtio_device *of);
 unsigned long reclaim(unsigned long pages);
+unsigned long countable(void); /* pages, by the driver's word to reclaim */
+unsigned long shrink_slab(void); /* as reclaim does when it is at its last: how many pages were freed */
+bool can_ask(void); /* reclaim, or who is about to kill a process, the driver for pages */
+bool managed_rightly(void); /* pages in the balloon are memory of the guest just if bit 2 says so */
 unsigned long before_a_kill(void);
 unsigned long count(const bool *of);
 
@@ -47,5 +51,8 @@ void asked(void);
 void changed(void);
 void pulled(void);
 void interrupted(void);
+void slept(void);
+void frozen(void);
+void unheard(void);
 
 #endif

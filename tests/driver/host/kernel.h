@@ -2,7 +2,7 @@
 /*
  * As much of a kernel as the balloon driver's own files need to be compiled into a program.
  *
- * One thread: a work item runs when device.c says so. Whoever waits is looked at: not under a spinlock, not in reclaim.
+ * One thread: a work item runs when work.c says so. Whoever waits is looked at: not under a spinlock, not in reclaim.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -62,6 +62,7 @@ typedef unsigned int gfp_t;
 
 /* What the tests read. */
 void complain(const char *what, unsigned long number);
+void may_wait(const char *wrong);
 #define WARN_ON_ONCE(x) ((x) ? (complain("the driver warns: " #x, 0), true) : false)
 
 /* Numbers that many count at once; here one thread does. */
@@ -190,18 +191,19 @@ static inline struct page *balloon_page_pop(struct list_head *pages)
 #define balloon_page_insert(info, page) list_add(&(page)->lru, &(info)->pages)
 #define balloon_page_finalize(page) ((void)(page))
 #define get_page(page) ((void)(page))
-#define page_zone(page) ((void)(page), NULL)
+unsigned int page_zone(const struct page *page);
+void adjust_managed_page_count(const struct page *page, long count);
 #define __count_vm_event(event) ((void)0)
 static inline void balloon_devinfo_init(struct balloon_dev_info *info)
 {
 	memset(info, 0, sizeof(*info));
 	INIT_LIST_HEAD(&info->pages);
 }
-#define adjust_managed_page_count(page, count) ((void)(page))
 #define kzalloc(size, gfp) calloc(1, size)
 #define kcalloc(count, size, gfp) calloc(count, size)
 #define kfree(at) free(at)
-#define __get_free_page(gfp) ((unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE))
+#define __get_free_page(gfp) \
+	(may_wait("takes memory where it may not"), (unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE))
 #define free_page(at) free((void *)(at))
 #define want_init_on_free() false
 #define page_poisoning_enabled_static() false
@@ -219,12 +221,12 @@ struct workqueue_struct {
 };
 #define WQ_MEM_RECLAIM 0
 #define WQ_UNBOUND 0
-#define WQ_FREEZABLE 0
+#define WQ_FREEZABLE 4
 struct workqueue_struct *alloc_workqueue(const char *name, int flags, int most);
 void queue_work(struct workqueue_struct *queue, struct work_struct *work);
 void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay);
 void cancel_work_sync(struct work_struct *work);
-#define queue_delayed_work mod_delayed_work
+void queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay);
 #define cancel_delayed_work_sync(delayed) cancel_work_sync(&(delayed)->work)
 void destroy_workqueue(struct workqueue_struct *queue);
 #define INIT_WORK(at, fn) ((at)->does = (fn), (at)->due = (at)->later = false)
@@ -265,7 +267,7 @@ struct notifier_block {
 	int (*notifier_call)(struct notifier_block *, unsigned long, void *);
 };
 int register_oom_notifier(struct notifier_block *block);
-#define unregister_oom_notifier(block) ((void)(block))
+void unregister_oom_notifier(struct notifier_block *block);
 struct scatterlist {
 	void *at;
 	unsigned int bytes;

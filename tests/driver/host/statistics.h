@@ -19,7 +19,8 @@ struct sysinfo {
 #define all_vm_events(events) memset(events, 0, NR_VM_EVENT_ITEMS * sizeof(*(events)))
 #define si_meminfo(info) ((info)->totalram = 131072, (info)->freeram = 4096)
 #define global_node_page_state(item) 0UL
-#define si_mem_available() 0L
+extern long available; /* pages that could be taken without swapping */
+#define si_mem_available() available
 #define totalram_pages() 131072UL
 
 /* Tags, each its own number. */
