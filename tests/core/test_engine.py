@@ -378,6 +378,20 @@ def test_one_that_tells_no_time_is_taken_to_wait_when_its_kernel_stalls_or_kills
     assert measured.urgent == before.urgent, "time that was measured is better than a guess at it"
 
 
+def test_what_stalls_while_a_guest_shrinks_is_its_balloon() -> None:
+    engine = World([], 1400 * MIB).engine
+    state = engine.start()
+    waits = []
+    for now in range(8):
+        size = (1024 - 64 * min(now, 4)) * MIB
+        guest = seen(actual=size, alloc_stalls=100 * now, available=300 * MIB)
+        state, _ = engine.step(state, Snapshot(Host(1400 * MIB, 300 * MIB), (guest,)), float(now))
+        reading = state.tracks["g"].reading
+        assert reading is not None
+        waits.append(reading.waits)
+    assert waits == [False, False, False, False, False, False, True, True]
+
+
 def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
     def wants(free: int) -> int:
         small = {"actual": 900 * MIB, "available": 100 * MIB, "caches": 10 * MIB, "free": free * MIB}

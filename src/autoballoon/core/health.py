@@ -195,7 +195,8 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
-        stalled = _stalled(last, guest, elapsed)
+        shrank = guest.actual < track.actual or track.fell_at >= last.taken_at
+        stalled = _stalled(last, guest, elapsed, shrank=shrank)
     return Reading(  # with more than 15 names Python would make a dictionary of them for each call
         taken_at,
         guest.actual,
@@ -218,12 +219,17 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
     )
 
 
-def _stalled(last: Reading, guest: Guest, elapsed: float) -> float:
-    """Reading.stalled, by what the guest has measured, or by how often somebody in it had to reclaim memory."""
+def _stalled(last: Reading, guest: Guest, elapsed: float, *, shrank: bool) -> float:
+    """Reading.stalled, by what the guest has measured, or by how often somebody in it had to reclaim memory.
+
+    While it shrinks that is the balloon's driver, most of all.
+    """
     if _risen(last.oom_kills, guest.oom_kills):
         return 1.0
     if guest.psi_some_s is not None:
         waited_s = _risen(last.psi_some_s, guest.psi_some_s)
+    elif shrank:
+        return 0.0
     else:
         waited_s = STALL_S * _risen(last.alloc_stalls, guest.alloc_stalls)
     return min(1.0, waited_s / elapsed)
