@@ -111,8 +111,9 @@ async def test_a_server_that_misbehaves_from_the_start(bench: Bench, fault: str,
         qemu.fault = fault
         await bench.start()
         await bench.until_seen("good")
-        await bench.until(lambda: bool(bench.problems()))
-        assert says in bench.says()
+        await bench.until(
+            lambda: says in bench.says()
+        )  # on a slow machine it may have been told of as late first
         qemu.fault = None
         await bench.until(lambda: bench.problems() == [])
         await bench.until_seen("bad", "good")

@@ -12,6 +12,7 @@ from autoballoon.sim.characters import (
     Greedy,
     Honest,
     LowerLimit,
+    LyingAgent,
     LyingHigh,
     LyingLow,
     NoDriver,
@@ -57,6 +58,7 @@ _EXTRA: dict[type[Any], Callable[[Random, int, float], dict[str, Any]]] = {
     Swapping: lambda rng, most, until: {},
     Windows: lambda rng, most, until: {},
     Rebooting: lambda rng, most, until: {"every": Seconds(rng.uniform(8, until)), "first": Seconds(5)},
+    LyingAgent: lambda rng, most, until: {},
     Byzantine: lambda rng, most, until: {},
 }
 """What each character must be told, beside what all are."""
