@@ -479,7 +479,8 @@ def test_without_the_module_one_sentence_says_how_to_get_it(monkeypatch: pytest.
 def test_a_failed_round_of_events_is_followed_by_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     """libvirt's event loop can fail (a descriptor closed under it); were it left, no event would ever come again."""
     monkeypatch.setattr("autoballoon.guests.libvirt_api.RETRY_S", 0.0)
-    rounds, goes_on = [], threading.Event()
+    rounds: list[int] = []
+    goes_on = threading.Event()
 
     class Failing(FakeLibvirt):
         def virEventRunDefaultImpl(self) -> None:
