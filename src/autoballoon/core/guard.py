@@ -22,7 +22,8 @@ STILL_S = 1.0
 """A size that somebody else set is adopted when it has stood for so long: on its way there it is none."""
 STUCK_COOL_S = 30.0
 FULL_COOL_S = 5.0
-DEFLATED_COOL_S = 1.0
+DEFLATED_COOL_S = 2.0
+"""So long that a tick passes in it: what a guest took it needs just now."""
 RISING_S = 0.15
 """A guest that takes memory back is followed when its size has stood for so long: a target set amid that would have its
 driver give back what it takes next."""

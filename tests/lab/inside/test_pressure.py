@@ -66,7 +66,7 @@ async def test_triggers_of_the_group_and_of_the_machine_fire(thrashing: Group) -
         await process.wait()
     assert after.psi_some_s is not None and before.psi_some_s is not None
     assert after.psi_some_s - before.psi_some_s > 0.1
-    assert SwapCounters.read().since(swapped).out_pages > 1000
+    assert SwapCounters.read().since(swapped).out_pages > 100
     assert after.swap_out is not None and before.swap_out is not None
     assert after.swap_out > before.swap_out
     assert _events(thrashing)["max"] > maxed
