@@ -121,10 +121,10 @@ async def guest(
 
 
 @contextlib.asynccontextmanager
-async def qmp(vm: Vm) -> AsyncIterator[QMPClient]:
-    """A QMP session on the guest's second socket."""
+async def qmp(vm: Vm, socket: str | None = None) -> AsyncIterator[QMPClient]:
+    """A QMP session on the guest's second socket, or on that one."""
     client = QMPClient(vm.name)
-    await client.connect(str(vm.eye))
+    await client.connect(socket or str(vm.eye))
     try:
         yield client
     finally:

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from autoballoon.guests import libvirt_orders as orders
 from autoballoon.guests.follow import Follow
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.guests.libvirt_crew import Crew, Full, Late
+from autoballoon.guests.libvirt_crew import MOST_LEFT, Crew, Full, Late
 from autoballoon.guests.libvirt_domain import Domain
 from autoballoon.guests.libvirt_lanes import Lanes, Lost, Refused
 from autoballoon.guests.libvirt_meet import Terms
@@ -17,9 +17,9 @@ T = TypeVar("T")
 ORDERS = "orders"
 _MOST_FOLLOWED = 4
 """Balloons that are followed at once; one look costs about 2 ms of a processor."""
-_AT_ONCE = 32
-"""Orders that are under way at once, each in a thread: libvirtd works on five of one connection, and a service may have
-only so many threads."""
+_AT_ONCE = MOST_LEFT
+"""Orders that are under way at once, each in a thread: libvirtd works on five of one connection, and when all hang no
+more threads are to hang with them."""
 _LEAVE_S = 0.7
 
 

@@ -9,8 +9,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 MOST_LEFT = 4
-"""With so many calls late no other is made: each holds a thread here. What was under way when all hang comes on top
-(libvirt_asker._AT_ONCE); of that libvirtd works on five, and it has twenty workers."""
+"""With so many calls late no other is made: each holds a thread here, and one of libvirtd's twenty workers."""
 
 
 class Late(Exception):
