@@ -20,6 +20,8 @@ from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
 
 SPEED = 20
 URI = "qemu:///system"
+READINGS = 3
+"""Threads in which domains are read, beside those for orders: all of them twice, and the known ones."""
 
 
 class World:
@@ -184,7 +186,7 @@ async def test_many_orders_at_once_take_few_threads(world: World, monkeypatch: p
     monkeypatch.setattr(FakeGuest, "set_target", slowly)
     orders = (world.hypervisor.set_target(world.key(domain), 300 * MIB) for domain in domains)
     assert all(await asyncio.gather(*orders))
-    assert len(threads) == 100 and max(threads) <= MOST_LEFT + 1
+    assert len(threads) == 100 and max(threads) <= MOST_LEFT + READINGS
 
 
 async def test_what_is_under_way_when_all_hang_is_bounded_and_nothing_is_added(world: World) -> None:
@@ -197,7 +199,7 @@ async def test_what_is_under_way_when_all_hang_is_bounded_and_nothing_is_added(w
     orders = (world.hypervisor.set_target(world.key(domain), 300 * MIB) for domain in domains)
     assert not any(await asyncio.gather(*orders))
     out = {thread for thread in threading.enumerate() if thread.name == "libvirt call"}
-    assert len(out) == MOST_LEFT
+    assert MOST_LEFT <= len(out) <= MOST_LEFT + READINGS
     for domain in domains:
         assert await world.hypervisor.set_target(world.key(domain), 300 * MIB) is False
         await world.hypervisor.read()
