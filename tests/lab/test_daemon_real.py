@@ -106,7 +106,9 @@ class Daemon:
                     assert self.process.returncode is None, self.log.read_text()
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not within {within_s} s: {what}\n{self.log.read_text()[-3000:]}") from None
+            last = [(told.guest, told.target, told.reason, told.numbers) for told in self.seen[-1].decisions]
+            says = f"{self.log.read_text()[-3000:]}\n{last}\n{self.seen[-1].daemon.account}"
+            raise AssertionError(f"not within {within_s} s: {what}\n{says}") from None
 
     def shrinks(self, name: str, since: int = 0) -> list[str]:
         """What was said whenever the guest was made smaller, from the tick at index `since` on."""
@@ -231,7 +233,7 @@ async def test_a_guest_that_is_reset_is_not_moved_by_what_it_said_before(
     async with daemon_on(lab_host, tmp_path) as daemon:
         await daemon.until("statistics", is_seen("first", "second"))
         await take(second, 250)
-        await daemon.until("a squeezed guest", is_below("first", 350 * MIB))
+        await daemon.until("a squeezed guest", is_below("first", 400 * MIB))
         since = len(daemon.seen)
         async with qmp(first) as client:
             await client.execute("system_reset")
