@@ -58,6 +58,19 @@ class Crowd(World):
         self.running = asyncio.create_task(self.daemon.run())
         await asyncio.sleep(2.5)
 
+    async def dies_with_one_stopped(self) -> str:
+        """Whom the daemon had stopped when it was killed."""
+        await asyncio.sleep(CROWDED_S)
+        (ours,) = self.stopped
+        await self.killed()
+        return ours
+
+    def stop_by_hand(self, besides: str) -> str:
+        """Somebody else stops a guest: which."""
+        name = next(name for name in self.guests if name != besides)
+        self.guests[name].running = False
+        return name
+
     async def let_run(self) -> list[str]:
         """`run --release`."""
         return await release(self.config.socket, lambda keys: self.hypervisor, self.identity, at_once)
@@ -113,11 +126,8 @@ def test_after_a_crash_what_was_stopped_runs_and_nobody_else(
     async def main() -> None:
         world = Crowd(tmp_path)
         async with world:
-            await asyncio.sleep(CROWDED_S)
-            (ours,) = world.stopped
-            await world.killed()
-            by_hand = next(name for name in world.guests if name != ours)
-            world.guests[by_hand].running = False
+            ours = await world.dies_with_one_stopped()
+            by_hand = world.stop_by_hand(besides=ours)
             if how == "another daemon":
                 await world.again()
             else:
@@ -136,9 +146,7 @@ def test_after_a_crash_another_qemu_at_the_same_socket_is_left_alone(tmp_path: P
     async def main() -> None:
         world = Crowd(tmp_path)
         async with world:
-            await asyncio.sleep(CROWDED_S)
-            (name,) = world.stopped
-            await world.killed()
+            name = await world.dies_with_one_stopped()
             world.guests[name].pid = 999
             await world.again()
             await asyncio.sleep(20)
@@ -163,9 +171,7 @@ def test_release_tells_who_could_not_be_resumed_and_keeps_it(tmp_path: Path, vir
     async def main() -> None:
         world = Crowd(tmp_path)
         async with world:
-            await asyncio.sleep(CROWDED_S)
-            (name,) = world.stopped
-            await world.killed()
+            name = await world.dies_with_one_stopped()
             really = world.hypervisor.resume
 
             async def lost(key: str) -> bool | None:
@@ -337,11 +343,8 @@ def test_a_dry_run_lets_run_whom_a_daemon_before_it_had_stopped(
     async def main() -> None:
         world = Crowd(tmp_path)
         async with world:
-            await asyncio.sleep(CROWDED_S)
-            (ours,) = world.stopped
-            await world.killed()
-            by_hand = next(name for name in world.guests if name != ours)
-            world.guests[by_hand].running = False
+            ours = await world.dies_with_one_stopped()
+            by_hand = world.stop_by_hand(besides=ours)
             world.config = msgspec.structs.replace(world.config, dry_run=True)
             caplog.clear()
             await world.again()

@@ -30,7 +30,7 @@ V2 = Lines((b"active_anon", b"inactive_anon"), (b"anon", b"shmem"), b"swapcached
 
 
 def unmapped(counters: Mapping[bytes, int], lines: Lines) -> int:
-    """Bytes of it; 0 where the kernel does not tell (memory.stat before Linux 5.12)."""
+    """Bytes of it; 0 where the kernel does not tell, as older ones do not in memory.stat."""
     if not counters.get(lines.cached) or lines.held[0] not in counters:
         return 0
     listed = sum(counters.get(name, 0) for name in lines.listed)
