@@ -14,6 +14,7 @@ from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.model import Host, SetTarget, Snapshot
 from autoballoon.core.units import MIB
+from autoballoon.daemon.bounds import Rule
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.journal import CLOSE_S as LOG_CLOSE_S
 from autoballoon.daemon.loop import Daemon
@@ -420,6 +421,39 @@ def test_a_good_reload_takes_effect_and_keeps_what_was_learnt(tmp_path: Path, vi
     virtually(main())
 
 
+@pytest.mark.parametrize(
+    ("changes", "whom"),
+    [
+        ({"rules": (Rule("web-0", {"manage": False}),)}, {"web-0"}),
+        ({"qmp": ("/run/elsewhere/*.qmp",)}, {"web-0", "web-1", "web-2", "web-3"}),
+        ({"rules": (Rule("web-0", {"manage": False}),), "dry_run": True}, set()),
+        ({"interval_s": 0.5}, set()),
+    ],
+)
+def test_whom_a_reload_leaves_alone_is_handed_back_what_is_free(
+    tmp_path: Path, virtually: Run, changes: dict[str, Any], whom: set[str]
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4))) as world:
+            await asyncio.sleep(60)
+            before = {name: guest.actual for name, guest in world.guests.items()}
+            assert all(size < 512 * MIB for size in before.values())
+            world.capacity += 400 * MIB  # nobody is given of it yet: it may be wanted again
+            world.config = msgspec.structs.replace(world.config, **changes)
+            world.daemon.reload()
+            await asyncio.sleep(0.9)
+            grown = {name for name, guest in world.guests.items() if guest.actual > before[name]}
+            assert grown == whom
+            assert world.free_now() >= (await world.status()).daemon.account.cushion
+            world.other += 400 * MIB
+            sizes = {name: guest.actual for name, guest in world.guests.items()}
+            await asyncio.sleep(60)
+            if whom == {"web-0"}:
+                assert world.guests["web-0"].actual == sizes["web-0"], "it is left alone"
+
+    virtually(main())
+
+
 @pytest.mark.parametrize("fault", ["file", "socket", "mistake", "parts"])
 def test_a_bad_reload_is_refused_whole(
     tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture, fault: str
@@ -447,6 +481,33 @@ def test_a_bad_reload_is_refused_whole(
     refusals = [record.message for record in caplog.records if record.levelno == logging.ERROR]
     assert len(refusals) == 1
     assert "the old one stays" in refusals[0]
+
+
+def test_a_reload_whose_new_parts_cannot_start_is_refused(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000, FakeGuest("web")) as world:
+            await asyncio.sleep(3)
+
+            async def fail(*_: object, **__: object) -> None:
+                raise CouldNot("libvirt cannot be listened to")
+
+            with monkeypatch.context() as patch:
+                patch.setattr(Parts, "start", fail)
+                world.config = msgspec.structs.replace(world.config, interval_s=0.5)
+                world.daemon.reload()
+                await asyncio.sleep(2)
+            status = await world.status()
+            assert status.daemon.interval_s == 1.0 and len(status.snapshot.guests) == 1
+            assert not world.hypervisor.is_closed
+            world.daemon.reload()
+            await asyncio.sleep(2)
+            assert (await world.status()).daemon.interval_s == 0.5
+
+    virtually(main())
+    (refusal,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    assert "the old one stays: libvirt cannot be listened to" in refusal
 
 
 def test_a_reload_whose_old_parts_cannot_be_let_go_takes_effect(

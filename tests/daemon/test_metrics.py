@@ -17,7 +17,7 @@ from autoballoon.core.pool import Account
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import GIB, MIB
 from autoballoon.daemon import metrics_server
-from autoballoon.daemon.metrics import Metrics
+from autoballoon.daemon.metrics import AGAIN_S, Metrics
 from autoballoon.daemon.metrics_server import MetricsServer, exposition
 from autoballoon.views.metrics import Scene
 from autoballoon.views.status import DaemonStatus, Tick, books
@@ -190,6 +190,30 @@ def test_an_address_that_is_taken_is_one_sentence(server: MetricsServer) -> None
         CouldNot, match=r"^\[metrics\] listen: cannot listen on 127\.0\.0\.1:\d+ \(Address already"
     ):
         metrics.listen(f"127.0.0.1:{server.port}")
+
+
+def test_a_daemon_that_starts_where_the_address_is_taken_serves_when_it_is_free() -> None:
+    metrics = Metrics()
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        metrics.begin(f"127.0.0.1:{port}")
+        (problem,) = metrics.problems()
+        assert problem.where == "[metrics]" and "cannot listen" in problem.says
+        metrics.listen(f"127.0.0.1:{port}")  # a reload that changes something else is not refused for it
+        tick(metrics, daemon=at(1.0))
+        assert metrics.problems()
+    tick(metrics, daemon=at(1.0 + AGAIN_S / 2))
+    assert metrics.problems(), "it is not tried all the time"
+    tick(metrics, daemon=at(1.0 + AGAIN_S))
+    assert not metrics.problems()
+    assert get(port)[0] == 200
+    metrics.close()
+
+
+def at(now: float) -> DaemonStatus:
+    return msgspec.structs.replace(DAEMON, tick=msgspec.structs.replace(DAEMON.tick, at_s=now))
 
 
 def test_the_port_is_given_back(metrics: Metrics) -> None:

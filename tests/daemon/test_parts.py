@@ -1,5 +1,6 @@
 """What a configuration is made into on this very machine."""
 
+import asyncio
 import gc
 from pathlib import Path
 
@@ -9,25 +10,39 @@ from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import Config
 from autoballoon.daemon.parts import assemble
+from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
 from tests.guests.fake_libvirt import FakeLibvirt
+from tests.guests.fake_qmp import FakeQemu
 
 
 async def test_a_reload_keeps_the_sessions_of_sockets_that_stay(tmp_path: Path) -> None:
-    config = Config(qmp=(f"{tmp_path}/*.qmp",))
-    old = assemble(config, sleep_on)
-    await old.start(sleep_on)
-    same = assemble(Config(qmp=config.qmp, interval_s=0.5), sleep_on, old)
-    other = assemble(Config(qmp=(f"{tmp_path}/more/*.qmp",)), sleep_on, old)
-    assert same.hypervisors == old.hypervisors
-    assert other.hypervisors != old.hypervisors
-    assert same.processes is other.processes is old.processes
-    await other.close()
-    await old.close(keep=same)
-    await same.start(sleep_on, running=old.hypervisors)
-    await same.close()
+    here, there = f"{tmp_path}/*.qmp", f"{tmp_path}/more/*.qmp"
+    (tmp_path / "more").mkdir()
+    first, second = (
+        FakeQemu(tmp_path / "a.qmp", FakeGuest("a")),
+        FakeQemu(tmp_path / "more/b.qmp", FakeGuest("b")),
+    )
+    async with first, second:
+        old = assemble(Config(qmp=(here,)), sleep_on)
+        await old.start(sleep_on)
+        for qmp, names in (((here,), {"a"}), ((here, there), {"a", "b"}), ((there,), {"b"}), ((), set())):
+            new = assemble(Config(qmp=qmp, interval_s=0.5), sleep_on, old)
+            assert new.hypervisors == old.hypervisors and new.processes is old.processes
+            await new.start(sleep_on, running=old.hypervisors)
+            await old.close(keep=new)
+            old = new
+            seen: set[str] = set()
+            for _ in range(100):
+                seen = {guest.name for guest in await new.hypervisors[0].read()}
+                if seen == names:
+                    break
+                await asyncio.sleep(0.01)
+            assert seen == names
+        assert first.clients == second.clients == 1, "a socket that stays is not connected to again"
+        await old.close()
 
 
 async def test_a_reload_keeps_the_agents_of_sockets_that_stay(tmp_path: Path) -> None:
@@ -35,13 +50,17 @@ async def test_a_reload_keeps_the_agents_of_sockets_that_stay(tmp_path: Path) ->
     old = assemble(config, sleep_on)
     await old.start(sleep_on)
     same = assemble(Config(agent=config.agent, interval_s=0.5), sleep_on, old)
-    other = assemble(Config(), sleep_on, old)
     assert same.agents is old.agents is same.senses.agents
-    assert other.agents is not old.agents
+    await same.start(sleep_on, running=old.hypervisors)
     await old.close(keep=same)
-    assert old.agents._rescan.runs, "they go on"
-    await same.close()
-    assert not old.agents._rescan.runs
+    assert same.agents._rescan.runs, "they go on"
+    assert same.agents._globs == (config.agent, ())
+    other = assemble(Config(qga=(f"{tmp_path}/*.qga",)), sleep_on, same)
+    await other.start(sleep_on, running=same.hypervisors)
+    assert other.agents._globs == ((), (f"{tmp_path}/*.qga",))
+    await same.close(keep=other)
+    await other.close()
+    assert not other.agents._rescan.runs
 
 
 async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
@@ -55,8 +74,8 @@ async def test_a_hundred_reloads_leave_no_file_open(tmp_path: Path) -> None:
     for number in range(100):
         config = Config(qmp=(f"{tmp_path}/{number % 2}*.qmp",), capacity=512 * MIB)
         old, parts = parts, assemble(config, sleep_on, parts)
-        await old.close(keep=parts)
         await parts.start(sleep_on, running=old.hypervisors)
+        await old.close(keep=parts)
     assert open_files() == before
     await parts.close()
 
@@ -69,12 +88,9 @@ async def test_a_reload_keeps_the_connections_of_uris_that_stay(
     here, there = (f"{tmp_path}/*.qmp",), (f"{tmp_path}/more/*.qmp",)
     old = assemble(Config(libvirt=("qemu:///system",), qmp=here), sleep_on)
     assert [type(one) for one in old.hypervisors] == [LibvirtHypervisor, QmpHypervisor]
-    other_sockets = assemble(Config(libvirt=("qemu:///system",), qmp=there), sleep_on, old)
-    assert other_sockets.hypervisors[0] is old.hypervisors[0]
-    assert other_sockets.hypervisors[1] is not old.hypervisors[1]
-    other_uris = assemble(Config(libvirt=("qemu:///session",), qmp=here), sleep_on, old)
-    assert other_uris.hypervisors[0] is not old.hypervisors[0]
-    assert other_uris.hypervisors[1] is old.hypervisors[1]
+    for uri, qmp in (("qemu:///system", there), ("qemu:///session", here)):
+        other = assemble(Config(libvirt=(uri,), qmp=qmp), sleep_on, old)
+        assert other.hypervisors == old.hypervisors
     none = assemble(Config(qmp=here), sleep_on, old)
     assert none.hypervisors == old.hypervisors[1:]
     await old.close()

@@ -8,7 +8,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.daemon.statefile import LONGEST, Saved, SavedGuest, StateFile, Stopped, state_path
+from autoballoon.daemon.config import DEFAULT_SOCKET
+from autoballoon.daemon.statefile import LONGEST, SERVICES, Saved, SavedGuest, StateFile, Stopped, state_path
 
 TWO = SavedGuest(
     key="/run/vms/db.qmp", process="boot/124/456", pid=124, ceiling=1 << 29, learnt=5, learnt_at=9.5
@@ -33,6 +34,16 @@ def file(tmp_path: Path) -> StateFile:
 def test_it_lies_where_systemd_says_or_beside_the_socket(folder: str, path: str) -> None:
     assert state_path("/run/x.sock", {"STATE_DIRECTORY": folder}) == Path(path)
     assert state_path("/run/x.sock", {}) == Path("/run/x.sock.state.json")
+
+
+def test_who_uses_the_services_socket_by_hand_uses_its_state(tmp_path: Path) -> None:
+    beside = Path(f"{DEFAULT_SOCKET}.state.json")
+    assert state_path(DEFAULT_SOCKET, {}, tmp_path) == beside, "no service was ever here"
+    (tmp_path / "var/lib/autoballoon").mkdir(parents=True)
+    assert state_path(DEFAULT_SOCKET, {}, tmp_path) == tmp_path / "var/lib/autoballoon/state.json"
+    assert state_path("/run/x.sock", {}, tmp_path) == Path("/run/x.sock.state.json")
+    unit = (Path(__file__).parents[2] / "packaging/autoballoon.service").read_text()
+    assert f"\nStateDirectory={SERVICES.relative_to('/var/lib')}\n" in unit
 
 
 def test_what_was_saved_is_loaded_and_nobody_else_may_read_it(file: StateFile) -> None:

@@ -43,6 +43,17 @@ class Rig(Protocol):
         """End it."""
 
 
+class Placed(Rig, Protocol):
+    """A rig whose hypervisor is told where to look."""
+
+    where: str
+    elsewhere: str
+    """Where it looks, and where nobody is."""
+
+    async def look_at(self, *where: str) -> None:
+        """Have it look there."""
+
+
 class HypervisorContract:
     """Subclasses give the fixture `rig`."""
 
@@ -127,3 +138,25 @@ class HypervisorContract:
         guest = await rig.until(lambda guest: True)
         assert not await rig.hypervisor.set_target(guest.key, 0)
         assert not await rig.hypervisor.set_target("another", 300 * MIB)
+
+
+class PlacedContract(HypervisorContract):
+    """What those must do besides that may be told to look elsewhere; their fixture `rig` is Placed."""
+
+    async def test_a_guest_at_a_place_that_stays_is_not_lost_for_a_moment(self, rig: Placed) -> None:
+        before = await rig.until(lambda guest: guest.available is not None)
+        for where in ((rig.elsewhere, rig.where), (rig.where,)):
+            await rig.look_at(*where)
+            now = await rig.hypervisor.read_one(before.key)
+            assert now is not None and now.available is not None and now.age_s is not None
+            assert await rig.hypervisor.set_target(before.key, before.actual)
+
+    async def test_who_is_looked_for_elsewhere_is_let_go_and_found_again(self, rig: Placed) -> None:
+        before = await rig.until(lambda guest: guest.available is not None)
+        await rig.look_at(rig.elsewhere)
+        assert await rig.hypervisor.read() == []
+        assert not await rig.hypervisor.set_target(before.key, 300 * MIB)
+        await rig.look_at(rig.elsewhere, rig.where)
+        again = await rig.until(lambda guest: guest.available is not None)
+        assert again.key == before.key and again.actual == before.actual
+        assert await rig.hypervisor.set_target(again.key, 300 * MIB)

@@ -13,7 +13,7 @@ from autoballoon.guests.fake import FakeGuest, FakeHypervisor
 from autoballoon.guests.hypervisor import Hypervisor, sleep_on
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
-from tests.guests.contract import HypervisorContract, Rig
+from tests.guests.contract import HypervisorContract, PlacedContract, Rig
 from tests.guests.fake_libvirt import FakeLibvirt
 from tests.guests.fake_qmp import FakeQemu
 
@@ -98,17 +98,23 @@ class QuickRig:
 
 
 class QmpRig(QuickRig):
+    hypervisor: QmpHypervisor
+
     def __init__(self, folder: Path) -> None:
+        self.where, self.elsewhere = str(folder / "*.qmp"), str(folder / "elsewhere" / "*.qmp")
         self.guest = FakeGuest("one", born_at=self.now())
         self.qemu = FakeQemu(folder / "one.qmp", self.guest, self.now)
         self.hypervisor = QmpHypervisor(
-            [str(folder / "*.qmp")],
+            [self.where],
             verify=lambda path, pid: pid,
             age_s=lambda pid: 10.0,
             rescan_s=0.02,
             interval_s=0.02,
             ask_s=0.3,
         )
+
+    async def look_at(self, *where: str) -> None:
+        await self.hypervisor.look_at(where)
 
     async def slow_down(self) -> None:
         since, real = self.now(), time.monotonic()
@@ -122,18 +128,25 @@ class QmpRig(QuickRig):
 
 
 class LibvirtRig(QuickRig):
+    where, elsewhere = "qemu:///system", "qemu:///session"
+    hypervisor: LibvirtHypervisor
+
     def __init__(self) -> None:
         self.guest = FakeGuest("one", born_at=self.now())
         self.api = FakeLibvirt(self.now)
         self.domain = self.api.add(self.guest)
+        self.api.refuses, self.api.refuses_uri = "no such daemon", self.elsewhere
         self.hypervisor = LibvirtHypervisor(
-            ["qemu:///system"],
+            [self.where],
             verify=lambda name, uuid, folders: 4711,
             age_s=lambda pid: 10.0,
             api=self.api,
             fresh_s=0.02,
             ask_s=0.3,
         )
+
+    async def look_at(self, *where: str) -> None:
+        await self.hypervisor.look_at(where)
 
     async def slow_down(self) -> None:
         since, real = self.now(), time.monotonic()
@@ -155,7 +168,7 @@ class TestFakeHypervisor(HypervisorContract):
         await rig.hypervisor.close()
 
 
-class TestQmpHypervisor(HypervisorContract):
+class TestQmpHypervisor(PlacedContract):
     @pytest.fixture
     async def rig(self, tmp_path: Path) -> AsyncIterator[Rig]:
         rig = QmpRig(tmp_path)
@@ -165,7 +178,7 @@ class TestQmpHypervisor(HypervisorContract):
             await rig.hypervisor.close()
 
 
-class TestLibvirtHypervisor(HypervisorContract):
+class TestLibvirtHypervisor(PlacedContract):
     @pytest.fixture
     async def rig(self) -> AsyncIterator[Rig]:
         rig = LibvirtRig()

@@ -15,7 +15,7 @@ from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.process import ProcessReader
 from autoballoon.lab.image import GuestImage
-from tests.guests.contract import HypervisorContract, Rig
+from tests.guests.contract import PlacedContract, Rig
 
 from .libvirtd import GROUP, USER, Libvirtd, apart
 
@@ -42,8 +42,9 @@ class RealRig:
 
     def __init__(self, daemon: Libvirtd) -> None:
         self.daemon = daemon
+        self.where, self.elsewhere = daemon.uri, "qemu:///session?socket=/run/nobody/libvirt-sock"
         self.hypervisor = LibvirtHypervisor(
-            [daemon.uri], verify=qemu_of_domain, age_s=ProcessReader().age_s, fresh_s=0.1, ask_s=0.4
+            [self.where], verify=qemu_of_domain, age_s=ProcessReader().age_s, fresh_s=0.1, ask_s=0.4
         )
 
     async def until(self, seen: Callable[[Guest], bool]) -> Guest:
@@ -64,6 +65,9 @@ class RealRig:
 
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
+
+    async def look_at(self, *where: str) -> None:
+        await self.hypervisor.look_at(where)
 
     async def slow_down(self) -> None:
         pass  # once a second, as QEMU was told
@@ -90,7 +94,7 @@ async def real(libvirtd: Libvirtd) -> AsyncIterator[RealRig]:
         await apart(libvirtd.remove_domains)
 
 
-class TestRealLibvirt(HypervisorContract):
+class TestRealLibvirt(PlacedContract):
     @pytest.fixture
     async def rig(self, real: RealRig) -> Rig:
         return real

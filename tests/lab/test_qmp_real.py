@@ -13,7 +13,7 @@ from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.process import ProcessReader
 from autoballoon.lab.vm import Vm
-from tests.guests.contract import HypervisorContract, Rig
+from tests.guests.contract import PlacedContract, Rig
 
 from .conftest import StartGuest, qmp
 
@@ -28,8 +28,9 @@ class RealRig:
 
     def __init__(self, vm: Vm) -> None:
         self.vm = vm
+        self.where, self.elsewhere = str(vm.ctl), f"{vm.ctl}.not"
         self.hypervisor = QmpHypervisor(
-            [str(vm.ctl)],
+            [self.where],
             verify=qemu_behind,
             age_s=ProcessReader().age_s,
             command_timeout_s=1.0,
@@ -55,6 +56,9 @@ class RealRig:
     async def wait(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 
+    async def look_at(self, *where: str) -> None:
+        await self.hypervisor.look_at(where)
+
     async def slow_down(self) -> None:
         pass  # once a second, as QEMU was told
 
@@ -78,7 +82,7 @@ async def real(start_guest: StartGuest) -> AsyncIterator[RealRig]:
     await rig.hypervisor.close()
 
 
-class TestRealQemu(HypervisorContract):
+class TestRealQemu(PlacedContract):
     @pytest.fixture
     async def rig(self, real: RealRig) -> Rig:
         return real

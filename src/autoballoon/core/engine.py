@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from autoballoon.core import guard, pause
+from autoballoon.core.handback import handed_back
 from autoballoon.core.health import observe, reading_of
 from autoballoon.core.kept import EVERYONE, Kept, KeptGuest, kept_of, out_of_sight, recalled, without_hold
 from autoballoon.core.lull import Lull, follow
@@ -20,10 +21,9 @@ from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of, charge_of, heading_of, overhead_of
-from autoballoon.core.share import water_fill
 from autoballoon.core.track import GROWS, OK, Track
 from autoballoon.core.turn import GRANT_MIN, Turn
-from autoballoon.core.units import Portion, page_floor
+from autoballoon.core.units import Portion
 
 SUSPECT_S = 0.35
 """A reading is good for so long in a guest that does not grow, though it could: two rounds of asking."""
@@ -279,22 +279,27 @@ class Engine:
         carried out in this order: a guest may be among both.
         """
         state, resumes = self._released(state, snapshot, now, Reason.FAREWELL)
-        tracks = state.tracks
+        # Those that run again take what they were promised.
+        tracks = {key: msgspec.structs.replace(track, pause=None) for key, track in state.tracks.items()}
         account = account_of(snapshot, tracks, self.rules.reserve)
-        squeezed = [g for g in snapshot.guests if tracks[g.key].ours and g.managed]
-        limits = [guard.bounds(g, tracks[g.key])[1] for g in squeezed]
-        holds = [max(tracks[g.key].target, g.actual) for g in squeezed]
-        claims = [limit - hold for limit, hold in zip(limits, holds, strict=True)]
-        given = water_fill(account.room, claims, [g.shares for g in squeezed])
-        decisions: list[Resume | SetTarget] = [*resumes]
-        for guest, hold, more in zip(squeezed, holds, given, strict=True):
-            before, size = tracks[guest.key].target, page_floor(hold + more)
-            if size > before:
-                numbers: dict[str, int | float] = {"room": account.room}
-                decisions.append(
-                    SetTarget(guest.key, guest.name, Reason.FAREWELL, numbers, before=before, size=size)
-                )
-        return tuple(decisions)
+        return (*resumes, *handed_back(snapshot.guests, tracks, account.room))
+
+    def hand_back(
+        self, state: State, snapshot: Snapshot, now: float, whom: Container[str]
+    ) -> tuple[State, tuple[SetTarget, ...]]:
+        """These guests are left alone from now on: what is free, but the cushion, is handed back to those of them that
+        we have made smaller. Nobody is shrunk for it."""
+        tracks, owed = self.observed(state, snapshot, now)
+        account = account_of(snapshot, tracks, self.rules.reserve)
+        cushion = 0 if state.account is None else state.account.cushion
+        leaving = [guest for guest in snapshot.guests if guest.key in whom]
+        orders = handed_back(leaving, tracks, account.room - cushion)
+        for guest in leaving:
+            tracks[guest.key] = msgspec.structs.replace(
+                tracks[guest.key], ours=False, target=guest.actual, before=guest.actual
+            )
+        load = msgspec.structs.replace(state.load, owed=owed)
+        return msgspec.structs.replace(state, tracks=tracks, load=load), orders
 
 
 def _holds_all(snapshot: Snapshot, tracks: Mapping[str, Track], account: Account) -> bool:

@@ -43,7 +43,9 @@ class Bulletin:
         now: float,
     ) -> None:
         """A tick has ended well; `broken`: invariants that its step would have broken, which the log has already."""
-        problems = _troubles([*parts.problems, *parts.senses.problems(), *self._more()])
+        problems = _troubles(
+            [*parts.problems, *parts.senses.problems(), *self._more(), *self.metrics.problems()]
+        )
         self._chronicle.troubles(problems, now)
         account = state.account
         assert account is not None  # a step always leaves its books

@@ -28,6 +28,7 @@ from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Apart, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.operator import Operator
+from autoballoon.daemon.parting import left_alone
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.pulse import Beat, Pulse
 from autoballoon.daemon.statefile import StateFile, state_path
@@ -118,7 +119,7 @@ class Daemon:
         self._bulletin.started = asyncio.get_running_loop().time()
         try:
             await server.start(control.listener)
-            self._bulletin.metrics.listen(self._parts.config.metrics)
+            self._bulletin.metrics.begin(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
             await self._lift()  # where a daemon that died left its limits
@@ -252,36 +253,47 @@ class Daemon:
             self._manager.ready()
 
     async def _take_configuration(self) -> None:
+        old, parts = self._parts, None
         try:
             config = self._load()
-            if config.socket != self._parts.config.socket:
+            if config.socket != old.config.socket:
                 raise BadInput("[control] socket cannot change while the daemon runs; restart it")
-            parts = self._assemble(config, self.wake, self._parts)
+            parts = self._assemble(config, self.wake, old)
             self._bulletin.metrics.listen(config.metrics)
+            await self._part(parts)
+            await parts.start(self.wake, running=old.hypervisors, pressed=self._watches.pressed)
         except Exception as error:
             log.error("the configuration was not reloaded and the old one stays: %s", in_a_sentence(error))
             log.debug("where it failed", exc_info=True)
+            if parts is not None:
+                await _let_go(parts.close(keep=old))
+                with suppress(CouldNot):
+                    self._bulletin.metrics.listen(old.config.metrics)
             return
-        if _sources(parts) != _sources(self._parts) or parts.config.dry_run:
-            await self._release()  # whom the new parts may not see, or must not touch
-        old, self._parts = self._parts, parts
-        await _within(CLOSE_S, old.close(keep=parts), "not everything was let go in order")
-        await parts.start(self.wake, running=old.hypervisors, pressed=self._watches.pressed)
+        self._parts = parts
+        await _let_go(old.close(keep=parts))
         if parts.engine.policy.name != old.engine.policy.name:
             self._state = parts.engine.take_over(self._state)
         log.info("reloaded: %s", self._introduction())
 
-    async def _release(self) -> None:
-        """Let all run that we stopped."""
+    async def _part(self, new: Parts) -> None:
+        """Let all run that we stopped whom the `new` parts may not see, or must not touch; and hand memory back to
+        those whom they leave alone."""
 
-        async def resume() -> None:
-            snapshot = await self._parts.senses.snapshot()
+        async def part() -> None:
+            old = self._parts
+            snapshot = await old.senses.snapshot()
             now = asyncio.get_running_loop().time()
-            self._state, resumes = self._parts.engine.release(self._state, snapshot, now)
-            await self._act(resumes, RESUME_S)
-            await self._stops.cross_out(await self._parts.senses.guests())
+            if _sources(new) != _sources(old) or new.config.dry_run:
+                self._state, resumes = old.engine.release(self._state, snapshot, now)
+                await self._act(resumes, RESUME_S)
+                await self._stops.cross_out(await old.senses.guests())
+            if not new.config.dry_run:
+                whom = left_alone(old.config, new.config, snapshot.guests)
+                self._state, orders = old.engine.hand_back(self._state, snapshot, now, whom)
+                await self._act(orders, HAND_BACK_S)
 
-        await _within(FAREWELL_S, resume(), "not all guests that were stopped run again")
+        await _within(FAREWELL_S, part(), "not all guests were resumed, or got memory back")
 
     async def _lift(self) -> None:
         """Have no limit of ours on any guest."""
@@ -299,7 +311,7 @@ class Daemon:
         if self._stops.entries:
             names = ", ".join(one.name for one in self._stops.entries)
             log.error("still stopped: %s; run with --release, or start the daemon again", names)
-        await _within(CLOSE_S, self._close(), "not everything was let go in order")
+        await _let_go(self._close())
 
     async def _say_farewell(self) -> None:
         snapshot = await self._parts.senses.snapshot()
@@ -327,6 +339,10 @@ async def _within(bound_s: float, work: Awaitable[object], otherwise: str) -> No
             await work
     except Exception as error:
         log.error("%s: %s", otherwise, in_a_sentence(error))
+
+
+async def _let_go(closing: Awaitable[object]) -> None:
+    await _within(CLOSE_S, closing, "not everything was let go in order")
 
 
 def _sources(parts: Parts) -> tuple[object, ...]:

@@ -11,8 +11,12 @@ import msgspec
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import Decision, SetTarget, Snapshot
 from autoballoon.core.track import Track
+from autoballoon.guests.hypervisor import Problem
 from autoballoon.views.metrics import LATE_S, Counts, Scene
 from autoballoon.views.status import DaemonStatus
+
+AGAIN_S = 10.0
+"""Between two attempts to serve where that failed."""
 
 
 class Server(Protocol):
@@ -30,18 +34,32 @@ class Metrics:
         self._wall_clock = wall_clock
         self._address: str | None = None
         self._server: Server | None = None
+        self._trouble: str | None = None
+        self._again_at = 0.0
         self._ticks = self._failures = self._given = self._taken = 0
         self._decisions: Counter[tuple[str, str]] = Counter()
         self._late = [0] * (len(LATE_S) + 1)
         self._late_s = 0.0
 
+    def begin(self, address: str | None) -> None:
+        """Serve at this "ADDRESS:PORT" when the daemon starts: guests are balanced also where that fails. `problems`
+        tells, and it is tried again."""
+        self._address = address
+        try:
+            self._server, self._trouble = self._served(address), None
+        except CouldNot as error:
+            self._trouble = f"{error}; it is tried again"
+
     def listen(self, address: str | None) -> None:
-        """Serve at this "ADDRESS:PORT" from now on, or nowhere. CouldNot when that fails; then nothing has changed."""
-        if address == self._address:
-            return
-        server = None if address is None else _served(address, lambda: self.scene)
-        self.close()
-        self._address, self._server = address, server
+        """Serve there from now on, or nowhere. CouldNot when that fails; then nothing has changed."""
+        if address != self._address:
+            server = self._served(address)
+            self.close()
+            self._address, self._server = address, server
+
+    def problems(self) -> list[Problem]:
+        """Why nothing is served, now."""
+        return [] if self._trouble is None else [Problem("[metrics]", self._trouble)]
 
     def tick(
         self,
@@ -51,6 +69,9 @@ class Metrics:
         tracks: Mapping[str, Track],
     ) -> None:
         """A tick has ended well."""
+        if self._trouble is not None and daemon.tick.at_s >= self._again_at:
+            self._again_at = daemon.tick.at_s + AGAIN_S
+            self.begin(self._address)
         if self._server is None:
             return
         self._ticks += 1
@@ -83,10 +104,13 @@ class Metrics:
         """Serve nowhere any more."""
         if self._server is not None:
             self._server.close()
-        self._server = self._address = self.scene = None
+        self._server = self._address = self._trouble = self.scene = None
+
+    def _served(self, address: str | None) -> Server | None:
+        return None if address is None else _server(address, lambda: self.scene)
 
 
-def _served(address: str, scene: Callable[[], Scene | None]) -> Server:
+def _server(address: str, scene: Callable[[], Scene | None]) -> Server:
     try:
         from autoballoon.daemon.metrics_server import MetricsServer  # noqa: PLC0415  (only who wants it pays for it)
     except ImportError:

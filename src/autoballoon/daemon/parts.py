@@ -1,7 +1,8 @@
 """What a configuration is made into: the senses, the engine, the alarms."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 
 from autoballoon.core.engine import Engine, Rules
 from autoballoon.core.errors import BadInput
@@ -19,6 +20,9 @@ from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.policies import policy_named
 
+Look = Callable[[], Awaitable[None]]
+"""Has somebody look at other places than before."""
+
 
 class Parts:
     """A configuration at work. `start` opens what looks outside, `close` lets it go."""
@@ -32,7 +36,9 @@ class Parts:
         hypervisors: Sequence[Hypervisor],
         alarms: Alarms | None = None,
         agents: Agents | None = None,
+        elsewhere: Sequence[Look] = (),
     ) -> None:
+        """`elsewhere`: of the hypervisors and agents that ran before, where they are to look from now on."""
         self.config = config
         self.engine = engine
         self.host = host
@@ -42,6 +48,7 @@ class Parts:
         self.senses = Senses(host, processes, hypervisors, config.bounds, self.agents)
         self._refused: list[Problem] = []
         self._alarms = alarms or Alarms()
+        self._elsewhere = elsewhere
 
     @property
     def problems(self) -> list[Problem]:
@@ -51,15 +58,20 @@ class Parts:
     async def start(
         self, wake: Wake, running: Sequence[Hypervisor] = (), pressed: Pressed | None = None
     ) -> None:
-        """Begin to look, except through hypervisors that are `running` already; `pressed` hears of guests whose agent
-        says that they run short."""
+        """Begin to look; `pressed` hears of guests whose agent says that they run short.
+
+        Hypervisors that are `running` already go on, and nobody is waited for beside them: ticks go on too. What can
+        fail (BadInput, CouldNot) comes before anything changes for those.
+        """
+        for hypervisor in self.hypervisors:
+            if hypervisor not in running:
+                await hypervisor.start(wake, wait=not running)
         self._refused += self._alarms.start()
         if pressed is not None:
             self.agents.listen(pressed)
         self.agents.start()
-        for hypervisor in self.hypervisors:
-            if hypervisor not in running:
-                await hypervisor.start(wake)
+        for look in self._elsewhere:
+            await look()
 
     async def close(self, keep: "Parts | None" = None) -> None:
         """Let everything go, except hypervisors and agents that go on in the parts `keep`."""
@@ -73,7 +85,7 @@ class Parts:
 
 
 def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
-    """The real parts of this machine; hypervisors of the `old` ones are kept where sockets or URIs are the same.
+    """The real parts of this machine; what looks at guests in the `old` ones is kept, and told where to look.
 
     BadInput or CouldNot when the configuration does not suit this machine; nothing has been opened to guests yet.
     """
@@ -92,33 +104,50 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     if config.contain:
         GuestGroups().require()
     processes = ProcessReader() if old is None else old.processes
-    hypervisors = _hypervisors(config, processes, old)
+    libvirt, qmp = _kept(old)
+    # libvirt first: what a guest of it says on a socket of its own is not looked at.
+    hypervisors: list[Hypervisor] = []
+    if config.libvirt:
+        hypervisors.append(
+            libvirt or LibvirtHypervisor(config.libvirt, verify=qemu_of_domain, age_s=processes.age_s)
+        )
+    hypervisors.append(
+        qmp
+        or QmpHypervisor(config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket)
+    )
     host = HostReader(config.capacity)
     alarms = alarms_of(host, wake)
-    globs = config.agent, config.qga
-    if old is not None and old.agents.globs == globs:
-        agents = old.agents
-    else:
+    elsewhere: Sequence[Look] = ()
+    if old is None:
         agents = Agents(config.agent, qga=config.qga, refuse=other_managers_socket)
-    return Parts(config, engine, host, processes, hypervisors, alarms, agents)
-
-
-def _hypervisors(config: Config, processes: ProcessSense, old: Parts | None) -> tuple[Hypervisor, ...]:
-    """Where guests come from; libvirt first: what a guest of it says on a socket of its own is not looked at."""
-    kept = () if old is None else old.hypervisors
-    found: list[Hypervisor] = []
-    if config.libvirt:
-        if old is not None and old.config.libvirt == config.libvirt:
-            found += [one for one in kept if isinstance(one, LibvirtHypervisor)]
-        else:
-            found.append(LibvirtHypervisor(config.libvirt, verify=qemu_of_domain, age_s=processes.age_s))
-    if old is not None and old.config.qmp == config.qmp:
-        found += [one for one in kept if not isinstance(one, LibvirtHypervisor)]
     else:
-        found.append(
-            QmpHypervisor(config.qmp, verify=qemu_behind, age_s=processes.age_s, refuse=other_managers_socket)
-        )
-    return tuple(found)
+        agents, elsewhere = old.agents, _elsewhere(config, old.config, old.agents, libvirt, qmp)
+    return Parts(config, engine, host, processes, hypervisors, alarms, agents, elsewhere)
+
+
+def _kept(old: Parts | None) -> tuple[LibvirtHypervisor | None, QmpHypervisor | None]:
+    """What there is already."""
+    libvirt = qmp = None
+    for one in () if old is None else old.hypervisors:
+        if isinstance(one, LibvirtHypervisor):
+            libvirt = one
+        elif isinstance(one, QmpHypervisor):
+            qmp = one
+    return libvirt, qmp
+
+
+def _elsewhere(
+    new: Config, old: Config, agents: Agents, libvirt: LibvirtHypervisor | None, qmp: QmpHypervisor | None
+) -> Sequence[Look]:
+    """What is told where to look, because that has changed."""
+    found: list[Look] = []
+    if libvirt is not None and new.libvirt and new.libvirt != old.libvirt:
+        found.append(partial(libvirt.look_at, new.libvirt))
+    if qmp is not None and new.qmp != old.qmp:
+        found.append(partial(qmp.look_at, new.qmp))
+    if (new.agent, new.qga) != (old.agent, old.qga):
+        found.append(partial(agents.look_at, new.agent, new.qga))
+    return found
 
 
 def refuse_others_sockets(globs: Sequence[str], key: str = "qmp") -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.config import DEFAULT_SOCKET
 
 log = logging.getLogger(__name__)
 
@@ -17,6 +18,9 @@ VERSION = 1
 LONGEST = 16 << 20
 """Bytes; a thousand guests of whom all is kept take about 400 KiB."""
 ASIDE = ".unusable"
+NAME = "state.json"
+SERVICES = Path("/var/lib/autoballoon")
+"""$STATE_DIRECTORY of the service (packaging/autoballoon.service)."""
 
 
 class Stopped(msgspec.Struct, frozen=True):
@@ -69,10 +73,16 @@ class _Version(msgspec.Struct):
     v: int
 
 
-def state_path(socket: str, environment: Mapping[str, str]) -> Path:
-    """Where it is: state.json in systemd's $STATE_DIRECTORY, else beside the control socket."""
+def state_path(socket: str, environment: Mapping[str, str], root: Path = Path("/")) -> Path:
+    """Where it is: state.json in systemd's $STATE_DIRECTORY, else beside the control socket.
+
+    Where the service has been at work, who uses its socket by hand (`run --release`, say) uses its state, too.
+    """
     folder = environment.get("STATE_DIRECTORY", "").split(":")[0]
-    return Path(folder) / "state.json" if folder.startswith("/") else Path(f"{socket}.state.json")
+    if folder.startswith("/"):
+        return Path(folder) / NAME
+    its = root / SERVICES.relative_to("/")
+    return its / NAME if socket == DEFAULT_SOCKET and its.is_dir() else Path(f"{socket}.state.json")
 
 
 class StateFile:

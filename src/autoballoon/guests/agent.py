@@ -162,7 +162,7 @@ class Agents:
         qga: Sequence[str] = (),
         refuse: Callable[[str], str | None] = lambda path: None,
     ) -> None:
-        self.globs = tuple(globs), tuple(qga)
+        self._globs = tuple(globs), tuple(qga)
         self._clock = clock
         self._refuse = refuse
         self._refused: dict[str, str] = {}
@@ -179,9 +179,14 @@ class Agents:
 
     def start(self) -> None:
         """Look for sockets, now and every second; nobody is waited for."""
-        if not self._rescan.runs and (any(self.globs) or self._channels):
+        if not self._rescan.runs and (any(self._globs) or self._channels):
             self._look()
             self._rescan.start()
+
+    async def look_at(self, globs: Sequence[str], qga: Sequence[str]) -> None:
+        """Hear the agents at these sockets from now on, and no others; those that are heard already go on."""
+        self._globs = tuple(globs), tuple(qga)
+        self._look_now()
 
     def listen(self, pressed: Pressed) -> None:
         """Have `pressed` called from now on."""
@@ -196,10 +201,7 @@ class Agents:
         found = channels or {}
         if found != self._channels:
             self._channels, self._owned = dict(found), None
-            if self._rescan.runs:
-                self._look()
-            else:
-                self.start()
+            self._look_now()
 
     def fill(self, guest: Guest) -> Guest:
         """A guest that was met, with what its agent says; as it was where it has none, or one that has been silent."""
@@ -278,8 +280,14 @@ class Agents:
     async def _scan(self) -> None:
         self._look()
 
+    def _look_now(self) -> None:
+        if self._rescan.runs:
+            self._look()
+        else:
+            self.start()
+
     def _look(self) -> None:
-        globs, qga = self.globs
+        globs, qga = self._globs
         refused: dict[str, str] = {}
         agents, qgas = sockets(globs, refused), sockets(qga, refused)
         strange = (agents.keys() | qgas.keys()) - self._sessions.keys()

@@ -148,7 +148,7 @@ class FakeHypervisor(Hypervisor):
         """Wake whoever watches, as an event would."""
         self._wake(text)
 
-    async def start(self, wake: Wake) -> None:
+    async def start(self, wake: Wake, *, wait: bool = True) -> None:
         self._wake = wake
 
     async def read(self) -> list[Guest]:

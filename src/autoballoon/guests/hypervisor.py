@@ -40,8 +40,9 @@ class Hypervisor(Protocol):
     guest that is slow, broken or gone; only `start` may raise (BadInput, CouldNot) when nothing can work at all.
     """
 
-    async def start(self, wake: Wake) -> None:
-        """Begin to watch; returns when the guests that are there now have been tried once."""
+    async def start(self, wake: Wake, *, wait: bool = True) -> None:
+        """Begin to watch; returns when the guests that are there now have been tried once, or at once where it is not
+        to `wait`."""
 
     async def read(self) -> list[Guest]:
         """Every guest as known now, quickly, without waiting for any slow one (an old reading has a larger age_s)."""

@@ -41,26 +41,41 @@ class LibvirtHypervisor(Hypervisor):
         self._uris = tuple(dict.fromkeys(uris))
         self._api = load_libvirt() if api is None else api
         self._terms = Terms(verify, age_s, patience_s, fresh_s, look_s, ask_s, backoff_s, clock)
-        self._links: list[Link] = []
-        self._tasks: list[asyncio.Task[None]] = []
+        self._links: dict[str, Link] = {}
+        """By their URI."""
+        self._tasks: dict[str, asyncio.Task[None]] = {}
         self._wake: Wake = sleep_on
 
-    async def start(self, wake: Wake) -> None:
+    async def start(self, wake: Wake, *, wait: bool = True) -> None:
         run_events(self._api)
-        self._links = [Link(uri, self._api, self._terms, wake) for uri in self._uris]
-        self._tasks = [asyncio.create_task(link.run()) for link in self._links]
-        first = [asyncio.create_task(link.tried.wait()) for link in self._links]
+        self._wake = wake
+        self._begin()
+        first = [asyncio.create_task(link.tried.wait()) for link in self._links.values() if wait]
         if first:
             _, late = await asyncio.wait(first, timeout=_START_S)
             for task in late:
                 task.cancel()
 
+    async def look_at(self, uris: Sequence[str]) -> None:
+        """Watch the guests of these URIs from now on, and no others: connections that stay go on, the others are
+        let go as by `close`, and new ones are not waited for."""
+        self._uris = tuple(dict.fromkeys(uris))
+        self._begin()
+        await self._let_go([uri for uri in self._links if uri not in self._uris])
+
+    def _begin(self) -> None:
+        """Connect where that has not begun."""
+        for uri in self._uris:
+            if uri not in self._links:
+                self._links[uri] = Link(uri, self._api, self._terms, self._wake)
+                self._tasks[uri] = asyncio.create_task(self._links[uri].run())
+
     async def read(self) -> list[Guest]:
-        await asyncio.gather(*(link.look() for link in self._links))
+        await asyncio.gather(*(link.look() for link in self._links.values()))
         now = self._terms.clock()
         return [
             domain.as_guest(link.key(uuid), now)
-            for link in self._links
+            for link in self._links.values()
             for uuid, domain in link.domains.items()
         ]
 
@@ -95,24 +110,28 @@ class LibvirtHypervisor(Hypervisor):
     def channels(self) -> dict[str, str]:
         return {
             link.key(uuid): domain.says.agent
-            for link in self._links
+            for link in self._links.values()
             for uuid, domain in link.domains.items()
             if domain.says.agent is not None
         }
 
     def problems(self) -> list[Problem]:
-        return [Problem(where, says) for link in self._links for where, says in link.problems()]
+        return [Problem(where, says) for link in self._links.values() for where, says in link.problems()]
 
     async def close(self) -> None:
-        for task in self._tasks:
+        await self._let_go([*self._links])
+
+    async def _let_go(self, uris: Sequence[str]) -> None:
+        """See the guests at these URIs no more; what was switched on is given back, as far as they answer."""
+        links = [self._links.pop(uri) for uri in uris]
+        tasks = [self._tasks.pop(uri) for uri in uris]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(link.leave() for link in self._links))
-        self._links, self._tasks = [], []
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(link.leave() for link in links))
 
     def _found(self, key: str) -> list[tuple[Link, Domain]]:
         """The domain with this key and its connection, or nothing."""
         uri, _, uuid = key.rpartition("#")
-        return [
-            (link, link.domains[uuid]) for link in self._links if link.uri == uri and uuid in link.domains
-        ]
+        link = self._links.get(uri)
+        return [(link, link.domains[uuid])] if link is not None and uuid in link.domains else []

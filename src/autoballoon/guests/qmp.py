@@ -14,6 +14,8 @@ from autoballoon.guests.sockets import Rescan, sockets
 
 _GOLDEN = 0.6180339887
 """Multiples of it modulo 1 lie evenly, however many there are."""
+_LEAVE_S = 1.0
+"""For guests that are let go to take back what was switched on."""
 
 
 class QmpHypervisor(Hypervisor):
@@ -57,15 +59,24 @@ class QmpHypervisor(Hypervisor):
         self._wake: Wake = sleep_on
         self._count = 0
 
-    async def start(self, wake: Wake) -> None:
+    async def start(self, wake: Wake, *, wait: bool = True) -> None:
         self._wake = wake
         await self._scan()
-        first = [asyncio.create_task(session.tried.wait()) for session in self._sessions.values()]
+        first = [asyncio.create_task(session.tried.wait()) for session in self._sessions.values() if wait]
         if first:
             _, late = await asyncio.wait(first, timeout=2 * self._terms.timeout_s)
             for task in late:
                 task.cancel()
         self._rescan.start()
+
+    async def look_at(self, globs: Sequence[str]) -> None:
+        """Watch the guests behind these sockets from now on, and no others.
+
+        Those that are seen already and still match stay as they are; the others are let go, as by `close`.
+        New ones are not waited for.
+        """
+        self._globs = tuple(globs)
+        await self._scan()
 
     async def read(self) -> list[Guest]:
         now = self._terms.clock()
@@ -129,13 +140,8 @@ class QmpHypervisor(Hypervisor):
 
     async def close(self) -> None:
         await self._rescan.stop()
-        leaving = [asyncio.create_task(session.leave()) for session in self._sessions.values()]
-        if leaving:
-            await asyncio.wait(leaving, timeout=1.0)
-        await _end([*leaving, *self._asks, *self._tasks.values()])
-        self._sessions.clear()
-        self._tasks.clear()
-        self._terms.seen_through.clear()
+        await self._let_go([*self._sessions])
+        await _end([*self._asks])
 
     async def _scan(self) -> None:
         refused: dict[str, str] = {}
@@ -149,12 +155,23 @@ class QmpHypervisor(Hypervisor):
                 session = Session(path, stem, self._terms, self._wake, self._count * _GOLDEN % 1)
                 self._sessions[path] = session
                 self._tasks[path] = asyncio.create_task(session.run())
-        for path in self._sessions.keys() - found.keys():
-            session = self._sessions.pop(path)
-            await _end([self._tasks.pop(path)])
+        gone = [path for path in self._sessions if path not in found]
+        names = [known.name for path in gone if (known := self._sessions[path].known) is not None]
+        await self._let_go(gone)
+        for name in names:
+            self._wake(f"{name} is gone")
+
+    async def _let_go(self, paths: Sequence[str]) -> None:
+        """See the guests at these sockets no more; what was switched on is given back, as far as they answer."""
+        tasks = [self._tasks.pop(path) for path in paths]
+        leaving = [asyncio.create_task(self._sessions.pop(path).leave()) for path in paths]
+        for path in paths:
             self._terms.let_go(path)
-            if session.known is not None:
-                self._wake(f"{session.known.name} is gone")
+        try:
+            if leaving:
+                await asyncio.wait(leaving, timeout=_LEAVE_S)
+        finally:
+            await _end([*leaving, *tasks])
 
 
 async def _end(tasks: Sequence[asyncio.Task[Any]]) -> None:

@@ -250,14 +250,15 @@ class Session:
             await self._read_driver(self._device, known)
 
     async def _review(self, wire: Wire, known: Known) -> None:
-        known.learn_max(await ram(wire))
+        size = await ram(wire)
         await read_state(wire, known)
-        if self._device is None:
-            return
-        await self._read_driver(self._device, known)
-        if known.driver is not False and known.learn_actual(
-            (await wire.run_dict("query-balloon")).get("actual")
-        ):
+        actual = None
+        if self._device is not None:
+            await self._read_driver(self._device, known)
+            if known.driver is not False:
+                actual = (await wire.run_dict("query-balloon")).get("actual")
+        known.learn_max(size)  # with its size at once: memory that is plugged in or out changes both
+        if actual is not None and known.learn_actual(actual):
             self._follow()
 
     async def _read_driver(self, device: Device, known: Known) -> None:

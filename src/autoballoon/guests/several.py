@@ -13,8 +13,8 @@ class Several(Hypervisor):
     def __init__(self, members: Sequence[Hypervisor]) -> None:
         self._members = tuple(members)
 
-    async def start(self, wake: Wake) -> None:
-        await asyncio.gather(*(member.start(wake) for member in self._members))
+    async def start(self, wake: Wake, *, wait: bool = True) -> None:
+        await asyncio.gather(*(member.start(wake, wait=wait) for member in self._members))
 
     async def read(self) -> list[Guest]:
         return [guest for member in self._members for guest in await member.read()]

@@ -20,7 +20,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.STUCK: "it did not give up what was asked, so its target goes back to its size",
     Reason.DEFLATED: "it took memory back by itself, and its target follows",
     Reason.MANUAL: "somebody else set this size, and it is its ceiling now",
-    Reason.FAREWELL: "the daemon leaves and hands memory back",
+    Reason.FAREWELL: "the daemon leaves, or leaves it alone, and hands memory back",
     Reason.RULE: "as the policy's rule says",
     Reason.OVERLOAD: "needs exceed what the host has, so it waits and others run",
     Reason.TURN_OVER: "it has had its turn, and another one waits",
