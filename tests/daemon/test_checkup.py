@@ -138,6 +138,16 @@ async def test_whom_the_configuration_leaves_alone(root: Path, web: FakeQemu) ->
     assert [guest.managed for guest in facts.guests] == [False]
 
 
+async def test_floors_and_what_there_is_for_them(root: Path, web: FakeQemu) -> None:
+    config = parse(f'[connect]\nqmp = ["{web.path}"]\n[host]\nreserve = "25%"\n[defaults]\nfloor = "50%"\n')
+    facts = await gather(config, None, root)
+    (guest,) = facts.guests
+    assert (guest.floor, facts.host.pool) == (256 * MIB, 6000 << 10)
+    told = status(Guest("k", "web", GIB, GIB, floor=GIB // 4))
+    facts = await gather(None, told, root)
+    assert (facts.guests[0].floor, facts.host.pool) == (GIB // 4, GIB)
+
+
 async def test_a_socket_of_another_manager_is_not_opened(
     root: Path, web: FakeQemu, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,7 @@ WRONG: list[tuple[str, str, Facts]] = [
     ("khugepaged", "warning", facts({"max_ptes_none": 511})),
     ("other-manager", "cannot", facts({"managers": (Manager("MOM", 7),)})),
     ("other-manager", "warning", facts({"managers": (Manager("pvestatd", 7),)})),
+    ("floors", "warning", facts({"pool": GIB}, floor=GIB + MIB)),
     ("no-configuration", "note", msgspec.structs.replace(facts(), configured=False)),
     ("no-guests", "note", msgspec.structs.replace(facts(), guests=())),
     (

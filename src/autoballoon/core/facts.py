@@ -62,6 +62,8 @@ class HostFacts(msgspec.Struct, frozen=True):
     """Why the configured capacity cannot be used, in a sentence."""
     contain: str | None = None
     """Why `contain = true`, which is configured, cannot work on this machine, in a sentence."""
+    pool: int | None = None
+    """Bytes that there are for guests: without the reserve and, where a daemon runs, what else the host uses."""
     swap: int | None = None
     """Bytes of swap that are switched on."""
     psi: bool | None = None
@@ -98,6 +100,8 @@ class GuestFacts(msgspec.Struct, frozen=True):
     ram: int | None = None
     actual: int | None = None
     resident: int | None = None
+    floor: int | None = None
+    """The size below which it is never asked to be."""
 
     balloon: bool | None = None
     """It has a balloon device."""

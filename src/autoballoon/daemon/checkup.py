@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
 from autoballoon.core.facts import Complaint, Facts, GuestFacts
 from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest
@@ -22,6 +22,7 @@ from autoballoon.guests.sockets import sockets
 from autoballoon.host.checkup import host_facts
 from autoballoon.host.find import manager_of, other_managers_socket, qemu_behind
 from autoballoon.host.guest_group import GuestGroups, Unfit
+from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.host.qemu import Qemu, all_qemus
 from autoballoon.views.status import Status
@@ -55,7 +56,7 @@ async def gather(
     guests = await _with_kernels(guests, qemus)
     guests = await _with_resident(guests, root, sleep if status is None else None)
     if config is not None:
-        guests = [_replace(guest, managed=config.bounds(guest.name).manage) for guest in guests]
+        guests = [_bounded(guest, config) for guest in guests]
         if config.contain:
             contain, guests = await asyncio.to_thread(_contained, config, guests, root)
     host = await asyncio.to_thread(
@@ -65,12 +66,35 @@ async def gather(
         root,
     )
     return Facts(
-        host=_replace(host, contain=contain),
+        host=_replace(host, contain=contain, pool=_pool(config, status, root)),
         guests=tuple(guests),
         daemon=status is not None,
         configured=config is not None or status is not None,
         said=tuple(said),
     )
+
+
+def _bounded(guest: GuestFacts, config: Config) -> GuestFacts:
+    """The guest with what the configuration says of it."""
+    bounds = config.bounds(guest.name)
+    floor = guest.floor if guest.ram is None else bounds.within(guest.ram)[0]
+    return _replace(guest, managed=bounds.manage, floor=floor)
+
+
+def _pool(config: Config | None, status: Status | None, root: Path) -> int | None:
+    if status is not None:
+        return status.daemon.account.pool
+    if config is None:
+        return None
+    try:
+        reader = HostReader(config.capacity, root)
+    except AutoballoonError:
+        return None  # told by itself
+    try:
+        capacity = reader.read().capacity
+    finally:
+        reader.close()
+    return max(0, capacity - config.reserve.of(capacity))
 
 
 def _told(guest: Guest) -> GuestFacts:
@@ -84,6 +108,7 @@ def _told(guest: Guest) -> GuestFacts:
         ram=guest.max,
         actual=guest.actual,
         resident=guest.resident,
+        floor=guest.floor,
         balloon=True if has_spoken else None,
         driver=guest.driver,
         period_s=guest.period_s,

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 
 from autoballoon.core.facts import CONTAINMENT, Facts, Finding, GuestFacts, HostFacts, Severity
+from autoballoon.core.units import size_text
 from autoballoon.views.diagnosis_guest import GUEST_FINDINGS, of_guest
 
 CANNOT, WARNING, NOTE = Severity.CANNOT, Severity.WARNING, Severity.NOTE
@@ -25,6 +26,7 @@ HOST_FINDINGS = (
     "no-psi",
     "khugepaged",
     "other-manager",
+    "floors",
     "no-configuration",
     "no-guests",
     "daemon-says",
@@ -171,6 +173,16 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "there is no guest to look at",
             "The daemon runs all the same and picks guests up as they come.",
             "autoballoon check /etc/autoballoon.toml      # does [connect] name the right sockets?",
+        )
+    floors = sum(guest.floor or 0 for guest in facts.guests if guest.managed and guest.running)
+    if facts.host.pool is not None and floors > facts.host.pool:
+        yield Finding(
+            "floors",
+            WARNING,
+            "host",
+            f"the floors of its guests are {size_text(floors)}, and it has {size_text(facts.host.pool)} for them",
+            "Nobody is asked to be smaller than its floor, so guests may keep memory that others need.",
+            '[defaults]\nfloor = "10%"      # of a guest\'s RAM; or lower those of some guests',
         )
     explained = {key for guest in facts.guests if not _is_fine(guest) for key in (guest.key, guest.name)}
     uncontained = {guest.key for guest in facts.guests if guest.managed and guest.uncontained}
