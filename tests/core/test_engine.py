@@ -179,6 +179,32 @@ def test_what_an_operator_sets_becomes_the_ceiling() -> None:
     assert guest.actual <= set_by_hand
 
 
+def test_memory_that_is_unplugged_and_plugged_again_is_no_operators_wish() -> None:
+    guest = Tame("g", lambda now: (450 if now > 60 else 60) * MIB)
+    world = World([guest, Tame("other", steady(60))], 1100 * MIB)
+    for at, by in ((20, -200), (40, 200)):
+        world.run(at - world.now)
+        guest.max += by * MIB
+        guest.actual += by * MIB
+        guest.target += by * MIB
+        guest.touched = guest.cache = 0
+    world.run(40)
+    track = world.state.tracks["g"]
+    assert track.adopted is None and track.max == guest.max
+    assert {Reason.MANUAL, Reason.DEFLATED}.isdisjoint(said(world, "g"))
+    assert guest.actual > 450 * MIB
+
+
+def test_what_the_host_keeps_of_a_guest_beyond_its_size_is_given_to_nobody() -> None:
+    sticky = Tame("sticky", steady(60), sticks=True, touched=512 * MIB)
+    world = World([sticky, Tame("other", steady(60), cache_want=512 * MIB)], 950 * MIB)
+    world.run(120)
+    assert sticky.actual < sticky.touched - 64 * MIB
+    account = world.state.account
+    assert account is not None and account.room >= 0, "the other has made room for it"
+    assert world.free >= account.reserve
+
+
 def test_what_an_operator_takes_of_what_we_gave_becomes_the_ceiling_too() -> None:
     guest = Tame("g", lambda now: (60 if now < 20 else 420) * MIB)
     world = World([guest, Tame("other", steady(60))], 800 * MIB)
@@ -606,6 +632,22 @@ def test_leaving_hands_back_what_is_free() -> None:
     room = account_of(world.snapshot(), world.state.tracks, world.engine.rules.reserve).room
     given = sum(d.size - d.before for d in decisions if isinstance(d, SetTarget))
     assert 0 < given <= room
+
+
+def test_who_is_left_alone_gets_what_is_free_beyond_the_cushion() -> None:
+    world = World([Tame("a", steady(60)), Tame("b", steady(60)), Tame("c", burst(5, 60, 400))], 1000 * MIB)
+    world.run(30)
+    world.capacity += 200 * MIB
+    world.guests[0].actual += 30 * MIB
+    state, decisions = world.engine.hand_back(world.state, world.snapshot(), world.now, {"a"})
+    (decision,) = decisions
+    assert isinstance(decision, SetTarget) and decision.key == "a" and decision.size > decision.before
+    account = account_of(world.snapshot(), world.state.tracks, world.engine.rules.reserve)
+    assert world.state.account is not None and world.state.account.cushion > 0
+    assert decision.size - world.guests[0].actual <= account.room - world.state.account.cushion
+    assert not state.tracks["a"].ours and state.tracks["b"].ours
+    assert state.tracks["a"].target == world.guests[0].actual, "nothing is awaited of it"
+    assert world.engine.farewell(state, world.snapshot(), world.now)
 
 
 def test_the_host_that_takes_memory_is_served_before_it_is_short() -> None:

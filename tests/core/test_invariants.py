@@ -106,6 +106,19 @@ def test_i6_nothing_is_adopted_from_a_guest_that_keeps_its_memory(less: int) -> 
     assert charge >= 512 * MIB  # it is charged what the host sees
 
 
+def test_a_guest_that_says_it_is_smaller_and_keeps_its_memory_is_not_left_alone_for_ever() -> None:
+    world = copy.deepcopy(SETTLED)
+    guest = world.guests[0]
+    guest.__class__ = Liar
+    guest.target = guest.actual = guest.actual - 100 * MIB
+    world.run(guard.BELOW_S + 5)
+    assert not guard.is_unexplained(world.state.tracks["g"], world.now)
+    world.decisions.clear()
+    guest.need = lambda now: 350 * MIB
+    world.run(10)
+    assert guest.actual > 350 * MIB, "it is given what it needs"
+
+
 @given(histories())
 def test_i6_nothing_is_manual_at_first_contact(ticks: History) -> None:
     first = play(ticks[:1])[0]

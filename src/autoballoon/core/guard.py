@@ -20,6 +20,8 @@ LEAST_RATE = 4 * MIB
 """Bytes a second: who gives up less is as good as stuck, on purpose perhaps (a driver gave up 800 MiB/s, measured)."""
 STILL_S = 1.0
 """A size that somebody else set is adopted when it has stood for so long: on its way there it is none."""
+BELOW_S = 10.0
+"""So long a guest that became smaller than asked is left as it is, for it may be seen why."""
 STUCK_COOL_S = 30.0
 FULL_COOL_S = 5.0
 DEFLATED_COOL_S = 2.0
@@ -97,6 +99,11 @@ def is_manual(guest: Guest, track: Track, now: float) -> bool:
     if track.below < 2 or now - track.changed_at < STILL_S:
         return False
     return guest.resident is None or guest.resident <= guest.actual + RESIDENT_SLACK
+
+
+def is_unexplained(track: Track, now: float) -> bool:
+    """It has just become smaller than we asked for: somebody else may have set that."""
+    return (track.below > 0 or track.taken_from is not None) and now - track.changed_at < BELOW_S
 
 
 def bars_shrink(track: Track, now: float) -> Reason | None:

@@ -44,6 +44,8 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             pause=track.pause,
             spared_until=track.spared_until,
         )
+    elif guest.max != track.max:
+        track = _plugged(track, guest.max, now)
     # Readings first: one that came together with a change of size belongs to neither size.
     reading = reading_of(track, guest, now)
     is_new = reading is not None and reading is not track.reading
@@ -57,10 +59,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     if health is not OK or track.health is not health:
         track = _booted(track, health, now)
     if guest.migrating or track.migrating:
-        cool_until = track.cool_until
-        if guest.migrating:
-            cool_until = max(cool_until, now + guard.MIGRATING_COOL_S)
-        track = msgspec.structs.replace(track, migrating=guest.migrating, cool_until=cool_until)
+        track = _migrating(track, now, is_so=guest.migrating)
     if is_new and reading is not None and (track.learnt or reading.waits):
         track = _learnt(track, guest, reading, now)
     track = msgspec.structs.replace(
@@ -100,6 +99,24 @@ def _new_life(guest: Guest, now: float) -> Track:
         since=now - up_s,
         met_at=now,
         up_s=up_s,
+        max=guest.max,
+    )
+
+
+def _plugged(track: Track, size: int, now: float) -> Track:
+    """The track of a guest that has `size` bytes of RAM now: memory was plugged in or out, and what its balloon holds
+    is the same."""
+    by = size - track.max if track.max else 0
+    return msgspec.structs.replace(
+        track,
+        max=size,
+        target=track.target + by,
+        before=track.before + by,
+        actual=track.actual + by,
+        begun=track.begun + by,
+        taken_from=None if track.taken_from is None else track.taken_from + by,
+        changed_at=now,
+        below=0,
     )
 
 
@@ -131,6 +148,12 @@ def _booted(track: Track, health: Health, now: float) -> Track:
     )
 
 
+def _migrating(track: Track, now: float, *, is_so: bool) -> Track:
+    """The track of a guest that is being migrated away, or was."""
+    cool_until = max(track.cool_until, now + guard.MIGRATING_COOL_S) if is_so else track.cool_until
+    return msgspec.structs.replace(track, migrating=is_so, cool_until=cool_until)
+
+
 def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
     """The size from which somebody else takes a guest that we have never moved: it stood still, and became smaller.
 
@@ -145,7 +168,7 @@ def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
 def began_anew(track: Track, guest: Guest) -> bool:
     """It was reset or started again: the driver is gone, or its uptime fell."""
     if guest.driver is False:
-        return track.health not in (Health.BOOTING, Health.NO_DRIVER, Health.INCOMING)
+        return track.health in (OK, Health.SILENT)
     return guest.up_s is not None and guest.up_s < track.up_s - 1.0
 
 

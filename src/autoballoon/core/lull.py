@@ -17,7 +17,7 @@ class Lull(msgspec.Struct, frozen=True):
     """When this span began."""
     least: int
     before: int = 0
-    """0 in the first span: nothing is known yet."""
+    """0 in the first span: nothing is known yet. In that after a guest has gone, what nobody wanted until then."""
     span_s: float = FIRST_S
     """How long this span is, where that is no more than SPAN_S."""
 
@@ -29,8 +29,10 @@ class Lull(msgspec.Struct, frozen=True):
 
 def follow(lull: Lull | None, beyond: int, now: float, *, left: bool = False) -> Lull:
     """The lull after `beyond` bytes of room beyond the cushion were seen, and whether a guest `left` them there."""
-    if lull is None or left:
-        return Lull(since=now, least=beyond, span_s=LEFT_S if left else FIRST_S)
+    if lull is None:
+        return Lull(since=now, least=beyond)
+    if left and lull.span_s > LEFT_S:
+        return Lull(since=now, least=beyond, before=lull.idle, span_s=LEFT_S)
     span_s = min(lull.span_s, SPAN_S)
     if now - lull.since >= span_s:
         return Lull(since=now, least=beyond, before=min(lull.least, beyond), span_s=2 * span_s)

@@ -69,7 +69,7 @@ class Outcome(msgspec.Struct, frozen=True):
 def control(load: Load, sight: Sight, wishes: Wishes, now: float) -> Outcome:
     """Who is stopped and who runs, under `overload = "suspend"`; under any other choice all that we stopped runs."""
     if sight.overload != "suspend":
-        step = _Step(load, Contest((), (), (), 0), sight, wishes, now)
+        step = _Step(load, Contest((), (), (), (), 0), sight, wishes, now)
         for guest in sight.snapshot.guests:
             if sight.tracks[guest.key].pause is not None:
                 step.release(guest)
@@ -104,7 +104,7 @@ class _Step:
         load, contest, now = self.load, self.contest, self.now
         for guest in contest.orphans:
             self.release(guest)
-        for one in (*contest.waiting, *contest.running):
+        for one in (*contest.waiting, *contest.running, *contest.deaf):
             if one.track.pause is not None:
                 self._keep_or_insist(one)
         over_since = _since(load.over_since, contest.used > contest.room, now)

@@ -12,7 +12,7 @@ from autoballoon.core.track import Pause, Track
 
 SHOW_S = 3.0
 """A guest that still runs so long after it was told to stop is let run (QEMU answers within milliseconds): the order
-may have been lost, or may yet arrive."""
+may have been lost, or may yet arrive. One that still stands after it was told to run keeps nobody else from it."""
 AGAIN_S = 1.0
 """A guest that is to run and does not is told so again after this time."""
 SPARE_S = 600.0
@@ -70,10 +70,12 @@ def resume(
     guest: Guest, track: Track, reason: Reason, numbers: dict[str, int | float], now: float
 ) -> tuple[Resume, Track]:
     """The order to run again, and the track that remembers it."""
-    assert track.pause is not None
-    numbers = numbers | {"stopped_s": now - track.pause.at}
+    pause = track.pause
+    assert pause is not None
+    numbers = numbers | {"stopped_s": now - pause.at}
+    called_at = now if pause.called_at is None else pause.called_at
     return Resume(guest.key, guest.name, reason, numbers), _with(
-        track, msgspec.structs.replace(track.pause, resumed_at=now)
+        track, msgspec.structs.replace(pause, resumed_at=now, called_at=called_at)
     )
 
 
@@ -87,6 +89,11 @@ def is_late(track: Track, guest: Guest, now: float) -> bool:
         and guest.running
         and now - pause.at > SHOW_S
     )
+
+
+def is_deaf(pause: Pause, guest: Guest, now: float) -> bool:
+    """It has long been told to run, and does not."""
+    return pause.called_at is not None and not guest.running and now - pause.called_at > SHOW_S
 
 
 def is_due(pause: Pause, now: float) -> bool:

@@ -6,13 +6,16 @@ import msgspec
 
 from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest, Snapshot
-from autoballoon.core.track import OK, Health, Track, resident_of
+from autoballoon.core.track import OK, RESIDENT_SLACK, Health, Track, resident_of
 from autoballoon.core.units import MIB, Portion
 
 YOUNG_S = 60.0
 YOUNG_OVERHEAD = 40 * MIB
 """What a young QEMU is charged at least beyond guest memory: its overhead is still growing (30 to 85 MiB under
 TCG, measured on QEMU 7.2; device models and worker stacks alone take about 20)."""
+OVERHANG_S = 10.0
+"""What the host holds beyond a guest's size may be on its way back for so long: huge pages with holes are split
+meanwhile."""
 
 
 class Account(msgspec.Struct, frozen=True):
@@ -78,6 +81,16 @@ def charge_of(guest: Guest, track: Track) -> int:
         promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
         return overhead_of(guest) + max(promised, guest.resident or 0)
     return overhead_of(guest) + held
+
+
+def overhang_of(guest: Guest, track: Track, now: float) -> int:
+    """What the host has long held of its memory beyond its size: nobody else can be given that.
+
+    Its balloon frees nothing (VFIO, locked memory), or what lies in it is touched.
+    """
+    if guest.resident is None or now - track.moved_at < OVERHANG_S:
+        return 0
+    return max(0, guest.resident - RESIDENT_SLACK - max(track.target, guest.actual))
 
 
 def coming_of(guest: Guest, track: Track, now: float) -> int:

@@ -125,7 +125,9 @@ class Pause(msgspec.Struct, frozen=True):
     seen: bool = False
     """It has been seen stopped since."""
     resumed_at: float | None = None
-    """When it was last told to run again."""
+    """When it was last told to run again ..."""
+    called_at: float | None = None
+    """... and when for the first time."""
     is_orphan: bool = False
     """A daemon before this one stopped it: nothing is known of it, and it is to run again at once."""
 
@@ -153,6 +155,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     since: float = 0.0
     """When this life of it (since start or reset) was first seen."""
     up_s: float = 0.0
+    max: int = 0
+    """Its configured RAM, as last seen."""
     reading: Reading | None = None
     cool_until: float = -1e9
     """No shrink before this time."""

@@ -96,7 +96,7 @@ class Turn:
 
     def _head_for(self, guest: Guest, track: Track, wish: Wish) -> Case | None:
         """The Case of a guest that is to follow its wish; decides for one that is where it should be, or must wait."""
-        if (track.below or track.taken_from is not None) and not self.raw:
+        if guard.is_unexplained(track, self.now) and not self.raw:
             self._stay(guest, track, Reason.WAIT_READING, wish)
             return None
         if track.shrinking and wish.need <= track.target and not self.raw:

@@ -12,7 +12,7 @@ import msgspec
 from autoballoon.core.health import SILENT_S
 from autoballoon.core.model import Guest
 from autoballoon.core.policy import Sight
-from autoballoon.core.track import Health, Reading, Track
+from autoballoon.core.track import Health, Reading, Track, resident_of
 from autoballoon.core.units import MIB
 
 RATE_S = 0.5
@@ -57,7 +57,7 @@ class Habit(msgspec.Struct, frozen=True, gc=False):
     tries: int = 0
     """... and how often it has lacked it anew, since it last had room for it and did not read it."""
     faulting: float = 0.0
-    """Bytes a second that major faults read from disk, a slowly following mean."""
+    """Bytes a second that major faults read from disk: at first as it is, then a slowly following mean."""
     met_at: float = 0.0
     """The time of its first reading."""
     taken_at: float = 0.0
@@ -73,9 +73,10 @@ class Memory(msgspec.Struct, frozen=True):
     joint: float | None = None
     """The fastest recent growth of all guests and the host together, bytes a second."""
     other: int | None = None
-    """What the host itself used at `at`; None where that was not to be told from what guests took."""
-    guests: int = 0
-    """How many guests there were then."""
+    """What the host itself and guests that are left alone used at `at`; None where that was not to be told from what
+    others took."""
+    guests: tuple[int, int] = (0, 0)
+    """How many guests there were then, and how many of them were left alone."""
     at: float = 0.0
 
 
@@ -88,7 +89,8 @@ def unread_s(habit: Habit, caches: int) -> float:
 
 
 def learn(memory: Memory, sight: Sight, now: float) -> Memory:
-    """Memory after this snapshot: habits of the guests, and their joint growth with the host's own use.
+    """Memory after this snapshot: habits of the guests, and their joint growth with what the host and guests that are
+    left alone use.
 
     Of those that are not movable now (silent, stopped) nothing is learnt, and nothing forgotten: they come back.
     """
@@ -107,17 +109,20 @@ def learn(memory: Memory, sight: Sight, now: float) -> Memory:
     if memory.joint is not None and now - memory.at < 1.0:
         return msgspec.structs.replace(memory, habits=habits, joint=max(joint, growth))
     tracks = sight.tracks.values()
+    alone = [guest for guest in sight.snapshot.guests if sight.tracks[guest.key].health is Health.UNMANAGED]
+    other = sight.account.other + sum(map(resident_of, alone))
+    guests = len(tracks), len(alone)
     # What a guest takes that boots or is new here is no growth of the host's own, nor what one leaves that goes.
-    settled = len(tracks) == memory.guests and all(_is_settled(track, memory.at) for track in tracks)
+    settled = guests == memory.guests and all(_is_settled(track, memory.at) for track in tracks)
     if memory.other is not None and settled:
-        growth += max(0.0, (sight.account.other - memory.other) / (now - memory.at))
+        growth += max(0.0, (other - memory.other) / (now - memory.at))
     since_s = 0.0 if memory.joint is None else now - memory.at
     faded = joint * 0.5 ** (since_s / PEAK_HALF_S)
     return Memory(
         habits=habits,
         joint=max(faded, growth),
-        other=sight.account.other if settled else None,
-        guests=len(tracks),
+        other=other if settled else None,
+        guests=guests,
         at=now,
     )
 

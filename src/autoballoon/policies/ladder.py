@@ -14,7 +14,7 @@ from operator import add, attrgetter, sub
 
 from autoballoon.core.model import Reason
 from autoballoon.core.policy import ASK_AHEAD_S, Sight, Watch, Wish, Wishes
-from autoballoon.core.pool import charge_of, overhead_of
+from autoballoon.core.pool import charge_of, overhang_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Track
 from autoballoon.policies import guest_swap
@@ -53,6 +53,7 @@ class Ladder:
         if len(movable) < len(sight.snapshot.guests):
             held = {guest.key for guest in movable}
             pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
+        pool -= sum(overhang_of(guest, sight.tracks[guest.key], now) for guest in movable)
         cushion = self._cushion(memory, pool)
         tracks = [sight.tracks[guest.key] for guest in movable]
         habits = [memory.habits[guest.key] for guest in movable]

@@ -29,6 +29,7 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     """One guest's claims, each the size it would have when that rung is full."""
 
     floor: int
+    """As far as it has that much."""
     need: int
     headroom: int
     warm: int
@@ -38,7 +39,7 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     least: int
     """The smallest size at which what it needs can be told."""
     needed: int
-    """What it needs, be it below its floor."""
+    """What it needs, be it below its floor; never above its ceiling."""
     enough: int
     """With this size it lacks neither its least headroom nor cache that it uses."""
     slack: int
@@ -60,7 +61,7 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
             return Reason.TAKE_LATELY
         if size >= self.headroom:
             return Reason.TAKE_WARM_CACHE
-        return Reason.TAKE_HEADROOM if size >= self.need else Reason.TAKE_NEED
+        return Reason.TAKE_HEADROOM if size >= self.needed else Reason.TAKE_NEED
 
 
 def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
@@ -70,7 +71,9 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     """
     reading = track.reading
     assert reading is not None, "only guests with a reading are movable"
-    top = guest.top if track.adopted is None else min(guest.top, track.adopted)
+    top = guest.top
+    if track.adopted is not None:  # the operator's floor goes before a size set by hand, as in guard.bounds
+        top = max(min(top, track.adopted), min(guest.floor, guest.max))
     floor = min(guest.floor, top)
     base, needed = base_headroom(guest), reading.need
     # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
@@ -88,7 +91,10 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         headroom = max(headroom, min(_bound(guest, base), _learnt(track, needed, now)))
     need, with_headroom = needed, needed + headroom
     if need < floor:
-        need, with_headroom = floor, max(with_headroom, floor)
+        # A floor that it never had is given as headroom is: nobody lacks anything where floors exceed the pool.
+        with_headroom = max(with_headroom, floor)
+        floor = min(floor, max(track.target, track.actual))
+        need = max(need, floor)
     in_use = reading.caches - habit.cold
     if guest.caches is None:
         # What it has available is known, and not what of that is cache: what it has just freed is none.
@@ -105,8 +111,8 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
     if guest.held:
         held = max(held, track.target)
     if cold > top:
-        need, with_headroom, warm, lately, cold, kept = (
-            min(size, top) for size in (need, with_headroom, warm, lately, cold, kept)
+        needed, need, with_headroom, warm, lately, cold, kept = (
+            min(size, top) for size in (needed, need, with_headroom, warm, lately, cold, kept)
         )
     return Rungs(
         floor=floor,
