@@ -45,7 +45,8 @@ bench: setup ## how fast the core decides, what a look at the host costs, how lo
 	@$(python) bench/agent.py
 	@$(python) bench/hostile.py --seconds 5
 
-deb: setup ## dist/autoballoon_VERSION_amd64.deb, for Debian 12
+deb: ## dist/autoballoon_VERSION_amd64.deb, for Debian 12 (installs no QEMU)
+	@$(timed) set-up tools/setup deb
 	@$(timed) deb tools/deb
 
 driver: setup ## build the guests' balloon driver (guest/driver) against Debian's headers, which are unpacked, not installed

@@ -1,7 +1,9 @@
 """What the repository promises about itself: links, commands, packages and pins."""
 
 import re
+import subprocess
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import click
@@ -117,6 +119,40 @@ def test_the_package_list_has_one_package_a_line() -> None:
     assert names
     assert all(re.fullmatch(r"[a-z0-9][a-z0-9+.-]+", name) for name in names)
     assert len(names) == len(set(names))
+
+
+@pytest.fixture
+def lacking(tmp_path: Path) -> Callable[..., set[str]]:
+    """What set-up would install on a machine that has none of it, as it tells somebody who is not root."""
+    for name in ("tools/setup", "tools/debian-packages.txt"):
+        copy = tmp_path / name
+        copy.parent.mkdir(exist_ok=True)
+        copy.write_text(read(name))
+    for name, does in (("dpkg-query", "exit 1"), ("apt-get", "exit 1"), ("id", "echo 1000")):
+        stand_in = tmp_path / name
+        stand_in.write_text(f"#!/bin/sh\n{does}\n")
+        stand_in.chmod(0o755)
+
+    def ask(*words: str, code: int = 3) -> set[str]:
+        told = subprocess.run(
+            ["sh", tmp_path / "tools/setup", *words],
+            env={"PATH": f"{tmp_path}:/usr/bin:/bin"}, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert (told.returncode, told.stdout, told.stderr.count("\n")) == (code, "", 1)
+        named = re.search(r"`apt-get install -y --no-install-recommends (.*)`", told.stderr)
+        return set(named[1].split()) if named else set()
+
+    return ask
+
+
+def test_building_the_package_installs_no_qemu(lacking: Callable[..., set[str]]) -> None:
+    deb, guests, tests = lacking("deb"), lacking(), lacking("tests")
+    assert {"python3", "python3-venv", "ca-certificates", "binutils"} == deb
+    assert "qemu-system-x86" in guests - deb
+    assert "chromium" in tests - guests
+    assert deb < guests < tests
+    assert lacking("dbe", code=2) == set()
+    assert re.search(r"^deb: ##.*\n\t@\$\(timed\) set-up tools/setup deb\n", read("Makefile"), re.MULTILINE)
 
 
 def test_a_version_is_stated_once() -> None:

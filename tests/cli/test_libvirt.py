@@ -39,7 +39,10 @@ def has_libvirt(monkeypatch: pytest.MonkeyPatch, *, there: bool) -> None:
 def test_check_names_the_connections(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     has_libvirt(monkeypatch, there=True)
     result = call("check", config)
-    assert result.exit_code == 0 and "libvirt: qemu:///system\n" in result.output
+    assert (
+        result.exit_code == 0
+        and "libvirt: qemu:///system (not connected to here; doctor does)\n" in result.output
+    )
     assert "no guest will be seen" not in result.output
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from autoballoon.cli import main
@@ -94,4 +95,16 @@ def test_a_port_that_is_taken_is_one_sentence_and_guests_are_balanced_all_the_sa
 def test_check_says_where(tmp_path: Path) -> None:
     config = configure(tmp_path, "[metrics]\n")
     result = CliRunner().invoke(main, ["check", str(config)])
-    assert "metrics: http://127.0.0.1:9177/metrics" in result.output
+    assert "metrics: http://127.0.0.1:9177/metrics\n" in result.output
+
+
+@pytest.mark.parametrize(
+    ("listen", "refused"),
+    [("127.0.0.2:9177", False), ("[::1]:9177", False), ("192.0.2.7:9177", True), ("[::]:9177", True)],
+)
+def test_check_says_whom_the_unit_keeps_out(tmp_path: Path, listen: str, refused: bool) -> None:
+    config = configure(tmp_path, f'[metrics]\nlisten = "{listen}"\n')
+    result = CliRunner().invoke(main, ["check", str(config)])
+    (line,) = (line for line in result.output.splitlines() if line.startswith("metrics: "))
+    assert line.startswith(f"metrics: http://{listen}/metrics")
+    assert ("IPAddressAllow=" in line) is refused

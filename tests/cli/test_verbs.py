@@ -17,7 +17,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from autoballoon import __version__
-from autoballoon.cli import main
+from autoballoon.cli import connect, main
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.guests.qmp_checkup import unusable
 from autoballoon.host.guest_group import GuestGroups
@@ -293,6 +293,19 @@ def test_status_without_a_daemon_is_one_sentence(tmp_path: Path) -> None:
         assert result.exit_code == 3
         assert result.output.startswith(f"autoballoon: no daemon answers at {path}")
         assert result.output.count("\n") == 1
+
+
+def test_at_the_usual_socket_the_service_is_named_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usual = str(tmp_path / "control.sock")
+    monkeypatch.setattr(connect, "DEFAULT_SOCKET", usual)
+    for path, there in ((usual, True), (tmp_path / "other.sock", False)):
+        result = call("status", "--socket", path)
+        assert result.output.count("\n") == 1
+        assert ("`systemctl start autoballoon`" in result.output) is there
+        assert ("`journalctl -u autoballoon`" in result.output) is there
+        assert "`autoballoon run --config FILE`" in result.output
 
 
 @pytest.mark.parametrize("answer", [b"", b"hello\n", b'{"ok":true,"data":{}}\n', b'{"ok":"maybe"}\n'])

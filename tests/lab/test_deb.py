@@ -26,6 +26,9 @@ mount -t tmpfs none "$root/tmp"
 mkdir "$root/run/vms"
 mount --bind "$vms" "$root/run/vms"
 cp "$deb" "$root/tmp/a.deb"
+mkdir -p "$root/run/systemd/system" # as if systemd ran, and could not start the daemon
+printf '#!/bin/sh\\ntest "$1" != try-restart\\n' >"$root/usr/sbin/systemctl"
+chmod 755 "$root/usr/sbin/systemctl"
 mkdir -p "$root$checkout" # it may lie in what was just hidden
 mount -t tmpfs none "$root$checkout"    # what it needs, it must bring along
 env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin DEBIAN_FRONTEND=noninteractive chroot "$root" sh -euc "$inside"
@@ -41,6 +44,12 @@ dpkg -i /tmp/old.deb
 autoballoon version
 autoballoon check /etc/autoballoon.toml
 grep -q 'dry_run = true' /etc/autoballoon.toml
+(
+    cd /tmp/old/usr/share/doc/autoballoon
+    grep -q 'docs/how-to/agent.md' README.md
+    python3 guest/agent/autoballoon_agent.py --once >/dev/null
+    ls guest/agent/autoballoon-agent.service docs/how-to/agent.md docs/reference/config.md examples/alerts.yml
+)
 code=0; autoballoon doctor || code=$?
 echo "doctor ended with $code"
 code=0; autoballoon top 2>&1 || code=$? # as far as it goes without a terminal: textual is there
@@ -59,7 +68,8 @@ begin
 cat /tmp/status
 autoballoon hold web
 echo '# mine' >>/etc/autoballoon.toml
-dpkg -i /tmp/a.deb
+dpkg -i /tmp/a.deb 2>&1
+test "$(dpkg-query -W -f '${db:Status-Status}' autoballoon)" = installed
 grep -q '# mine' /etc/autoballoon.toml
 autoballoon status >/dev/null # it still runs, whatever has become of its files
 leave
@@ -111,6 +121,7 @@ async def test_it_is_installed_looked_at_run_upgraded_and_purged(
     assert "web: its statistics are switched off" in told
     assert told.count("DRY RUN: nothing is moved") == 3  # by status, and twice in the log
     assert "over (0.0.1)" in told
+    assert "autoballoon did not start: journalctl -u autoballoon tells why" in told
     assert '--- upgraded:\n"held":true\n' in told
     assert "Traceback" not in told + done.stderr
     assert left == ""

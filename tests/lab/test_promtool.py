@@ -83,6 +83,20 @@ tests:
               summary: The host swaps in more than 1 MB/s
               description: Guests need more than the host has. autoballoon status shows who needs what.
   - interval: 1m
+    input_series:
+      - {{series: 'up{{job="autoballoon",instance="a:9177"}}', values: '1x30'}}
+      - {{series: 'up{{job="autoballoon",instance="b:9177"}}', values: '0x30'}}
+      - {{series: 'autoballoon_info{{job="autoballoon",instance="a:9177"}}', values: '1x30'}}
+      - {{series: 'autoballoon_last_tick_timestamp_seconds{{job="autoballoon",instance="a:9177"}}', values: '0+60x30'}}
+    alert_rule_test:
+      - eval_time: 20m
+        alertname: AutoballoonAbsent
+        exp_alerts:
+          - exp_labels: {{severity: critical, job: autoballoon, instance: "b:9177"}}
+            exp_annotations:
+              summary: No tick of autoballoon for a minute
+              description: Guests keep what they hold, and nobody moves memory. systemctl status autoballoon
+  - interval: 1m
     input_series: []
     alert_rule_test:
       - eval_time: 5m

@@ -216,6 +216,10 @@ def test_what_keeps_a_guest_from_being_contained_is_told_once() -> None:
     ]
 
 
+def test_a_swap_file_is_proposed_only_where_it_works() -> None:
+    assert found(facts({"swap": 0}))["no-swap"].mend.startswith("# on ext4 or XFS; ")
+
+
 def test_the_worst_comes_first() -> None:
     given = facts({"swap": 0}, driver=False, reporting=False)
     assert [one.severity.value for one in diagnose(given)] == ["cannot", "warning", "note"]

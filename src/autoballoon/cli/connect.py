@@ -141,10 +141,13 @@ def _connected(path: Path, verb: str, args: Mapping[str, object] | None, patienc
 
 
 def _nobody(path: Path) -> CouldNot:
-    return CouldNot(
-        f"no daemon answers at {path}; start one with `autoballoon run --config FILE`, "
-        "or name its socket with --socket"
-    )
+    start = "start one with `autoballoon run --config FILE`"
+    if str(path) == DEFAULT_SOCKET:
+        start = (
+            "start the service with `systemctl start autoballoon` (`journalctl -u autoballoon` tells why it "
+            "ended), or one in the foreground with `autoballoon run --config FILE`"
+        )
+    return CouldNot(f"no daemon answers at {path}; {start}, or name its socket with --socket")
 
 
 def _late(path: Path, patience_s: float) -> CouldNot:

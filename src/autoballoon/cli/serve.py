@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import gc
 import glob
+import ipaddress
 import logging
 import os
 import signal
@@ -153,7 +154,7 @@ def _would_run(
         f"loop: every {config.interval_s:g} s, policy {config.policy}",
         f"overload: {config.overload}: {CHOICES[config.overload]}",
         *(["contain: memory.high on each guest's own control group"] if config.contain else []),
-        *(f"libvirt: {uri}" for uri in config.libvirt),
+        *(f"libvirt: {uri} (not connected to here; doctor does)" for uri in config.libvirt),
         *(
             f"{key}: {one}: {_there(one, matches[one])}"
             for key, some in _globs(config).items()
@@ -162,7 +163,7 @@ def _would_run(
         *(f"qmp: {one}: {says}" for one, says in troubles.items()),
         *(f"guests {rule.glob}: {_bounds(config.bounds(rule.glob))}" for rule in config.rules),
         f"control: {config.socket}",
-        *([f"metrics: http://{config.metrics}/metrics"] if config.metrics else []),
+        *([f"metrics: {_served(config.metrics)}"] if config.metrics else []),
     ]
     if config.overload == "suspend" and not any(
         config.bounds(rule.glob).may_suspend for rule in config.rules
@@ -207,6 +208,17 @@ def _there(pattern: str, found: Sequence[str]) -> str:
             "; autoballoon.service has a /tmp of its own and will not see them: give them a folder in /run"
         )
     return f"{says}; no socket: {', '.join(others)}" if others else says
+
+
+def _served(listen: str) -> str:
+    """Where metrics are served; and that the unit, as shipped, lets nobody else in."""
+    says = f"http://{listen}/metrics"
+    if ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback:
+        return says
+    return (
+        f"{says}; autoballoon.service lets in loopback alone until IPAddressAllow= names Prometheus's address "
+        "(systemctl edit autoballoon)"
+    )
 
 
 def _bounds(bounds: Bounds) -> str:

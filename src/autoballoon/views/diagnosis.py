@@ -104,6 +104,7 @@ def _swap(host: HostFacts) -> Iterator[Finding]:
             "the host has no swap",
             "A guest can take memory faster than any daemon looks. Where the host cannot swap for these "
             "seconds, its kernel kills a guest's QEMU instead.",
+            "# on ext4 or XFS; elsewhere swap needs a partition\n"
             "fallocate -l 4G /swapfile && chmod 600 /swapfile && mkswap /swapfile && swapon /swapfile\n"
             "echo '/swapfile none swap sw 0 0' >> /etc/fstab",
         )
