@@ -5,7 +5,9 @@
 
 #include <linux/err.h>
 #include <linux/shrinker.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -74,6 +76,21 @@ static inline void compat_shrinker_stop(struct shrinker *shrinker)
 }
 
 #endif
+
+/*
+ * Reclaim goes by the pages that are credited to it, not by what a scan function returns: where too
+ * few are, it asks for ever more, and swaps. Who does not reclaim (the test build's file) has no
+ * credit.
+ */
+static inline void compat_reclaimed(unsigned long pages)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	mm_account_reclaimed_pages(pages);
+#else
+	if (current->reclaim_state)
+		current->reclaim_state->reclaimed_slab += pages;
+#endif
+}
 
 /* The device's queues, one after the other. */
 static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[],

@@ -58,6 +58,7 @@ unsigned long balloon_scan(struct balloon *b, unsigned long pages)
 		return SHRINK_STOP;
 	}
 	freed = take_back(b, pages, BY_RECLAIM);
+	compat_reclaimed(freed);
 	remember(b, pages, freed);
 	return freed ? freed : SHRINK_STOP;
 }
