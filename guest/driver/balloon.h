@@ -64,12 +64,11 @@ struct notice {
 
 struct counters {
 	atomic64_t calls, asked, freed; /* of the shrinker's scan function, in kernel pages */
-	/* Reclaim asks on all processors at once, and no lock is worth it: of these some may be missed. */
-	u64 counts; /* calls of the shrinker's count function */
-	u64 busy; /* calls that found a lock taken and gave up */
-	u64 calm; /* questions of reclaim that were answered with nothing: it was not in trouble */
-	u64 own; /* calls out of our own allocation */
-	/* The others are exact. */
+	atomic64_t counts; /* calls of the shrinker's count function */
+	atomic64_t busy; /* calls that found a lock taken and gave up */
+	atomic64_t calm; /* questions that were answered with nothing: it was not in trouble */
+	atomic64_t own; /* calls out of our own allocation */
+	/* Of the others each has one writer at a time. */
 	u64 oom_calls, oom_freed;
 	u64 inflated, puffed; /* pages, allocations that failed */
 	u64 deflated; /* pages of which the host was told before they were freed */

@@ -24,9 +24,13 @@ static int counters_show(struct seq_file *out, void *unused)
 	spin_unlock_irq(&b->books);
 	seq_printf(out, "held %lu\n", held);
 	seq_printf(out, "cap %ld\n", cap == NO_CAP ? -1L : (long)cap);
-	seq_printf(out, "counts %llu\ncalls %lld\n", c->counts, atomic64_read(&c->calls));
-	seq_printf(out, "asked %lld\nfreed %lld\n", atomic64_read(&c->asked), atomic64_read(&c->freed));
-	seq_printf(out, "busy %llu\ncalm %llu\nown %llu\n", c->busy, c->calm, c->own);
+	seq_printf(out, "counts %lld\n", atomic64_read(&c->counts));
+	seq_printf(out, "calls %lld\n", atomic64_read(&c->calls));
+	seq_printf(out, "asked %lld\n", atomic64_read(&c->asked));
+	seq_printf(out, "freed %lld\n", atomic64_read(&c->freed));
+	seq_printf(out, "busy %lld\n", atomic64_read(&c->busy));
+	seq_printf(out, "calm %lld\n", atomic64_read(&c->calm));
+	seq_printf(out, "own %lld\n", atomic64_read(&c->own));
 	seq_printf(out, "oom_calls %llu\noom_freed %llu\n", c->oom_calls, c->oom_freed);
 	seq_printf(out, "inflated %llu\ndeflated %llu\npuffed %llu\n", c->inflated, c->deflated, c->puffed);
 	seq_printf(out, "told_late %llu\nmoved %llu\n", c->told_late, c->moved);

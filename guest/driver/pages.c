@@ -201,7 +201,7 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		if (who != BY_RECLAIM || freed) {
 			spin_lock_irqsave(&b->books, flags);
 		} else if (!spin_trylock_irqsave(&b->books, flags)) {
-			b->counters.busy++; /* a torn count is better than waiting for it */
+			atomic64_inc(&b->counters.busy);
 			break;
 		}
 		notice = list_empty(&b->untold) ? NULL : list_last_entry(&b->untold, struct notice, list);

@@ -36,7 +36,7 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 		if (who != BY_RECLAIM) {
 			spin_lock_irqsave(&b->books, flags);
 		} else if (!spin_trylock_irqsave(&b->books, flags)) {
-			b->counters.busy++;
+			atomic64_inc(&b->counters.busy);
 			return 0;
 		}
 		b->owed += min(pages, b->held);
@@ -54,7 +54,7 @@ unsigned long balloon_scan(struct balloon *b, unsigned long pages)
 	unsigned long freed;
 
 	if (READ_ONCE(b->inflater) == current) {
-		b->counters.own++;
+		atomic64_inc(&b->counters.own);
 		return SHRINK_STOP;
 	}
 	freed = take_back(b, pages, BY_RECLAIM);
@@ -68,7 +68,7 @@ static bool is_calm(struct balloon *b)
 {
 	if (READ_ONCE(b->when) != DEFLATE_PRESSURE || balloon_in_trouble())
 		return false;
-	b->counters.calm++;
+	atomic64_inc(&b->counters.calm);
 	return true;
 }
 
@@ -76,7 +76,7 @@ static unsigned long count_objects(struct shrinker *shrinker, struct shrink_cont
 {
 	struct balloon *b = compat_shrinker_owner(shrinker);
 
-	b->counters.counts++;
+	atomic64_inc(&b->counters.counts);
 	if (READ_ONCE(b->inflater) == current || is_calm(b))
 		return 0;
 	return READ_ONCE(b->held);

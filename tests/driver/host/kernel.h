@@ -71,6 +71,7 @@ typedef struct {
 } atomic64_t;
 #define atomic64_read(at) ((at)->value)
 #define atomic64_add(more, at) ((at)->value += (more))
+#define atomic64_inc(at) ((void)++(at)->value)
 #define atomic64_inc_return(at) (++(at)->value)
 
 /* Lists. */
