@@ -57,7 +57,7 @@ void balloon_resize(struct work_struct *work)
 {
 	struct balloon *b = container_of(to_delayed_work(work), struct balloon, resize);
 	unsigned long held, want, moved = 0;
-	unsigned int chunks = 0;
+	unsigned int chunks = 0, wait_ms = 0;
 
 	WRITE_ONCE(b->inflater, current);
 	do {
@@ -75,13 +75,13 @@ void balloon_resize(struct work_struct *work)
 	}
 	if (chunks)
 		b->retry_ms = RETRY_FIRST_MS;
-	if (moved) {
-		queue_delayed_work(b->workers, &b->resize, 0);
-		return;
+	if (!moved) {
+		/* The guest cannot give it now. Ask again later, and ever less often. */
+		wait_ms = b->retry_ms;
+		b->retry_ms = min(2 * wait_ms, RETRY_LAST_MS);
 	}
-	/* The guest cannot give what is wanted now. Ask again later, and ever less often: nobody is helped by trying. */
-	queue_delayed_work(b->workers, &b->resize, msecs_to_jiffies(b->retry_ms));
-	b->retry_ms = min(2 * b->retry_ms, RETRY_LAST_MS);
+	spin_unlock_irq(&b->books);
+	queue_delayed_work(b->workers, &b->resize, msecs_to_jiffies(wait_ms));
 }
 
 /* The host has decided anew. Called in any context. */
