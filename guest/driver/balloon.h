@@ -130,6 +130,7 @@ void balloon_trim_notices(struct balloon *b);
 void balloon_drop_notices(struct balloon *b);
 
 /* resize.c */
+unsigned long balloon_target(struct balloon *b);
 void balloon_resize(struct work_struct *work);
 void balloon_retarget(struct balloon *b);
 

@@ -104,11 +104,18 @@ void balloon_tell(struct work_struct *work)
 	balloon_trim_notices(b);
 }
 
-/* Of `pages` pages for which the balloon has been reaching, how many may still go into it; they count from here on. */
+/*
+ * Of `pages` pages for which the balloon has been reaching, how many may still go into it; they
+ * count from here on. Meanwhile the host may have decided anew, and reclaim taken something back:
+ * that is not put in again by what is on its way. The caller holds wire.
+ */
 static unsigned long enter(struct balloon *b, unsigned long pages)
 {
+	unsigned long most = balloon_target(b);
+
 	spin_lock_irq(&b->books);
-	pages = min(pages, b->cap > b->held ? b->cap - b->held : 0);
+	most = min(most, b->cap);
+	pages = min(pages, most > b->held ? most - b->held : 0);
 	b->held += pages;
 	b->counters.inflated += pages;
 	spin_unlock_irq(&b->books);
@@ -139,7 +146,6 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 
 	mutex_lock(&b->wire);
 	tell_untold(b);
-	/* Reclaim may have taken something back since: that is not put in again by what is on its way. */
 	for (most = enter(b, n); n > most; n--)
 		put_page(balloon_page_pop(&got));
 	if (n) {

@@ -12,18 +12,26 @@
 #define RETRY_FIRST_MS 200U
 #define RETRY_LAST_MS 5000U
 
-/*
- * What the balloon holds and what it should hold, of one moment: or what reclaim takes between the two looks like a
- * smaller target, and is given back a second time. The host is asked before, that may take a while.
- */
-static void look(struct balloon *b, unsigned long *held, unsigned long *want)
+/* What the host wishes the balloon to be now, in pages. It is asked, which may take a while. */
+unsigned long balloon_target(struct balloon *b)
 {
 	u32 pieces;
 
 	virtio_cread_le(b->vdev, struct virtio_balloon_config, num_pages, &pieces);
+	return pieces / PIECES_PER_PAGE;
+}
+
+/*
+ * What the balloon holds and what it should hold, of one moment: or what reclaim takes between the
+ * two looks like a smaller target, and is given back a second time.
+ */
+static void look(struct balloon *b, unsigned long *held, unsigned long *want)
+{
+	unsigned long target = balloon_target(b);
+
 	spin_lock_irq(&b->books);
 	*held = b->held;
-	*want = min_t(unsigned long, pieces / PIECES_PER_PAGE, b->cap);
+	*want = min(target, b->cap);
 	spin_unlock_irq(&b->books);
 }
 
