@@ -120,8 +120,10 @@ struct balloon {
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
 void balloon_tell(struct work_struct *work);
-int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who);
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from,
+		      enum migrate_mode mode);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep,
+				 enum asker who);
 
 /* notices.c */
 void balloon_put_aside(struct balloon *b, struct notice *notice);

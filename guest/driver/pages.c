@@ -251,22 +251,32 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 
 #ifdef CONFIG_BALLOON_COMPACTION
 /*
- * Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. As in Linux's own driver it waits
- * for the host to have heard of both; it goes away when somebody else is talking to the host.
+ * Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. As in Linux's
+ * own driver it waits, in every mode, for the host to have heard of both, and for no more: it goes
+ * away when somebody else is talking to the host, or when something is untold, among which `to` may
+ * be.
  */
-int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode)
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from,
+		      enum migrate_mode mode)
 {
 	struct balloon *b = container_of(info, struct balloon, info);
 	unsigned long flags;
+	bool must_wait;
 
 	if (!mutex_trylock(&b->wire))
 		return -EAGAIN;
+	spin_lock_irq(&b->books);
+	must_wait = !list_empty(&b->untold);
+	spin_unlock_irq(&b->books);
+	if (must_wait) {
+		mutex_unlock(&b->wire);
+		return -EAGAIN;
+	}
 	if (!counts_as_used(b) && page_zone(from) != page_zone(to)) {
 		adjust_managed_page_count(from, 1);
 		adjust_managed_page_count(to, -1);
 	}
 	get_page(to); /* the balloon's reference */
-	tell_untold(b);
 	put_pieces(b, b->chunk, to);
 	exchange(b, b->inflate_vq, b->chunk, PIECES_PER_PAGE);
 	spin_lock_irqsave(&info->pages_lock, flags);
