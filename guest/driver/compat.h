@@ -20,7 +20,8 @@ static inline void *compat_shrinker_owner(struct shrinker *shrinker)
 	return shrinker->private_data;
 }
 
-static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count, compat_shrink_fn scan)
+static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count,
+						     compat_shrink_fn scan)
 {
 	struct shrinker *shrinker = shrinker_alloc(0, "autoballoon");
 
@@ -50,7 +51,8 @@ static inline void *compat_shrinker_owner(struct shrinker *shrinker)
 	return container_of(shrinker, struct compat_shrinker, shrinker)->owner;
 }
 
-static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count, compat_shrink_fn scan)
+static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count,
+						     compat_shrink_fn scan)
 {
 	struct compat_shrinker *one = kzalloc(sizeof(*one), GFP_KERNEL);
 	int err;
@@ -93,8 +95,9 @@ static inline void compat_reclaimed(unsigned long pages)
 }
 
 /* The device's queues, one after the other. */
-static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[],
-				  vq_callback_t *callbacks[], const char *const names[])
+static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n,
+				  struct virtqueue *vqs[], vq_callback_t *callbacks[],
+				  const char *const names[])
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 	struct virtqueue_info info[8] = {};

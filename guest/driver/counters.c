@@ -32,7 +32,8 @@ static int counters_show(struct seq_file *out, void *unused)
 	seq_printf(out, "calm %lld\n", atomic64_read(&c->calm));
 	seq_printf(out, "own %lld\n", atomic64_read(&c->own));
 	seq_printf(out, "oom_calls %llu\noom_freed %llu\n", c->oom_calls, c->oom_freed);
-	seq_printf(out, "inflated %llu\ndeflated %llu\npuffed %llu\n", c->inflated, c->deflated, c->puffed);
+	seq_printf(out, "inflated %llu\ndeflated %llu\n", c->inflated, c->deflated);
+	seq_printf(out, "puffed %llu\n", c->puffed);
 	seq_printf(out, "told_late %llu\nmoved %llu\n", c->told_late, c->moved);
 	return 0;
 }
@@ -46,7 +47,8 @@ static int calls_show(struct seq_file *out, void *unused)
 	u64 i = calls > REMEMBERED ? calls - REMEMBERED : 0;
 
 	for (; i < calls; i++)
-		seq_printf(out, "%lu %lu\n", c->last[i % REMEMBERED].asked, c->last[i % REMEMBERED].freed);
+		seq_printf(out, "%lu %lu\n", c->last[i % REMEMBERED].asked,
+			   c->last[i % REMEMBERED].freed);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(calls);

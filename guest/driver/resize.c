@@ -2,8 +2,9 @@
 /*
  * Following the host's target.
  *
- * num_pages is what the host wishes the balloon to be. What the guest took back by itself since the host last said
- * so is not inflated again: a cap stands until the next configuration change, which is a new decision.
+ * num_pages is what the host wishes the balloon to be. What the guest took back by itself since the
+ * host last said so is not inflated again: a cap stands until the next configuration change, which
+ * is a new decision.
  */
 #include "balloon.h"
 
@@ -50,17 +51,19 @@ static void pay_owed(struct balloon *b)
 }
 
 /*
- * Up to CHUNK_PAGES pages back to the guest, because the host says so; how many. A guest that is given memory wants it
- * now: where the host may hear of it later, nothing here waits for it to take one message after the other.
+ * Up to CHUNK_PAGES pages back to the guest, because the host says so; how many. A guest that is
+ * given memory wants it now: where the host may hear of it later, nothing here waits for it to take
+ * one message after the other.
  */
 static unsigned long give_back(struct balloon *b, unsigned long held, unsigned long want)
 {
 	if (b->must_tell)
-		return balloon_deflate(b, held - want);
-	return balloon_free_first(b, min_t(unsigned long, held - want, CHUNK_PAGES), want, BY_HOST);
+		return balloon_deflate(b, held - want, BY_HOST);
+	return balloon_free_first(b, min_t(unsigned long, held - want, CHUNK_PAGES), want,
+				  BY_HOST);
 }
 
-/* Some way towards the target. The rest has a turn of its own: what freezes work items waits for one to end. */
+/* Some way towards the target. The rest has a turn of its own: before a sleep one is waited for. */
 void balloon_resize(struct work_struct *work)
 {
 	struct balloon *b = container_of(to_delayed_work(work), struct balloon, resize);
@@ -78,9 +81,10 @@ void balloon_resize(struct work_struct *work)
 	} while (moved && ++chunks < TURN_EXCHANGES);
 	WRITE_ONCE(b->inflater, NULL);
 	if (held == want || READ_ONCE(b->leaving)) {
-		queue_work(b->workers, &b->tell); /* also the host of a guest that was reset hears its size */
+		queue_work(b->workers, &b->tell); /* after a reset the host hears the size */
 		return;
 	}
+	spin_lock_irq(&b->books);
 	if (chunks)
 		b->retry_ms = RETRY_FIRST_MS;
 	if (!moved) {
