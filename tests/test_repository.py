@@ -213,7 +213,8 @@ def test_every_verb_is_in_the_reference() -> None:
 
 RULE = re.compile(r"^\*\*(\d+\.\d+)\*\* .+\n\n- (.+)$", re.MULTILINE)
 PLACE = r"\[[^]]+\]\(([^)]+)\) `(\w+)`"
-FOLLOWED = re.compile(rf"Code: (?:none yet|{PLACE}\. Test: (?:none yet|{PLACE}))\.")
+EXAMPLE = r"(?:, (story|scenario) `([\w-]+)`)?(?:; [^.]+)?"
+FOLLOWED = re.compile(rf"Code: (?:none yet|{PLACE}\. Test: (?:none yet|{PLACE}{EXAMPLE}))\.")
 
 
 def test_every_proposed_rule_names_code_and_test_that_there_are_or_says_that_there_are_none() -> None:
@@ -224,8 +225,12 @@ def test_every_proposed_rule_names_code_and_test_that_there_are_or_says_that_the
     for number, told in rules.items():
         found = FOLLOWED.fullmatch(told)
         assert found, f"{number}: {told}"
-        code, name, test, function = found.groups()
+        code, name, test, function, kind, example = found.groups()
         if code:
             assert re.search(rf"\b{name}\b", (page.parent / code).read_text(encoding="utf-8")), number
         if test:
-            assert f"def {function}(" in (page.parent / test).read_text(encoding="utf-8"), number
+            tests = (page.parent / test).read_text(encoding="utf-8")
+            assert f"def {function}(" in tests, number
+            assert kind != "story" or f'"{example}"' in tests, number
+        if kind == "scenario":
+            assert (ROOT / f"src/autoballoon/sim/scenarios/{example}.toml").is_file(), number

@@ -2,20 +2,22 @@
 /*
  * A virtio balloon driver that deflates when its own guest runs short.
  *
- * Written from the virtio specification (Traditional Memory Balloon Device) and the kernel's API documentation.
+ * Written from the virtio specification (Traditional Memory Balloon Device) and the kernel's API
+ * documentation.
  *
  *   main.c      finding the device, leaving it, sleep
  *   resize.c    following the host's target, in a work item
  *   pages.c     pages in and out of the balloon, and what the host is told of them
  *   notices.c   room for what it will be told later
- *   shrink.c    giving pages back when reclaim asks: never waits for anything
+ *   shrink.c    giving pages back when reclaim asks, and before a process is killed
  *   pressure.c  whether reclaim is in trouble
  *   stats.c     statistics for the host
  *   report.c    free page reporting
  *   counters.c  what happened, in debugfs
  *
- * Two locks. `wire` (a mutex) owns the inflate and deflate queues; its holder may wait for the host. `books` (a
- * spinlock) owns the counts and the notices; whoever holds it waits for nobody. wire is taken before books.
+ * Two locks. `wire` (a mutex) owns the inflate and deflate queues; its holder may wait for the
+ * host. `books` (a spinlock) owns the counts and the notices; whoever holds it never sleeps. wire
+ * is taken before books, and books before the lock of the kernel's list of pages.
  */
 #ifndef AUTOBALLOON_BALLOON_H
 #define AUTOBALLOON_BALLOON_H
@@ -39,7 +41,7 @@
 /* Kernel pages that are inflated, or deflated by the worker, in one exchange with the host. */
 #define CHUNK_PAGES 256U
 
-/* In one turn of a work item: the kernel waits for the end of one before a sleep, and one takes a while to begin. */
+/* In one turn of a work item, for whose end the kernel waits before a sleep. */
 #define TURN_EXCHANGES 16U
 
 #define NO_CAP ULONG_MAX
@@ -52,7 +54,7 @@ enum asker { BY_RECLAIM, BY_OOM, BY_HOST };
 /* One page that holds the numbers of pages of which the host must still be told. */
 struct notice {
 	struct list_head list;
-	unsigned int pieces; /* filled entries: some in those that are untold, none in those set aside */
+	unsigned int pieces; /* filled: some in those that are untold, none in those set aside */
 	__virtio32 pfns[]; /* in the byte order of the device: the guest's own for a legacy one */
 };
 
@@ -63,13 +65,13 @@ struct notice {
 #define REMEMBERED 64U
 
 struct counters {
+	/* Reclaim asks on all processors at once, with no lock. */
 	atomic64_t calls, asked, freed; /* of the shrinker's scan function, in kernel pages */
-	/* Reclaim asks on all processors at once, and no lock is worth it: of these some may be missed. */
-	u64 counts; /* calls of the shrinker's count function */
-	u64 busy; /* calls that found a lock taken and gave up */
-	u64 calm; /* questions of reclaim that were answered with nothing: it was not in trouble */
-	u64 own; /* calls out of our own allocation */
-	/* The others are exact. */
+	atomic64_t counts; /* calls of the shrinker's count function */
+	atomic64_t busy; /* calls that found a lock taken and gave up */
+	atomic64_t calm; /* questions that were answered with nothing: it was not in trouble */
+	atomic64_t own; /* calls out of our own allocation */
+	/* Of the others each has one writer at a time. */
 	u64 oom_calls, oom_freed;
 	u64 inflated, puffed; /* pages, allocations that failed */
 	u64 deflated; /* pages of which the host was told before they were freed */
@@ -91,7 +93,7 @@ struct balloon {
 
 	spinlock_t books;
 	struct balloon_dev_info info;
-	unsigned long held; /* pages in the balloon, those on their way into it and those being moved by compaction too */
+	unsigned long held; /* pages in the balloon, on their way into it, or being moved */
 	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
 	unsigned long owed; /* pages that reclaim asked for and that have to be told first */
 	unsigned long notices_free; /* notices in the list */
@@ -119,10 +121,12 @@ struct balloon {
 
 /* pages.c */
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
-unsigned long balloon_deflate(struct balloon *b, unsigned long pages);
+unsigned long balloon_deflate(struct balloon *b, unsigned long pages, enum asker who);
 void balloon_tell(struct work_struct *work);
-int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode);
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who);
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from,
+		      enum migrate_mode mode);
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep,
+				 enum asker who);
 
 /* notices.c */
 void balloon_put_aside(struct balloon *b, struct notice *notice);
@@ -131,6 +135,7 @@ void balloon_trim_notices(struct balloon *b);
 void balloon_drop_notices(struct balloon *b);
 
 /* resize.c */
+unsigned long balloon_target(struct balloon *b);
 void balloon_resize(struct work_struct *work);
 void balloon_retarget(struct balloon *b);
 

@@ -5,7 +5,9 @@
 
 #include <linux/err.h>
 #include <linux/shrinker.h>
+#include <linux/sched.h>
 #include <linux/slab.h>
+#include <linux/swap.h>
 #include <linux/version.h>
 #include <linux/virtio_config.h>
 
@@ -18,7 +20,8 @@ static inline void *compat_shrinker_owner(struct shrinker *shrinker)
 	return shrinker->private_data;
 }
 
-static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count, compat_shrink_fn scan)
+static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count,
+						     compat_shrink_fn scan)
 {
 	struct shrinker *shrinker = shrinker_alloc(0, "autoballoon");
 
@@ -48,7 +51,8 @@ static inline void *compat_shrinker_owner(struct shrinker *shrinker)
 	return container_of(shrinker, struct compat_shrinker, shrinker)->owner;
 }
 
-static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count, compat_shrink_fn scan)
+static inline struct shrinker *compat_shrinker_start(void *owner, compat_shrink_fn count,
+						     compat_shrink_fn scan)
 {
 	struct compat_shrinker *one = kzalloc(sizeof(*one), GFP_KERNEL);
 	int err;
@@ -75,9 +79,25 @@ static inline void compat_shrinker_stop(struct shrinker *shrinker)
 
 #endif
 
+/*
+ * Reclaim goes by the pages that are credited to it, not by what a scan function returns: where too
+ * few are, it asks for ever more, and swaps. Who does not reclaim (the test build's file) has no
+ * credit.
+ */
+static inline void compat_reclaimed(unsigned long pages)
+{
+#if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 4, 0)
+	mm_account_reclaimed_pages(pages);
+#else
+	if (current->reclaim_state)
+		current->reclaim_state->reclaimed_slab += pages;
+#endif
+}
+
 /* The device's queues, one after the other. */
-static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[],
-				  vq_callback_t *callbacks[], const char *const names[])
+static inline int compat_find_vqs(struct virtio_device *vdev, unsigned int n,
+				  struct virtqueue *vqs[], vq_callback_t *callbacks[],
+				  const char *const names[])
 {
 #if LINUX_VERSION_CODE >= KERNEL_VERSION(6, 11, 0)
 	struct virtqueue_info info[8] = {};

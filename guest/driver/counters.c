@@ -24,11 +24,16 @@ static int counters_show(struct seq_file *out, void *unused)
 	spin_unlock_irq(&b->books);
 	seq_printf(out, "held %lu\n", held);
 	seq_printf(out, "cap %ld\n", cap == NO_CAP ? -1L : (long)cap);
-	seq_printf(out, "counts %llu\ncalls %lld\n", c->counts, atomic64_read(&c->calls));
-	seq_printf(out, "asked %lld\nfreed %lld\n", atomic64_read(&c->asked), atomic64_read(&c->freed));
-	seq_printf(out, "busy %llu\ncalm %llu\nown %llu\n", c->busy, c->calm, c->own);
+	seq_printf(out, "counts %lld\n", atomic64_read(&c->counts));
+	seq_printf(out, "calls %lld\n", atomic64_read(&c->calls));
+	seq_printf(out, "asked %lld\n", atomic64_read(&c->asked));
+	seq_printf(out, "freed %lld\n", atomic64_read(&c->freed));
+	seq_printf(out, "busy %lld\n", atomic64_read(&c->busy));
+	seq_printf(out, "calm %lld\n", atomic64_read(&c->calm));
+	seq_printf(out, "own %lld\n", atomic64_read(&c->own));
 	seq_printf(out, "oom_calls %llu\noom_freed %llu\n", c->oom_calls, c->oom_freed);
-	seq_printf(out, "inflated %llu\ndeflated %llu\npuffed %llu\n", c->inflated, c->deflated, c->puffed);
+	seq_printf(out, "inflated %llu\ndeflated %llu\n", c->inflated, c->deflated);
+	seq_printf(out, "puffed %llu\n", c->puffed);
 	seq_printf(out, "told_late %llu\nmoved %llu\n", c->told_late, c->moved);
 	return 0;
 }
@@ -42,7 +47,8 @@ static int calls_show(struct seq_file *out, void *unused)
 	u64 i = calls > REMEMBERED ? calls - REMEMBERED : 0;
 
 	for (; i < calls; i++)
-		seq_printf(out, "%lu %lu\n", c->last[i % REMEMBERED].asked, c->last[i % REMEMBERED].freed);
+		seq_printf(out, "%lu %lu\n", c->last[i % REMEMBERED].asked,
+			   c->last[i % REMEMBERED].freed);
 	return 0;
 }
 DEFINE_SHOW_ATTRIBUTE(calls);

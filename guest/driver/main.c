@@ -3,6 +3,7 @@
 #include "balloon.h"
 #include "compat.h"
 
+#include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/virtio_config.h>
 
@@ -31,7 +32,8 @@ static int when_get(char *buffer, const struct kernel_param *param)
 
 static const struct kernel_param_ops when_ops = { .set = when_set, .get = when_get };
 module_param_cb(deflate, &when_ops, NULL, 0444);
-MODULE_PARM_DESC(deflate, "when the guest takes memory back, if the host offers it: pressure (default), shrinker, off");
+MODULE_PARM_DESC(deflate, "when the guest takes memory back, if the host offers it: "
+			  "pressure (default), shrinker, off");
 
 #define MOST_QUEUES 5
 
@@ -43,8 +45,9 @@ static void acked(struct virtqueue *vq)
 }
 
 /*
- * In the order that the specification gives the queues. One that is not there is left out and not passed as a hole:
- * both have the same meaning, and Linux 6.12 crashes where queues with a hole before them are let go.
+ * In the order that the specification gives the queues. One that is not there is left out and not
+ * passed as a hole: both have the same meaning, and Linux 6.12 crashes where queues with a hole
+ * before them are let go.
  */
 static int find_queues(struct balloon *b)
 {
@@ -53,6 +56,7 @@ static int find_queues(struct balloon *b)
 	const char *names[MOST_QUEUES];
 	struct virtqueue *unused;
 	unsigned int n = 0;
+	u64 offered;
 	int err;
 
 	names[n] = "inflate";
@@ -67,8 +71,9 @@ static int find_queues(struct balloon *b)
 		where[n++] = &b->stats_vq;
 	}
 	if (virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_REPORTING)) {
-		/* A host that offers hints has a queue for them, also when the driver does not: the next one's number says so. */
-		if (b->vdev->config->get_features(b->vdev) & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
+		/* A host that offers hints has a queue for them, also when the driver does not. */
+		offered = b->vdev->config->get_features(b->vdev);
+		if (offered & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT)) {
 			names[n] = "hints";
 			callbacks[n] = NULL;
 			where[n++] = &unused;
@@ -119,24 +124,26 @@ static int begin(struct balloon *b)
 /* Nothing of ours runs any more, every page is the guest's again, and the device is reset. */
 static void end(struct balloon *b)
 {
-	unsigned long held;
+	unsigned long held, moved;
 
+	wake_up(&b->acked); /* nobody has told who waits for a device that was pulled out */
 	balloon_shrink_stop(b);
 	spin_lock_irq(&b->books);
 	b->leaving = true; /* from here on nothing is queued */
 	spin_unlock_irq(&b->books);
-	wake_up(&b->acked); /* who waits for a device that was pulled out has not been told that it is gone */
 	balloon_report_stop(b);
 	cancel_delayed_work_sync(&b->resize);
 	cancel_work_sync(&b->tell);
 	cancel_work_sync(&b->stats_work);
 
 	do {
-		balloon_deflate(b, CHUNK_PAGES);
-		cond_resched(); /* pages that compaction moves just now come back */
+		moved = balloon_deflate(b, CHUNK_PAGES, BY_HOST);
 		spin_lock_irq(&b->books);
 		held = b->held;
 		spin_unlock_irq(&b->books);
+		if (held && !moved)
+			msleep(1); /* what compaction moves just now comes back */
+		cond_resched();
 	} while (held);
 
 	virtio_reset_device(b->vdev);
@@ -215,7 +222,7 @@ static void balloon_config_changed(struct virtio_device *vdev)
 	balloon_retarget(vdev->priv);
 }
 
-/* Free pages must keep what the kernel put into them; where the host cannot promise that, it must not drop them. */
+/* Free pages must keep what the kernel put into them, or the host must not drop them. */
 static int balloon_validate(struct virtio_device *vdev)
 {
 	if (!want_init_on_free() && !page_poisoning_enabled_static())
@@ -228,7 +235,7 @@ static int balloon_validate(struct virtio_device *vdev)
 }
 
 #ifdef CONFIG_PM_SLEEP
-/* A memory image is written or the machine sleeps: pages go back to the guest, and are asked for again afterwards. */
+/* For a memory image or a sleep pages go back to the guest, and are asked for again afterwards. */
 static int balloon_freeze(struct virtio_device *vdev)
 {
 	end(vdev->priv);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Notices: pages for numbers of pages that are freed first and told later, set aside while the balloon grows. */
+/*
+ * Notices: pages for numbers of pages that are freed first and told later, set aside while the
+ * balloon grows.
+ */
 #include "balloon.h"
 
 /* An empty one, for what is freed next. */
@@ -12,7 +15,10 @@ void balloon_put_aside(struct balloon *b, struct notice *notice)
 	spin_unlock_irq(&b->books);
 }
 
-/* Until there is room in them for all that is held and `more` pages, beside one that the host is just being told. */
+/*
+ * Until there is room in them for all that is held and `more` pages, beside one that the host is
+ * just being told.
+ */
 bool balloon_set_aside(struct balloon *b, unsigned long more)
 {
 	for (;;) {
@@ -24,7 +30,8 @@ bool balloon_set_aside(struct balloon *b, unsigned long more)
 		spin_unlock_irq(&b->books);
 		if (enough)
 			return true;
-		notice = (struct notice *)__get_free_page(GFP_KERNEL | __GFP_NORETRY | __GFP_NOWARN);
+		notice = (struct notice *)__get_free_page(GFP_KERNEL | __GFP_NORETRY |
+							  __GFP_NOWARN);
 		if (!notice)
 			return false;
 		balloon_put_aside(b, notice);
@@ -39,7 +46,7 @@ void balloon_trim_notices(struct balloon *b)
 
 	spin_lock_irq(&b->books);
 	list_for_each_entry_safe(notice, next, &b->notices, list) {
-		/* What is left must be enough for balloon_set_aside(), and one more: a target that moves by a page costs none. */
+		/* Enough for balloon_set_aside(), and one more: a page more costs none then. */
 		if (b->notices_free <= 3 || (b->notices_free - 3) * NOTICE_PAGES < b->held)
 			break;
 		list_move(&notice->list, &spare);

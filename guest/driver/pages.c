@@ -2,9 +2,10 @@
 /*
  * Pages in and out of the balloon, and what the host is told of them.
  *
- * The host's order of events must be ours: a page that reclaim took back and that we then inflate again must be told
- * as deflated before it is told as inflated. So whoever inflates has its pages first, then tells what is untold, and
- * only then tells of its pages; what is freed later is told later.
+ * The host's order of events must be ours: a page that reclaim took back and that we then inflate
+ * again must be told as deflated before it is told as inflated. So whoever inflates has its pages
+ * first, then tells what is untold, and only then tells of its pages; what is freed later is told
+ * later.
  */
 #include "balloon.h"
 
@@ -29,7 +30,7 @@ static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, 
 	lockdep_assert_held(&b->wire);
 	sg_init_one(&sg, pfns, pieces * sizeof(*pfns));
 	if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
-		/* Nothing else is in this queue, so there is room, and one entry needs no memory: the device is gone. */
+		/* The queue is empty, and one entry needs no memory: the device is gone. */
 		WARN_ON_ONCE(!virtqueue_is_broken(vq));
 		return;
 	}
@@ -37,7 +38,7 @@ static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, 
 	wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
 }
 
-/* Without bit 2 what is in the balloon is no memory of the guest any more; with it, it is used memory. */
+/* Without bit 2 what is in the balloon is no memory of the guest any more; with it, used memory. */
 static bool counts_as_used(const struct balloon *b)
 {
 	return virtio_has_feature(b->vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
@@ -54,7 +55,11 @@ static void release_pages_of(struct balloon *b, struct list_head *pages)
 	}
 }
 
-/* The size that the host sees, in pieces (virtio: `actual`). The caller holds wire. */
+/*
+ * The size that the host sees, in pieces (virtio: `actual`): what the balloon holds. Pages on their
+ * way into it count when the host has heard of them, those that were freed first no more, told or
+ * not. The caller holds wire.
+ */
 static void show_actual(struct balloon *b)
 {
 	u32 actual;
@@ -65,7 +70,7 @@ static void show_actual(struct balloon *b)
 	virtio_cwrite_le(b->vdev, struct virtio_balloon_config, actual, &actual);
 }
 
-/* Tell the host of pages that were freed first, as many as one message holds; whether there were any. */
+/* Tell the host of pages that were freed first, as many as one message holds; whether any were. */
 static bool tell_oldest(struct balloon *b)
 {
 	struct notice *notice;
@@ -104,11 +109,18 @@ void balloon_tell(struct work_struct *work)
 	balloon_trim_notices(b);
 }
 
-/* Of `pages` pages for which the balloon has been reaching, how many may still go into it; they count from here on. */
+/*
+ * Of `pages` pages for which the balloon has been reaching, how many may still go into it; they
+ * count from here on. Meanwhile the host may have decided anew, and reclaim taken something back:
+ * that is not put in again by what is on its way. The caller holds wire.
+ */
 static unsigned long enter(struct balloon *b, unsigned long pages)
 {
+	unsigned long most = balloon_target(b);
+
 	spin_lock_irq(&b->books);
-	pages = min(pages, b->cap > b->held ? b->cap - b->held : 0);
+	most = min(most, b->cap);
+	pages = min(pages, most > b->held ? most - b->held : 0);
 	b->held += pages;
 	b->counters.inflated += pages;
 	spin_unlock_irq(&b->books);
@@ -139,7 +151,6 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 
 	mutex_lock(&b->wire);
 	tell_untold(b);
-	/* Reclaim may have taken something back since: that is not put in again by what is on its way. */
 	for (most = enter(b, n); n > most; n--)
 		put_page(balloon_page_pop(&got));
 	if (n) {
@@ -158,14 +169,25 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 	return n;
 }
 
+/* What the guest took by itself stays taken until the host decides anew. The caller holds books. */
+static void stay_taken(struct balloon *b, enum asker who)
+{
+	if (who != BY_HOST)
+		b->cap = min(b->cap, b->held);
+}
+
 /* Up to CHUNK_PAGES pages out of the balloon, told before they are freed; how many. */
-unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
+unsigned long balloon_deflate(struct balloon *b, unsigned long pages, enum asker who)
 {
 	LIST_HEAD(got);
 	unsigned long n = 0;
 	struct page *page;
 
-	mutex_lock(&b->wire);
+	/* Who has wire may want memory too: he is not waited for where the last is gone. */
+	if (who == BY_HOST)
+		mutex_lock(&b->wire);
+	else if (!mutex_trylock(&b->wire))
+		return 0;
 	tell_untold(b);
 	balloon_page_list_dequeue(&b->info, &got, min_t(unsigned long, pages, CHUNK_PAGES));
 	list_for_each_entry(page, &got, lru)
@@ -175,6 +197,8 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 	spin_lock_irq(&b->books);
 	b->held -= n;
 	b->counters.deflated += n;
+	if (n)
+		stay_taken(b, who);
 	spin_unlock_irq(&b->books);
 	release_pages_of(b, &got);
 	show_actual(b);
@@ -184,16 +208,18 @@ unsigned long balloon_deflate(struct balloon *b, unsigned long pages)
 }
 
 /*
- * Free up to `pages` pages now, but none of the last `keep`, and leave the telling to a work item; how many. It waits
- * for nothing and allocates nothing. Reclaim goes away when it finds the books open, but not once it has begun: the
- * work item that tells of the first pages opens them on another processor, and for a moment only, as everybody does.
+ * Free up to `pages` pages now, but none of the last `keep`, and leave the telling to a work item;
+ * how many. It never sleeps, and allocates nothing. Reclaim goes away when it finds the books open,
+ * but not once it has begun: the work item that tells of the first pages opens them on another
+ * processor, and for a moment only, as everybody does.
  */
-unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep, enum asker who)
+unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigned long keep,
+				 enum asker who)
 {
 	unsigned long freed = 0;
 
 	while (freed < pages) {
-		unsigned long flags, want, got;
+		unsigned long flags, want, room, got;
 		struct notice *notice;
 		struct page *page;
 		LIST_HEAD(list);
@@ -201,10 +227,12 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		if (who != BY_RECLAIM || freed) {
 			spin_lock_irqsave(&b->books, flags);
 		} else if (!spin_trylock_irqsave(&b->books, flags)) {
-			b->counters.busy++; /* a torn count is better than waiting for it */
+			atomic64_inc(&b->counters.busy);
 			break;
 		}
-		notice = list_empty(&b->untold) ? NULL : list_last_entry(&b->untold, struct notice, list);
+		notice = NULL;
+		if (!list_empty(&b->untold))
+			notice = list_last_entry(&b->untold, struct notice, list);
 		if (!notice || notice->pieces + PIECES_PER_PAGE > NOTICE_PIECES)
 			notice = list_first_entry_or_null(&b->notices, struct notice, list);
 		if (!notice || b->held <= keep) {
@@ -212,11 +240,12 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 			break;
 		}
 		want = min(pages - freed, b->held - keep);
-		want = min_t(unsigned long, want, (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE);
 		want = min_t(unsigned long, want, CHUNK_PAGES);
-		/* Its list's own lock is held by others only while they move a page. */
+		room = (NOTICE_PIECES - notice->pieces) / PIECES_PER_PAGE;
+		want = min(want, room);
+		/* Others hold the list's own lock without the books, for a chunk at most. */
 		balloon_page_list_dequeue(&b->info, &list, want);
-		/* One without a page stays where it is: QEMU gives up a device that is handed a buffer of no bytes. */
+		/* One without a page stays: QEMU gives a device up for a buffer of no bytes. */
 		if (!list_empty(&list) && !notice->pieces) {
 			list_move_tail(&notice->list, &b->untold);
 			b->notices_free--;
@@ -229,9 +258,8 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		}
 		b->held -= got;
 		b->counters.told_late += got;
-		/* What the guest took by itself stays taken until the host decides anew. */
-		if (got && who != BY_HOST)
-			b->cap = min(b->cap, b->held);
+		if (got)
+			stay_taken(b, who);
 		if (got && !b->leaving)
 			queue_work(b->workers, &b->tell);
 		spin_unlock_irqrestore(&b->books, flags);
@@ -245,22 +273,32 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 
 #ifdef CONFIG_BALLOON_COMPACTION
 /*
- * Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. As in Linux's own driver it waits
- * for the host to have heard of both; it goes away when somebody else is talking to the host.
+ * Compaction wants `from` to be somewhere else: `to` takes its place in the balloon. As in Linux's
+ * own driver it waits, in every mode, for the host to have heard of both, and for no more: it goes
+ * away when somebody else is talking to the host, or when something is untold, among which `to` may
+ * be.
  */
-int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from, enum migrate_mode mode)
+int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct page *from,
+		      enum migrate_mode mode)
 {
 	struct balloon *b = container_of(info, struct balloon, info);
 	unsigned long flags;
+	bool must_wait;
 
 	if (!mutex_trylock(&b->wire))
 		return -EAGAIN;
+	spin_lock_irq(&b->books);
+	must_wait = !list_empty(&b->untold);
+	spin_unlock_irq(&b->books);
+	if (must_wait) {
+		mutex_unlock(&b->wire);
+		return -EAGAIN;
+	}
 	if (!counts_as_used(b) && page_zone(from) != page_zone(to)) {
 		adjust_managed_page_count(from, 1);
 		adjust_managed_page_count(to, -1);
 	}
 	get_page(to); /* the balloon's reference */
-	tell_untold(b);
 	put_pieces(b, b->chunk, to);
 	exchange(b, b->inflate_vq, b->chunk, PIECES_PER_PAGE);
 	spin_lock_irqsave(&info->pages_lock, flags);

@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Free page reporting: the kernel hands over blocks of free pages, and holds them until the host has seen them. */
+/*
+ * Free page reporting: the kernel hands over blocks of free pages, and holds them until the host
+ * has seen them.
+ */
 #include "balloon.h"
 
 #include <linux/virtio_config.h>
@@ -14,7 +17,8 @@ static int report(struct page_reporting_dev_info *info, struct scatterlist *bloc
 	if (err)
 		return err;
 	virtqueue_kick(b->report_vq);
-	wait_event(b->acked, virtqueue_get_buf(b->report_vq, &unused) || virtqueue_is_broken(b->report_vq));
+	wait_event(b->acked, virtqueue_get_buf(b->report_vq, &unused) ||
+			     virtqueue_is_broken(b->report_vq));
 	return 0;
 }
 
@@ -28,7 +32,7 @@ int balloon_report_start(struct balloon *b)
 		return -ENOSPC;
 	memset(&b->reporting, 0, sizeof(b->reporting));
 	b->reporting.report = report;
-	/* Blocks of 2 MiB also where the kernel would choose half a GiB, of which none is ever free. */
+	/* Blocks of 2 MiB also where the kernel would choose half a GiB: none is ever free. */
 	if (IS_ENABLED(CONFIG_ARM64_64K_PAGES))
 		b->reporting.order = get_order(SZ_2M);
 	err = page_reporting_register(&b->reporting);

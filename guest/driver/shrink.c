@@ -2,9 +2,10 @@
 /*
  * Giving pages back when reclaim asks, and before the guest kills a process.
  *
- * Exactly what is asked for is freed: min(pages asked, pages held), both in kernel pages. Nothing here waits for the
- * host: pages are freed first and told by a work item; where the host must be told first (MUST_TELL_HOST), nothing is
- * freed here and the work item does it.
+ * Exactly what is asked for is freed: min(pages asked, pages held), both in kernel pages. Reclaim
+ * never waits for the host: pages are freed first and told by a work item; where the host must be
+ * told first (MUST_TELL_HOST), nothing is freed in reclaim and the work item does it. Who is about
+ * to kill a process has nobody left to leave it to, and does wait for such a host.
  */
 #include "balloon.h"
 #include "compat.h"
@@ -12,7 +13,7 @@
 #include <linux/oom.h>
 #include <linux/virtio_config.h>
 
-/* Freed each time when the guest is about to kill a process: 1 MiB, and one part in 64 of the balloon. */
+/* Freed each time when the guest is about to kill a process: 1 MiB, or a 64th of the balloon. */
 #define OOM_PAGES (SZ_1M >> PAGE_SHIFT)
 #define OOM_PART 64
 
@@ -27,16 +28,19 @@ static void remember(struct balloon *b, unsigned long asked, unsigned long freed
 	atomic64_add((s64)freed, &c->freed);
 }
 
-/* Take `pages` pages back for the guest; how many were freed before it returned. The host hears of it in a moment. */
+/* Take `pages` pages back for the guest; how many were freed before it returned. */
 static unsigned long take_back(struct balloon *b, unsigned long pages, enum asker who)
 {
-	unsigned long flags;
+	unsigned long flags, freed;
 
 	if (b->must_tell) {
+		freed = who == BY_OOM ? balloon_deflate(b, pages, who) : 0;
+		if (freed)
+			return freed;
 		if (who != BY_RECLAIM) {
 			spin_lock_irqsave(&b->books, flags);
 		} else if (!spin_trylock_irqsave(&b->books, flags)) {
-			b->counters.busy++;
+			atomic64_inc(&b->counters.busy);
 			return 0;
 		}
 		b->owed += min(pages, b->held);
@@ -54,10 +58,11 @@ unsigned long balloon_scan(struct balloon *b, unsigned long pages)
 	unsigned long freed;
 
 	if (READ_ONCE(b->inflater) == current) {
-		b->counters.own++;
+		atomic64_inc(&b->counters.own);
 		return SHRINK_STOP;
 	}
 	freed = take_back(b, pages, BY_RECLAIM);
+	compat_reclaimed(freed);
 	remember(b, pages, freed);
 	return freed ? freed : SHRINK_STOP;
 }
@@ -67,7 +72,7 @@ static bool is_calm(struct balloon *b)
 {
 	if (READ_ONCE(b->when) != DEFLATE_PRESSURE || balloon_in_trouble())
 		return false;
-	b->counters.calm++;
+	atomic64_inc(&b->counters.calm);
 	return true;
 }
 
@@ -75,7 +80,7 @@ static unsigned long count_objects(struct shrinker *shrinker, struct shrink_cont
 {
 	struct balloon *b = compat_shrinker_owner(shrinker);
 
-	b->counters.counts++;
+	atomic64_inc(&b->counters.counts);
 	if (READ_ONCE(b->inflater) == current || is_calm(b))
 		return 0;
 	return READ_ONCE(b->held);
@@ -86,7 +91,7 @@ static unsigned long scan_objects(struct shrinker *shrinker, struct shrink_contr
 	struct balloon *b = compat_shrinker_owner(shrinker);
 	unsigned long freed;
 
-	/* Reclaim counts once and may then ask for all of it, batch by batch, also when the first has ended the trouble. */
+	/* Reclaim counts once and may then ask for all, also when a batch has ended the trouble. */
 	freed = is_calm(b) ? SHRINK_STOP : balloon_scan(b, control->nr_to_scan);
 	control->nr_scanned = freed == SHRINK_STOP ? 0 : freed;
 	return freed;

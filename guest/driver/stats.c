@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Statistics for the host: one buffer goes to and fro; the host gives it back when it wants a new reading. */
+/*
+ * Statistics for the host: one buffer goes to and fro; the host gives it back when it wants a new
+ * reading.
+ */
 #include "balloon.h"
 
 #include <linux/swap.h>

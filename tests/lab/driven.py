@@ -46,7 +46,8 @@ USUAL = "|".join(
         "Free page reporting enabled",
         "drop_caches: 3",
         "crng init done",
-        "hrtimer: interrupt took",  # on a host that is busy with other things
+        "hrtimer: interrupt took",  # on a host that is busy with other things, as the next
+        "clocksource: Long readout interval",
     )
 )
 """What the kernel says, as extended regular expressions, though nothing is wrong."""

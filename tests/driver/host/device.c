@@ -2,13 +2,15 @@
 /*
  * A host that looks closely, below the driver's own code: what QEMU never does.
  *
- * It believes a page to be in the balloon from the moment that it has used the buffer that names it on the inflate
- * queue, until it has used one that names it on the deflate queue (queues.c). Each wrong is a line on stdout; exit
- * status 1 if there was one.
+ * It believes a page to be in the balloon from the moment that it has used the buffer that names
+ * it on the inflate queue, until it has used one that names it on the deflate queue (queues.c).
+ * Each wrong is a line on stdout; exit status 1 if there was one.
  */
 #include "host.h"
 
 #define SHRINK_BATCH 128UL
+#define FIRST_PRIORITY 12
+#define MOST_MUTEXES 1000000UL /* taken in one story */
 
 bool taken[PAGES], asks_at_the_end;
 long available;
@@ -78,10 +80,22 @@ void spin_give(spinlock_t *lock)
 
 void mutex_lock(struct mutex *lock)
 {
+	static unsigned long times;
+
 	may_wait("waits for a mutex where it may not");
+	if (++times > MOST_MUTEXES) {
+		puts("goes round and round");
+		exit(1);
+	}
 	if (lock->held)
 		complain("waits for a mutex that nobody gives back", 0);
 	lock->held = true;
+}
+
+void msleep(unsigned int ms)
+{
+	may_wait("sleeps where it may not");
+	let_happen(RESTING);
 }
 
 /* Memory: what was freed last is taken first, so that pages come back as soon as they can. */
@@ -140,9 +154,10 @@ void adjust_managed_page_count(const struct page *page, long count)
 bool managed_rightly(void)
 {
 	long should[ZONES] = {};
+	bool used = virtio_has_feature(&vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
 
 	for (unsigned long i = 0; i < PAGES; i++)
-		should[page_zone(&memory[i])] -= taken[i] && !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_DEFLATE_ON_OOM);
+		should[page_zone(&memory[i])] -= taken[i] && !used;
 	return !memcmp(managed, should, sizeof(managed));
 }
 
@@ -156,7 +171,8 @@ size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head
 	return n;
 }
 
-size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head *pages, size_t most)
+size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head *pages,
+				 size_t most)
 {
 	size_t n = 0;
 
@@ -189,6 +205,8 @@ int register_oom_notifier(struct notifier_block *block)
 
 void unregister_oom_notifier(struct notifier_block *block)
 {
+	if (gone && !woken)
+		complain("nobody wakes who is about to kill and waits for a gone device", 0);
 	notified = NULL;
 }
 
@@ -201,7 +219,8 @@ unsigned long before_a_kill(void)
 {
 	unsigned long freed = 0;
 
-	in_reclaim = true;
+	/* A host that must be told first may be waited for here, as nowhere else. */
+	in_reclaim = !virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST);
 	notified->notifier_call(notified, 0, &freed);
 	in_reclaim = false;
 	return freed;
@@ -229,12 +248,16 @@ unsigned long countable(void)
 	return pages;
 }
 
-/* It counts once, then asks for a batch at a time. */
-unsigned long shrink_slab(void)
+/*
+ * It counts once, then asks for its part of that, a batch at a time; a part that is less than a
+ * batch is put off.
+ */
+unsigned long shrink_slab(int priority)
 {
-	unsigned long left = countable(), freed = 0;
+	unsigned long all = countable(), least = min(all, SHRINK_BATCH);
+	unsigned long left = 2 * all >> priority, freed = 0;
 
-	while (left) {
+	while (left && left >= least) {
 		unsigned long batch = min(left, SHRINK_BATCH), got = reclaim(batch);
 
 		if (got == SHRINK_STOP)
@@ -242,6 +265,22 @@ unsigned long shrink_slab(void)
 		freed += got;
 		left -= batch;
 	}
+	return freed;
+}
+
+/*
+ * It tries harder and harder until so many pages are credited to it; what a shrinker returns is no
+ * credit.
+ */
+unsigned long reclaim_at_least(unsigned long pages)
+{
+	struct reclaim_state state = {};
+	unsigned long freed = 0;
+
+	current->reclaim_state = &state;
+	for (int at = FIRST_PRIORITY; at >= 0 && state.reclaimed_slab < pages; at--)
+		freed += shrink_slab(at);
+	current->reclaim_state = NULL;
 	return freed;
 }
 
@@ -263,7 +302,11 @@ static u64 get_features(struct virtio_device *of)
 	return of->offered;
 }
 
-static const struct virtio_config_ops ops = { .get = get, .get_features = get_features, .del_vqs = del_vqs };
+static const struct virtio_config_ops ops = {
+	.get = get,
+	.get_features = get_features,
+	.del_vqs = del_vqs,
+};
 
 void begin_host(unsigned long bits)
 {
@@ -273,7 +316,7 @@ void begin_host(unsigned long bits)
 	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
 		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
 	vdev.config = &ops;
-	vdev.space.actual = 77; /* what a driver left that was there before a reset, as QEMU keeps it */
+	vdev.space.actual = 77; /* of a driver before a reset, as QEMU keeps it */
 }
 
 /* What is not compiled into this program. */

@@ -1,8 +1,14 @@
 // SPDX-License-Identifier: GPL-2.0
-/* Stories of a device that goes, for a time or for good, while something else happens. main() removes the driver. */
+/*
+ * Stories of a device that goes, for a time or for good, while something else happens. main()
+ * removes the driver.
+ */
 #include "host.h"
 
-/* The host asks for statistics; asks before its device goes, and nobody has answered; asks while it goes. */
+/*
+ * The host asks for statistics; asks before its device goes, and nobody has answered; asks while
+ * it goes.
+ */
 void asked(void)
 {
 	decide(1000);
@@ -58,14 +64,38 @@ void slept(void)
 	has("pages after it slept", 1000);
 }
 
+static struct page *isolated;
+
+static void comes_back(void)
+{
+	struct balloon *b = vdev.priv;
+
+	list_add(&isolated->lru, &b->info.pages);
+}
+
+/*
+ * The driver is taken out while compaction has a page of its aside: it waits for that one, and not
+ * by going round.
+ */
+void aside(void)
+{
+	struct balloon *b = vdev.priv;
+
+	decide(1000);
+	isolated = list_first_entry(&b->info.pages, struct page, lru);
+	list_del(&isolated->lru);
+	meanwhile[RESTING] = comes_back;
+}
+
 static void freeze_tasks(void)
 {
 	tasks_frozen = true;
 }
 
 /*
- * A sleep begins, for which the kernel first freezes tasks and work, while the balloon grows, shrinks, and the host is told.
- * It waits for what runs just then, and gives up after 20 s: so that goes on for a few exchanges, and no longer.
+ * A sleep begins, for which the kernel first freezes tasks and work, while the balloon grows,
+ * shrinks, and the host is told. It waits for what runs just then, and gives up after 20 s: so
+ * that goes on for a few exchanges, and no longer.
  */
 void frozen(void)
 {
@@ -86,7 +116,8 @@ void frozen(void)
 	locks_before = 5; /* so it has begun to give pages back */
 	meanwhile[first ? LOCKING : WAITING] = freeze_tasks;
 	decide(0);
-	expect("pages left when work is frozen", count(taken), PAGES - TURN_EXCHANGES * CHUNK_PAGES);
+	expect("pages left when work is frozen", count(taken),
+	       PAGES - TURN_EXCHANGES * CHUNK_PAGES);
 	tasks_frozen = false;
 	let_work();
 	has("pages after work has gone on", 0);
@@ -97,13 +128,17 @@ void frozen(void)
 	reclaim(PAGES);
 	meanwhile[WAITING] = freeze_tasks;
 	let_work();
-	expect("what the host still believes to have then", count(believed), PAGES - TURN_EXCHANGES * NOTICE_PAGES);
+	expect("what the host still believes to have then", count(believed),
+	       PAGES - TURN_EXCHANGES * NOTICE_PAGES);
 	tasks_frozen = false;
 	let_work();
 	has("pages after all that", 0);
 }
 
-/* A sleep begins while the guest is given less than it should give, and has not yet followed a new decision. */
+/*
+ * A sleep begins while the guest is given less than it should give, and has not yet followed a new
+ * decision.
+ */
 void interrupted(void)
 {
 	decide(PAGES + 1000);

@@ -12,7 +12,7 @@ extern struct virtio_device vdev;
 extern bool believed[PAGES]; /* in the balloon, as the host sees it */
 extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
-extern bool gone, since_before;
+extern bool gone, since_before, woken;
 extern bool tasks_frozen; /* and the queues of work that go with them */
 extern unsigned long wrongs, last_delay, turns, last_put, readings;
 
@@ -21,6 +21,7 @@ enum place {
 	TAKING, /* the driver takes a page */
 	WAITING, /* it waits for the host */
 	PUTTING, /* it has just put pages into the balloon's list */
+	RESTING, /* it sleeps for a while */
 	LOCKING, /* it is about to take a spinlock, and has taken `locks_before` since */
 	PLACES
 };
@@ -38,7 +39,10 @@ void ask(void); /* for statistics */
 void del_vqs(struct virtio_device *of);
 unsigned long reclaim(unsigned long pages);
 unsigned long countable(void); /* pages, by the driver's word to reclaim */
-unsigned long shrink_slab(void); /* as reclaim does when it is at its last: how many pages were freed */
+/* Reclaim at that priority, of which 0 is its last: how many pages were freed. */
+unsigned long shrink_slab(int priority);
+/* Reclaim that wants so many and finds none but the driver's: how many were freed. */
+unsigned long reclaim_at_least(unsigned long pages);
 bool can_ask(void); /* reclaim, or who is about to kill a process, the driver for pages */
 bool managed_rightly(void); /* pages in the balloon are memory of the guest just if bit 2 says so */
 unsigned long before_a_kill(void);
@@ -54,5 +58,6 @@ void interrupted(void);
 void slept(void);
 void frozen(void);
 void unheard(void);
+void aside(void);
 
 #endif

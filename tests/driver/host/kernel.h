@@ -2,7 +2,8 @@
 /*
  * As much of a kernel as the balloon driver's own files need to be compiled into a program.
  *
- * One thread: a work item runs when work.c says so. Whoever waits is looked at: not under a spinlock, not in reclaim.
+ * One thread: a work item runs when work.c says so. Whoever waits is looked at: not under a
+ * spinlock, not in reclaim.
  */
 #ifndef KERNEL_H
 #define KERNEL_H
@@ -42,7 +43,10 @@ typedef unsigned int gfp_t;
 #define __GFP_NORETRY 0
 #define __GFP_NOWARN 0
 
-/* A legacy device speaks as its guest does, which need not be as le32 is: `turned` stands for that. */
+/*
+ * A legacy device speaks as its guest does, which need not be as le32 is: `turned` stands for
+ * that.
+ */
 #define cpu_to_virtio32(vdev, x) ((vdev)->turned ? __builtin_bswap32(x) : (x))
 #define cpu_to_virtio16(vdev, x) (x)
 #define cpu_to_virtio64(vdev, x) (x)
@@ -71,6 +75,7 @@ typedef struct {
 } atomic64_t;
 #define atomic64_read(at) ((at)->value)
 #define atomic64_add(more, at) ((at)->value += (more))
+#define atomic64_inc(at) ((void)++(at)->value)
 #define atomic64_inc_return(at) (++(at)->value)
 
 /* Lists. */
@@ -123,7 +128,8 @@ static inline bool list_empty(const struct list_head *head)
 #define list_for_each_entry_safe(at, after, head, member) \
 	for (at = list_first_entry(head, __typeof__(*at), member), \
 	     after = list_first_entry(&at->member, __typeof__(*at), member); \
-	     &at->member != (head); at = after, after = list_first_entry(&at->member, __typeof__(*at), member))
+	     &at->member != (head); \
+	     at = after, after = list_first_entry(&at->member, __typeof__(*at), member))
 
 /* Locks. */
 struct mutex {
@@ -172,13 +178,15 @@ struct balloon_dev_info {
 	unsigned long isolated_pages;
 	spinlock_t pages_lock;
 	struct list_head pages;
-	int (*migratepage)(struct balloon_dev_info *, struct page *, struct page *, enum migrate_mode);
+	int (*migratepage)(struct balloon_dev_info *, struct page *, struct page *,
+			   enum migrate_mode);
 };
 unsigned long page_to_pfn(const struct page *page);
 struct page *balloon_page_alloc(void);
 void put_page(struct page *page);
 size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head *pages);
-size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head *pages, size_t most);
+size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head *pages,
+				 size_t most);
 #define balloon_page_push(list, page) list_add(&(page)->lru, list)
 static inline struct page *balloon_page_pop(struct list_head *pages)
 {
@@ -203,7 +211,8 @@ static inline void balloon_devinfo_init(struct balloon_dev_info *info)
 #define kcalloc(count, size, gfp) calloc(count, size)
 #define kfree(at) free(at)
 #define __get_free_page(gfp) \
-	(may_wait("takes memory where it may not"), (unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE))
+	(may_wait("takes memory where it may not"), \
+	 (unsigned long)aligned_alloc(PAGE_SIZE, PAGE_SIZE))
 #define free_page(at) free((void *)(at))
 #define want_init_on_free() false
 #define page_poisoning_enabled_static() false
@@ -224,19 +233,25 @@ struct workqueue_struct {
 #define WQ_FREEZABLE 4
 struct workqueue_struct *alloc_workqueue(const char *name, int flags, int most);
 void queue_work(struct workqueue_struct *queue, struct work_struct *work);
-void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay);
+void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
+		      unsigned long delay);
 void cancel_work_sync(struct work_struct *work);
-void queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay);
+void queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
+			unsigned long delay);
 #define cancel_delayed_work_sync(delayed) cancel_work_sync(&(delayed)->work)
 void destroy_workqueue(struct workqueue_struct *queue);
 #define INIT_WORK(at, fn) ((at)->does = (fn), (at)->due = (at)->later = false)
 #define INIT_DELAYED_WORK(at, fn) INIT_WORK(&(at)->work, fn)
 #define to_delayed_work(at) container_of(at, struct delayed_work, work)
 #define msecs_to_jiffies(ms) (ms)
+struct reclaim_state {
+	unsigned long reclaimed_slab;
+};
 struct task_struct {
-	int unused;
+	struct reclaim_state *reclaim_state;
 };
 extern struct task_struct *current;
+void msleep(unsigned int ms);
 typedef struct {
 	int unused;
 } wait_queue_head_t;
@@ -318,9 +333,10 @@ struct virtqueue {
 	bool kicked, used;
 };
 typedef void vq_callback_t(struct virtqueue *);
-int virtio_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[], vq_callback_t *callbacks[],
-		    const char *const names[], void *unused);
-int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned int n, void *data, gfp_t gfp);
+int virtio_find_vqs(struct virtio_device *vdev, unsigned int n, struct virtqueue *vqs[],
+		    vq_callback_t *callbacks[], const char *const names[], void *unused);
+int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned int n, void *data,
+			 gfp_t gfp);
 void virtqueue_kick(struct virtqueue *vq);
 void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes);
 void virtio_reset_device(struct virtio_device *vdev);
@@ -361,7 +377,8 @@ struct virtio_driver {
 };
 #define THIS_MODULE NULL
 #define module_param(name, type, mode)
-#define module_param_cb(name, ops, at, mode) const struct kernel_param_ops *const param_##name = (ops)
+#define module_param_cb(name, ops, at, mode) \
+	const struct kernel_param_ops *const param_##name = (ops)
 #define module_virtio_driver(one) struct virtio_driver *const the_driver = &(one)
 #define MODULE_PARM_DESC(name, text)
 #define MODULE_DEVICE_TABLE(bus, table)

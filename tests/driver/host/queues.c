@@ -2,21 +2,22 @@
 /*
  * The host's end of the queues.
  *
- * A buffer of page numbers is used at the second turn after the kick, so a driver that does not wait goes on too early;
- * one of statistics is kept until ask() gives it back.
+ * A buffer of page numbers is used at the second turn after the kick, so a driver that does not
+ * wait goes on too early; one of statistics is kept until ask() gives it back.
  */
 #include "host.h"
 
 #define PATIENCE 1000 /* turns that anybody may have to wait */
 
-enum { INFLATE, DEFLATE, STATS, QUEUES = STATS + 3 }; /* then, if there are, that of hints and that of reports */
+/* Then, if there are, that of hints and that of reports. */
+enum { INFLATE, DEFLATE, STATS, QUEUES = STATS + 3 };
 
 bool believed[PAGES];
 unsigned long turns; /* of the host, while somebody waited */
 unsigned long readings; /* of statistics that have come */
 bool gone; /* the device was pulled out: its queues are broken, and nobody answers any more */
 bool since_before; /* who is at work now has been so since before the device went */
-static bool woken; /* who waited then */
+bool woken; /* who waited then */
 static struct virtqueue queues[QUEUES];
 
 static void use(struct virtqueue *vq)
@@ -46,7 +47,7 @@ static void read_statistics(struct virtqueue *vq)
 
 	for (unsigned int i = 0; i < vq->bytes / sizeof(*stats); i++) {
 		if (stats[i].tag >= TAGS || (seen >> stats[i].tag) & 1)
-			complain("a statistic that there is not, or that was told before", stats[i].tag);
+			complain("a statistic that there is not, or is told twice", stats[i].tag);
 		else
 			seen |= 1UL << stats[i].tag;
 	}
@@ -89,13 +90,16 @@ void wake_up(wait_queue_head_t *head)
 	woken = true;
 }
 
-int virtio_find_vqs(struct virtio_device *to, unsigned int n, struct virtqueue *vqs[], vq_callback_t *callbacks[],
-		    const char *const names[], void *unused_here)
+int virtio_find_vqs(struct virtio_device *to, unsigned int n, struct virtqueue *vqs[],
+		    vq_callback_t *callbacks[], const char *const names[], void *unused_here)
 {
 	/* As in QEMU, which has a queue for what it offers, whatever the driver takes of that. */
-	unsigned int reports = STATS + 1 + !!(to->offered & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT));
+	bool hints = to->offered & BIT_ULL(VIRTIO_BALLOON_F_FREE_PAGE_HINT);
+	unsigned int most = STATS + 1;
 
-	expect("queues asked for", n, virtio_has_feature(to, VIRTIO_BALLOON_F_REPORTING) ? reports + 1 : STATS + 1);
+	if (virtio_has_feature(to, VIRTIO_BALLOON_F_REPORTING))
+		most += hints + 1;
+	expect("queues asked for", n, most);
 	for (unsigned int i = 0; i < n && i < QUEUES; i++) {
 		queues[i] = (struct virtqueue){ .vdev = to, .called = callbacks[i] };
 		vqs[i] = &queues[i];
@@ -108,7 +112,8 @@ void del_vqs(struct virtio_device *of)
 	memset(queues, 0, sizeof(queues));
 }
 
-int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned int n, void *data, gfp_t gfp)
+int virtqueue_add_outbuf(struct virtqueue *vq, struct scatterlist *sg, unsigned int n, void *data,
+			 gfp_t gfp)
 {
 	if (!vq->vdev)
 		complain("a queue is used that was given up", 0);

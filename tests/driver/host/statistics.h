@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0 */
-/* What a kernel counts of its memory, for kernel.h: as much of it as the balloon driver's stats.c tells a host. */
+/*
+ * What a kernel counts of its memory, for kernel.h: as much of it as the balloon driver's stats.c
+ * tells a host.
+ */
 #ifndef STATISTICS_H
 #define STATISTICS_H
 
@@ -8,8 +11,9 @@
 
 enum { ZONE_DMA, ZONE_NORMAL, MAX_NR_ZONES };
 enum {
-	PSWPIN, PSWPOUT, PGFAULT, PGMAJFAULT, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL, OOM_KILL, PGSCAN_KSWAPD,
-	PGSCAN_DIRECT, PGSTEAL_KSWAPD, PGSTEAL_DIRECT, ALLOCSTALL_DMA, ALLOCSTALL_NORMAL, NR_VM_EVENT_ITEMS
+	PSWPIN, PSWPOUT, PGFAULT, PGMAJFAULT, HTLB_BUDDY_PGALLOC, HTLB_BUDDY_PGALLOC_FAIL,
+	OOM_KILL, PGSCAN_KSWAPD, PGSCAN_DIRECT, PGSTEAL_KSWAPD, PGSTEAL_DIRECT, ALLOCSTALL_DMA,
+	ALLOCSTALL_NORMAL, NR_VM_EVENT_ITEMS
 };
 #define NR_FILE_PAGES 0
 

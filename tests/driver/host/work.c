@@ -33,20 +33,25 @@ void queue_work(struct workqueue_struct *queue, struct work_struct *work)
 	due(work, false);
 }
 
-void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay)
+void mod_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
+		      unsigned long delay)
 {
 	due(&work->work, delay > 0);
 	if (delay)
 		last_delay = delay;
 }
 
-void queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work, unsigned long delay)
+void queue_delayed_work(struct workqueue_struct *queue, struct delayed_work *work,
+			unsigned long delay)
 {
 	if (!work->work.due && !work->work.later)
 		mod_delayed_work(queue, work, delay);
 }
 
-/* What is due when the device was pulled out has begun before, and waits for it; its end is awaited here. */
+/*
+ * What is due when the device was pulled out has begun before, and waits for it; its end is
+ * awaited here.
+ */
 void cancel_work_sync(struct work_struct *work)
 {
 	bool runs = gone && work->due;
