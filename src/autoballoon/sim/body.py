@@ -4,6 +4,7 @@ from random import Random
 from typing import NamedTuple
 
 from autoballoon.core.units import MIB, page_floor
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.sim.cache import FileCache
 from autoballoon.sim.characters import Group
 from autoballoon.sim.course import Course
@@ -35,6 +36,7 @@ class Body:
     def __init__(self, group: Group, name: str, course: Course, rng: Random) -> None:
         self.group, self.name, self.course, self.rng = group, name, course, rng
         self.max = page_floor(group.max)
+        self.floor, self.ceiling, _ = Bounds(floor=group.floor, ceiling=group.ceiling).within(self.max)
         self.kernel = float(group.kernel if group.kernel is not None else 16 * MIB + self.max // 40)
         self.low = 5 * (self.max / 1024) ** 0.5 * 1024
         """Its zones' low watermark, which MemAvailable leaves out (5/4 of 4 sqrt(KiB): Linux mm/page_alloc.c)."""

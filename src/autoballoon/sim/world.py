@@ -11,11 +11,11 @@ from autoballoon.sim.happenings import (
     Happening,
     Hold,
     Leave,
-    Pause,
     Reset,
     Room,
     SetByHand,
     Start,
+    ToGuest,
     Unhold,
     Unpause,
 )  # fmt: skip
@@ -91,8 +91,10 @@ class World:
             self.there = [guest for guest in self.guests if guest.there]
 
     def _let_one_happen(self, happening: Happening, now: float) -> None:
-        if isinstance(happening, SetByHand | Reset | Pause | Unpause):
+        if isinstance(happening, ToGuest):
             guest = self._by_name[happening.guest]
+            if not guest.there:
+                return
             match happening:
                 case SetByHand(size=size):
                     guest.order(page_floor(size))
