@@ -101,6 +101,13 @@ def test_what_happens_before_a_guest_is_there_does_not_happen_to_it() -> None:
     assert one.guest("g").target == one.guest("g").max
 
 
+def test_guests_of_one_table_may_start_one_after_the_other() -> None:
+    one = world_of(scenario(guest_of(count=3, starts="5s", stagger="4s"), duration="20s"), "static", 1)
+    there: dict[int, float] = {}
+    one.run([lambda world: there.update({len(world.there): there.get(len(world.there), world.now)})])
+    assert there == {0: 0.05, 1: 5.0, 2: 9.0, 3: 13.0}
+
+
 def test_who_moves_nothing_moves_nothing() -> None:
     assert run("sawtooth", "static").moves == 0
 

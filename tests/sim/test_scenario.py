@@ -82,6 +82,7 @@ def test_a_file_is_read_and_shorter_ways_of_writing_are_understood() -> None:
         ),
         ('"1GiB"', '"1GiB"\njitter = nan', "guests[0].jitter: "),
         ('"1GiB"', '"1GiB"\nfloor = "101%"', "guests[0].floor: "),
+        ('"1GiB"', '"1GiB"\nstagger = "1s"', "guests[0].stagger: goes with `starts`"),
         ('"1GiB"', '"1GiB"\npass = "0s"', "guests[0].pass: "),
         ('"1GiB"', '"1GiB"\nwarm = "1MiB"', "guests[0].warm: "),
         ('"100MiB"', '"100"', "guests[0].need.size: "),
@@ -174,15 +175,17 @@ def test_a_trace_may_be_longer_than_a_configuration(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("what", "at", "is_there"),
-    [("reset", 1, False), ("pause", 2, True), ("unpause", 4, True), ("reset", 5, False), ("hold", 1, True)],
+    [("reset", 2, False), ("pause", 3, True), ("unpause", 4, True), ("reset", 5, False), ("hold", 1, True)],
 )
 def test_what_befalls_a_guest_that_is_not_there_is_refused(what: str, at: int, is_there: bool) -> None:
-    happens = f'[[happens]]\nwhat = "{what}"\nat = "{at}s"\nguest = "g-1"\n[[must]]'
-    text = GOOD.replace('"1GiB"', '"1GiB"\nstarts = "2s"\nends = "5s"').replace("[[must]]", happens)
+    happens = f'[[happens]]\nwhat = "{what}"\nat = "{at}s"\nguest = "g-2"\n[[must]]'
+    text = GOOD.replace('"1GiB"', '"1GiB"\nstarts = "2s"\nstagger = "1s"\nends = "5s"').replace(
+        "[[must]]", happens
+    )
     if is_there:
         parse(text)
         return
-    with pytest.raises(BadInput, match=r"happens\[0\].at: 'g-1' is not there then"):
+    with pytest.raises(BadInput, match=r"happens\[0\].at: 'g-2' is not there then"):
         parse(text)
 
 

@@ -130,16 +130,16 @@ def _check(scenario: Scenario) -> None:
     _need(host.ram >= 64 * MIB, "host.ram", 'must be at least "64MiB"')
     _need(host.swap_rate >= MIB, "host.swap_rate", 'must be at least "1MiB"')
     _check_shape("host.own", host.own, duration)
-    named: dict[str, Character] = {}
+    spans: dict[str, tuple[float, float]] = {}
     for n, group in enumerate(scenario.guests):
         _check_group(f"guests[{n}]", group, duration)
-        for name in group.names():
-            _need(name not in named, f"guests[{n}].name", f"{name!r} is taken already; a name is used once")
-            named[name] = group
+        for number, name in enumerate(group.names()):
+            _need(name not in spans, f"guests[{n}].name", f"{name!r} is taken already; a name is used once")
+            spans[name] = (group.begins(number) or 0.0, group.ends or math.inf)
     for n, happening in enumerate(scenario.happens):
-        _check_happening(f"happens[{n}]", happening, named, duration)
+        _check_happening(f"happens[{n}]", happening, spans, duration)
     for n, must in enumerate(scenario.must):
-        _check_must(f"must[{n}]", must, named, duration)
+        _check_must(f"must[{n}]", must, spans, duration)
     for switch in scenario.switches:
         known = ", ".join(SAFEGUARDS)
         _need(switch in SAFEGUARDS, "switches", f"there is no safeguard {switch[:40]!r}; they are {known}")
@@ -149,15 +149,16 @@ _TOO_LATE = "lies beyond the duration; make the scenario longer"
 
 
 def _check_happening(
-    place: str, happening: Happening, named: Mapping[str, Character], duration: float
+    place: str, happening: Happening, spans: Mapping[str, tuple[float, float]], duration: float
 ) -> None:
+    """What would befall nobody; `spans` are the times in which guests are there."""
     guest = getattr(happening, "guest", None)
     _need(happening.at <= duration, f"{place}.at", _TOO_LATE)
-    _need(guest is None or guest in named, f"{place}.guest", f"there is no guest {guest!r}")
+    _need(guest is None or guest in spans, f"{place}.guest", f"there is no guest {guest!r}")
     if isinstance(happening, ToGuest):
-        group = named[happening.guest]
-        there = (group.starts or 0.0) <= happening.at < (group.ends or math.inf)
-        _need(there, f"{place}.at", f"{guest!r} is not there then; see when it `starts` and `ends`")
+        begins, ends = spans[happening.guest]
+        is_there = begins <= happening.at < ends
+        _need(is_there, f"{place}.at", f"{guest!r} is not there then; see when it `starts` and `ends`")
 
 
 def _check_must(place: str, must: Must, names: Iterable[str], duration: float) -> None:
@@ -181,6 +182,7 @@ def _check_must(place: str, must: Must, names: Iterable[str], duration: float) -
 def _check_group(place: str, group: Character, duration: float) -> None:
     _need(1 <= group.count <= 10_000, f"{place}.count", "must lie between 1 and 10000")
     _need(group.max >= 16 * MIB, f"{place}.max", 'must be at least "16MiB"')
+    _need(not group.stagger or group.starts is not None, f"{place}.stagger", "goes with `starts`; add that")
     begins_full = group.size is None or group.starts is None
     _need(
         begins_full,
