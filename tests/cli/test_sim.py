@@ -63,6 +63,14 @@ def test_json_holds_every_number(mine: Path) -> None:
     ]
 
 
+def test_without_the_oracle_nothing_is_compared_with_it(mine: Path) -> None:
+    done = sim("run", mine, "--policy", "static,ladder", "--no-oracle")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[1].split() == ["ladder", "static"]
+    assert "oracle" not in done.stdout
+    assert "oracle" not in done.stderr
+
+
 def test_what_the_ladder_fails_is_exit_3_and_named(mine: Path) -> None:
     mine.write_text(MINE.format(most="1MiB"))
     done = sim("run", mine, "--policy", "ladder")

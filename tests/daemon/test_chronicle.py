@@ -77,7 +77,7 @@ def test_changes_of_health_are_told_and_those_that_come_too_fast_when_they_last(
         return told.at()
 
     assert seen(Health.OK, 0.0) == []
-    assert seen(Health.SILENT, 1.0) == ["web: its statistics are old, and it keeps what it holds"]
+    assert seen(Health.SILENT, 1.0) == ["web: its statistics are old or missing, and it keeps what it holds"]
     assert seen(Health.OK, 2.0) == []
     assert seen(Health.SILENT, 3.0) == []
     assert seen(Health.OK, 11.5) == ["web: it can be moved"]

@@ -115,6 +115,18 @@ def test_a_guest_that_reports_no_free_memory_is_left_alone() -> None:
     assert sizes(Mom(), sight) == {"a": 420 * MIB}
 
 
+def test_a_guest_that_does_not_answer_once_keeps_its_samples() -> None:
+    policy = Mom()
+    memory, wished = policy.start(), {}
+    for now, found in ((100.0, vm("a", 400, 0)), (105.0, vm("a", 400, None)), (110.0, vm("a", 400, 80))):
+        wishes = policy.wish(memory, see([found], capacity=CAPACITY, available=300 * MIB), now)
+        memory, wished = wishes.memory, {key: wish.size for key, wish in wishes.wishes.items()}
+    # Unused 0 and 80: 400 - 40 = 360 used, + 0.2 x 400. The newest alone would be 320 used, and 1.05 x 400.
+    assert wished == {"a": 440 * MIB}
+    # One that is gone leaves nothing behind.
+    assert policy.wish(memory, see([], capacity=CAPACITY, available=300 * MIB), 115.0).memory.guests == {}
+
+
 def test_all_guests_shrink_alike_whoever_is_idle() -> None:
     # 10 % free: 0.95 x 400 = 380, 0.95 x 800 = 760.
     sight = see([vm("a", 400, 200), vm("b", 800, 700)], capacity=CAPACITY, available=100 * MIB)

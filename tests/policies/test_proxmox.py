@@ -126,6 +126,18 @@ def test_what_was_given_is_taken_as_it_is_published() -> None:
             -150,
             {"big": 925, "other": 925},
         ),
+        # P has nothing to spare, and A less than its part. B goes by the most, to 5900, and C then by as much, to 3600:
+        # 150 more than was asked. Too much is not too little: nobody else is asked.
+        (
+            [
+                vm("A", 1000, 1000, 300, most=8000),
+                vm("B", 6000, 1000, 2000, most=8000),
+                vm("C", 3700, 1000, 1000, most=8000),
+                vm("P", 1000, 1000, 0, most=8000),
+            ],
+            -50,
+            {"B": 5900, "C": 3600},
+        ),
         # By shares: 3:1 of 88 + 88 + 104 = 280 above the minima is 210 and 70; the second has 88 and gives 18 up.
         ([vm("gold", 600, 512, 0, shares=3000), vm("tin", 600, 512, 0)], 104, {"gold": 700, "tin": 582}),
     ],

@@ -2,7 +2,11 @@
 
 import pytest
 
+from autoballoon.core.errors import BadInput
+from autoballoon.sim.checks_size import ShrinksAtMost, _Shrinks
+from autoballoon.sim.course import Seconds
 from autoballoon.sim.run import simulate
+from autoballoon.sim.scenario import parse
 from tests.sim.worlds import guest_of, scenario, world
 
 FINE = guest_of(need="100MiB")
@@ -14,7 +18,12 @@ FALLS = guest_of(
     need='[["10s", "100MiB"], ["12s", "600MiB"], ["30s", "600MiB"], ["31s", "100MiB"]]',
 )  # fmt: skip
 KILLS = guest_of(size="300MiB", deflates_itself=False, need='[["10s", "100MiB"], ["12s", "600MiB"]]')
+KILLED_ONCE = guest_of(
+    size="300MiB", deflates_itself=False,
+    need='[["10s", "100MiB"], ["12s", "600MiB"], ["20s", "600MiB"], ["21s", "100MiB"]]',
+)  # fmt: skip
 FILLS = guest_of(count=3, need='[["10s", "100MiB"], ["20s", "900MiB"]]')
+FILLS_LATE = guest_of(count=3, need='[["40s", "100MiB"], ["50s", "900MiB"]]')
 SQUEEZED = guest_of(size="200MiB", floor="10%", need="60MiB")
 
 
@@ -29,15 +38,32 @@ SQUEEZED = guest_of(size="200MiB", floor="10%", need="60MiB")
             SQUEEZED,
             "g has 200 MiB at",
         ),
+        # 10^9 bytes are no whole pages: such a guest is never quite that large.
+        ('check = "reaches-size-by"\nsize = "1GB"\nseconds = "1s"', guest_of(max="1GB"), SQUEEZED, "have had 954 MiB"),
         ('check = "reserve-back-within"\nafter = "20s"\nseconds = "5s"', FINE, FILLS, "a reserve of 102 MiB"),
         ('check = "no-guest-oom"', GROWS, KILLS, "g killed something"),
+        ('check = "no-guest-oom"\nafter = "30s"', KILLED_ONCE, KILLS, "g killed something"),
         ('check = "no-host-oom"', FINE, FILLS, "the host killed g-"),
+        ('check = "no-host-oom"\nafter = "35s"', FILLS, FILLS_LATE, "the host killed g-"),
         ('check = "host-swap-at-most"\nsize = "1MiB"', FINE, FILLS, "the host has swapped"),
         ('check = "no-guest-below-fair-share"', FINE, GROWS, "its fair share is"),
         ('check = "keeps-floor"', FINE, guest_of(size="200MiB"), "under its floor of 256 MiB"),
+        # A floor above the ceiling, or above all RAM, is lowered, as by the daemon.
+        (
+            'check = "keeps-floor"',
+            guest_of(size="512MiB", floor="600MiB", ceiling="512MiB"),
+            guest_of(size="512MiB", floor="2GiB"),
+            "under its floor of 1024 MiB",
+        ),
         ('check = "stays-within"\nleast = "300MiB"', FINE, SQUEEZED, "g has 200 MiB at"),
         ('check = "stays-within"\nmost = "500MiB"', SQUEEZED, FINE, "g has 1024 MiB at"),
         ('check = "loses-at-most"\nafter = "5s"\nseconds = "1s"', FINE, GROWS, "g lost "),
+        (
+            'check = "loses-at-most"\nafter = "45s"\nseconds = "1s"',
+            GROWS + 'ends = "40s"\n',
+            GROWS,
+            "g lost ",
+        ),
         (
             'check = "shrinks-at-most"\npart = 0.05\nseconds = "10s"\n[[happens]]\nwhat = "set-by-hand"\nat = "20s"\n'
             'guest = "g"\nsize = "980MiB"',
@@ -65,6 +91,41 @@ def test_it_holds_and_fails_where_it_should(must: str, good: str, bad: str | Non
         assert bool(result.unmet) is fails
         if fails:
             assert says in result.unmet[0]
+
+
+@pytest.mark.parametrize(("seconds", "fails"), [(10, False), (30, True)])
+def test_shrinks_are_added_up_over_the_time_that_is_said(seconds: int, fails: bool) -> None:
+    """1024 MiB, 980 after 20 s, 940 after 40 s: each is within a twentieth, both are not."""
+    happens = "".join(
+        f'[[happens]]\nwhat = "set-by-hand"\nguest = "g"\nat = "{at}s"\nsize = "{size}MiB"\n'
+        for at, size in ((20, 980), (40, 940))
+    )
+    table = f'[[must]]\ncheck = "shrinks-at-most"\npart = 0.05\nseconds = "{seconds}s"\n'
+    result = simulate("test", "static", world(scenario(FINE, more=happens + table)))
+    assert bool(result.unmet) is fails
+
+
+def test_however_long_the_time_a_size_that_stays_is_remembered_once() -> None:
+    one = world(scenario(FINE))
+    watcher = _Shrinks(ShrinksAtMost(part=0.05, seconds=Seconds(50)))
+    one.run([watcher.see])
+    assert watcher.unmet is None
+    assert len(watcher.seen["g"]) == 1
+
+
+def test_a_name_that_looks_like_a_glob_names_its_guest_too() -> None:
+    table = '[[must]]\ncheck = "{}"\nguest = "web[1]"\nseconds = "1s"\n'
+    for check in ("satisfied-within", "loses-at-most"):
+        one = world(scenario(guest_of(name="web[1]"), more=table.format(check)))
+        assert simulate("test", "static", one).unmet == ()
+
+
+def test_a_host_without_guests_can_be_checked() -> None:
+    lines = 'says = "Nobody."\nduration = "5s"\nguests = []\nhost = { ram = "1GiB" }\n'
+    checks = '[[must]]\ncheck = "no-host-oom"\n[[must]]\ncheck = "host-swap-at-most"\nsize = "0MiB"\n'
+    assert simulate("test", "ladder", world(parse(lines + checks), "ladder")).unmet == ()
+    with pytest.raises(BadInput, match=r"must\[0\].guest: no guest matches '\*'"):
+        parse(lines + '[[must]]\ncheck = "no-guest-oom"\n')
 
 
 @pytest.mark.parametrize(("moves", "fails"), [(0, True), (50, False)])

@@ -12,12 +12,15 @@ import msgspec
 import pytest
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.units import MIB
 from autoballoon.policies import POLICIES
 from autoballoon.sim import run as run_module
-from autoballoon.sim.course import Seconds
+from autoballoon.sim.course import Seconds, Size
+from autoballoon.sim.happenings import Pause, Reset, SetByHand
 from autoballoon.sim.run import run_all, simulate, world_of
 from autoballoon.sim.scenario import load
 from autoballoon.views.sim_results import ORACLE, Result
+from tests.sim.worlds import guest_of, scenario
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -34,8 +37,8 @@ def run(name: str, policy: str) -> Result:
 
 def beginning(policy: str, seed: int) -> Result:
     """The first half minute of the scenario in which most is left to dice."""
-    scenario = msgspec.structs.replace(load("byzantine"), duration=Seconds(30))
-    return simulate("byzantine", policy, world_of(scenario, policy, seed))
+    half = msgspec.structs.replace(load("byzantine"), duration=Seconds(30))
+    return simulate("byzantine", policy, world_of(half, policy, seed))
 
 
 def test_the_same_seed_gives_the_same_result_in_another_process_with_other_hashes() -> None:
@@ -83,6 +86,26 @@ def test_a_process_that_is_killed_is_one_sentence_and_one_ends_of_ctrl_c_at_once
     monkeypatch.setattr(run_module, "_one", end)
     with pytest.raises(CouldNot, match="a process of the simulator was killed"):
         list(run_all(["seesaw"], ["ladder", "static"], 1, 2))
+
+
+def test_what_happens_before_a_guest_is_there_does_not_happen_to_it() -> None:
+    late = scenario(guest_of(starts="10s", boot="5s"), duration="20s")
+    happens = [
+        Reset(at=Seconds(1), guest="g"), SetByHand(at=Seconds(2), guest="g", size=Size(500 * MIB)),
+        Pause(at=Seconds(3), guest="g"),
+    ]  # fmt: skip
+    one = world_of(msgspec.structs.replace(late, happens=happens), "static", 1)
+    up: list[float] = []
+    one.run([lambda world: up.append(world.now) if world.guest("g").driver else None])
+    assert up[0] == pytest.approx(15.0, abs=0.1)
+    assert one.guest("g").target == one.guest("g").max
+
+
+def test_guests_of_one_table_may_start_one_after_the_other() -> None:
+    one = world_of(scenario(guest_of(count=3, starts="5s", stagger="4s"), duration="20s"), "static", 1)
+    there: dict[int, float] = {}
+    one.run([lambda world: there.update({len(world.there): there.get(len(world.there), world.now)})])
+    assert there == {0: 0.05, 1: 5.0, 2: 9.0, 3: 13.0}
 
 
 def test_who_moves_nothing_moves_nothing() -> None:

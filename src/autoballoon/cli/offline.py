@@ -1,6 +1,7 @@
 """The verbs that move nothing and need no daemon: `plan`."""
 
 import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -10,12 +11,16 @@ from autoballoon.cli.connect import ask
 from autoballoon.cli.keep import local_time
 from autoballoon.core.engine import Engine, Rules
 from autoballoon.core.errors import BadInput, CouldNot
+from autoballoon.core.model import Reason
+from autoballoon.core.planning import Plan
 from autoballoon.core.planning import plan as plan_for
+from autoballoon.core.policy import Policy
 from autoballoon.core.snapshot_json import Given, read_snapshot
 from autoballoon.core.units import Portion, parse_duration
 from autoballoon.daemon.config import DEFAULT_SOCKET, compiled
 from autoballoon.daemon.recorder import Recording
 from autoballoon.policies import policy_named
+from autoballoon.policies.proxmox import Proxmox
 from autoballoon.views import plan as view
 from autoballoon.views.status import DaemonStatus, decode
 
@@ -71,8 +76,8 @@ def plan(
         if reserve is None:
             rules = msgspec.structs.replace(rules, reserve=Portion(amount=daemon.account.reserve))
     answer = plan_for(Engine(rules, chosen), given.snapshot)
-    if given.unknown:
-        click.echo(f"autoballoon: {_passed_over(given.unknown)}", err=True)
+    for notice in _notices(given, answer, chosen):
+        click.echo(f"autoballoon: {notice}", err=True)
     if as_json:
         click.echo(view.encode(answer, given.snapshot))
     else:
@@ -177,8 +182,24 @@ def _rules(reserve: str | None, overload: str | None) -> Rules:
     return Rules(reserve=config.reserve, overload=config.overload)
 
 
-def _passed_over(unknown: tuple[str, ...]) -> str:
-    """One sentence, however many there are and whatever they are called."""
-    told = ", ".join(repr(name[:80]) for name in unknown[:5])
-    more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-    return f"this version does not know {told}{more}; left out of the plan"
+def _notices(given: Given, answer: Plan, policy: Policy) -> Iterator[str]:
+    """What the plan passes over, in one sentence for each kind."""
+    guests = given.snapshot.guests
+    if given.unknown:
+        yield f"this version does not know {_told(given.unknown)}; left out of the plan"
+    unread = [
+        guest.name
+        for guest, decision in zip(guests, answer.decisions, strict=True)
+        if decision.reason is Reason.SILENT and guest.available is None
+    ]
+    if unread:
+        yield f"not moved, for lack of a reading: {_told(unread)}; give each its `available`"
+    floorless = [guest.name for guest in guests if guest.floor == 0]
+    if policy.name == Proxmox.name and floorless:
+        yield f"{policy.name} leaves out who has a floor of 0: {_told(floorless)}; give each its `floor`"
+
+
+def _told(names: Sequence[str]) -> str:
+    """Some of them, however many there are and whatever they are called."""
+    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
+    return ", ".join(repr(name[:80]) for name in names[:5]) + more

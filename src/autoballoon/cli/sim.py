@@ -44,6 +44,9 @@ def list_(as_json: bool) -> None:
 @click.option(
     "--policy", "policies", metavar="P,P", help="Only these; without it the ladder and every other rule."
 )
+@click.option(
+    "--no-oracle", is_flag=True, help="Without the oracle, which takes three runs of each scenario."
+)
 @click.option("--seed", type=click.IntRange(0, 1 << 62), default=1, show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the scoreboard.")
 @click.option(
@@ -52,7 +55,9 @@ def list_(as_json: bool) -> None:
     metavar="F",
     help="Draw one scenario's targets, sizes and demands into the page F.",
 )
-def run(name: str, policies: str | None, seed: int, as_json: bool, plot: Path | None) -> None:
+def run(
+    name: str, policies: str | None, no_oracle: bool, seed: int, as_json: bool, plot: Path | None
+) -> None:
     """Run the scenario NAME, or the one in a file NAME.toml, or all; progress goes to stderr."""
     from autoballoon.policies import POLICIES, policy_named  # noqa: PLC0415
     from autoballoon.sim.run import run_all  # noqa: PLC0415
@@ -68,7 +73,7 @@ def run(name: str, policies: str | None, seed: int, as_json: bool, plot: Path | 
     scenarios = names() if name == "all" else [name]
     for one in scenarios:
         load(one)
-    arms = [*dict.fromkeys(wanted), ORACLE]
+    arms = [*dict.fromkeys(wanted), *([] if no_oracle else [ORACLE])]
     if plot is not None:
         results = _plot(scenarios, arms, seed, plot)
     else:

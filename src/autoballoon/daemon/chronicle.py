@@ -26,7 +26,7 @@ _SAYS = {
     Health.OK: "it can be moved",
     Health.BOOTING: "it boots",
     Health.NO_DRIVER: "it has no balloon driver, and counts with all it may take",
-    Health.SILENT: "its statistics are old, and it keeps what it holds",
+    Health.SILENT: "its statistics are old or missing, and it keeps what it holds",
     Health.STOPPED: "its processors are stopped",
     Health.INCOMING: "it is arriving",
     Health.UNMANAGED: "it is left alone",

@@ -20,20 +20,20 @@ class Table(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 Read = TypeVar("Read")
 
 
-def load_toml(path: Path, parse: Callable[[str], Read], what: str) -> Read:
+def load_toml(path: Path, parse: Callable[[str], Read], what: str, *, longest: int = LONGEST_CONFIG) -> Read:
     """What `parse` makes of the file at `path`: bounded, UTF-8, every BadInput with the path in front.
 
-    `what` names what the file should be.
+    `what` names what the file should be, which has `longest` bytes at most.
     """
     try:
         with path.open("rb") as file:
-            raw = file.read(LONGEST_CONFIG + 1)
+            raw = file.read(longest + 1)
     except OSError as error:
         raise BadInput(
             f"{path}: cannot be read ({error.strerror}); name an existing file that you may read"
         ) from None
-    if len(raw) > LONGEST_CONFIG:
-        raise BadInput(f"{path}: is larger than 1 MiB; this is no {what}")
+    if len(raw) > longest:
+        raise BadInput(f"{path}: is larger than {longest >> 20} MiB; this is no {what}")
     try:
         return parse(raw.decode())
     except UnicodeDecodeError:

@@ -6,9 +6,9 @@ least by 5 %. What a guest uses is its size less its unused memory, so page cach
 Averages are over ten samples, one each 5 s; so this policy looks every 5 s, and decides at every second look.
 
 What stands in for what: MemFree + Buffers + Cached of the host is `available`, MemTotal the capacity; mem_unused is
-`free`, and a guest that does not report it is left alone, as MOM leaves one whose collectors have no data; balloon_min
-and balloon_max are floor and ceiling. libvirt's balloon_min is 0 unless somebody sets it; ours is the operator's floor,
-as I1 would have it anyway.
+`free`, and a guest that does not report it is left alone and keeps its samples, as in MOM one whose collectors have no
+data; balloon_min and balloon_max are floor and ceiling. libvirt's balloon_min is 0 unless somebody sets it; ours is the
+operator's floor, as I1 would have it anyway.
 """
 
 from collections.abc import Mapping
@@ -64,17 +64,19 @@ class Mom:
     def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
         """Sizes for the guests whose change is large enough; between two decisions, those of the last one."""
         guests = {guest.key: guest for guest in answering(sight)}
-        samples = {
+        new = {
             key: (*memory.guests.get(key, ()), Sampled(guest.actual, guest.free))[-SAMPLES:]
             for key, guest in guests.items()
             if guest.free is not None
         }
+        there = {guest.key for guest in sight.snapshot.guests}
+        samples = {key: kept for key, kept in memory.guests.items() if key in there} | new
         host_free = (*memory.host_free, sight.snapshot.host.available)[-SAMPLES:]
         decided_at, wishes = memory.decided_at, memory.wishes
         if now - decided_at >= CYCLE_S - SAMPLE_S / 2:
             decided_at = now
             free = fmean(host_free) / max(1, sight.snapshot.host.capacity)
-            sizes = {key: decide(guests[key], samples[key], free) for key in samples}
+            sizes = {key: decide(guests[key], samples[key], free) for key in new}
             wishes = {
                 key: rule_wish(size, host_free=round(fmean(host_free)))
                 for key, size in sizes.items()

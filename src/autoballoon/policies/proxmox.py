@@ -56,7 +56,7 @@ def cycle(guests: Sequence[Guest], goal: int) -> dict[str, int]:
     moved: dict[str, int] = {}
     first = [guest for guest in guests if has_spare(guest) == (goal < 0)]
     rest = share_out(first, goal, moved)
-    if abs(rest) >= abs(goal):
+    if rest >= goal > 0 or rest <= goal < 0:  # what went too far is progress
         share_out(guests, rest, moved)
     return moved
 

@@ -3,13 +3,15 @@
 One number for all: every guest gets its minimum and the same part of what lies between its minimum and its maximum.
 Memory is freed first, and given when nobody has any left to free. What a guest does inside does not matter.
 
-Every 10 s the sizes are compared with what they should be. When they differ it looks once a second until every guest
-has got where it should be. A guest that has not moved for 5 s while it should is left out of the sums, so that the
-others make up for it, until that round of looks is over; and it is not to take later what it has not taken by then.
+10 s after the last look sizes are compared with what they should be. When they differ it looks once a second until
+every guest has got where it should be. A guest that has not moved for 5 s while it should is left out of the sums, so
+that the others make up for it, until that round of looks is over; and it is not to take later what it has not taken by
+then.
 
 What stands in for what: Xen's free memory is `unassigned`; it stands still while nobody is resized, ours trembles,
 so that targets closer than the original's tolerance for free memory are taken to be the same. dynamic-min and
-dynamic-max are floor and ceiling. Reservations for guests about to start are not in the schema.
+dynamic-max are floor and ceiling. Reservations for guests about to start are not in the schema. The original looks at
+no statistics; here a guest whose statistics are old may not be moved, and is in no sum either.
 """
 
 from collections.abc import Mapping
@@ -45,9 +47,9 @@ class Seen(msgspec.Struct, frozen=True):
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """When sizes were last compared, and the round of looks that came of it, if it is still under way."""
+    """When sizes were last found to be what they should be, and the round of looks that is under way, if one is."""
 
-    checked_at: float = -1e9
+    settled_at: float = -1e9
     seen: Mapping[str, Seen] = {}
     in_round: bool = False
 
@@ -66,9 +68,8 @@ class Squeezed:
 
     def wish(self, memory: Memory, sight: Sight, now: float) -> Wishes:
         """Sizes for those who must free memory; when nobody must, for those who get some; between rounds no wish."""
-        if not memory.in_round and now - memory.checked_at < CYCLE_S - LOOK_S / 2:
+        if not memory.in_round and now - memory.settled_at < CYCLE_S - LOOK_S / 2:
             return Wishes(memory=memory, wishes={})
-        checked_at = memory.checked_at if memory.in_round else now
         seen = {
             guest.key: _look(memory.seen.get(guest.key), sight.tracks[guest.key], now)
             for guest in sight.movable
@@ -84,7 +85,7 @@ class Squeezed:
         goes_on = differ or (memory.in_round and under_way)
         given = sizes | clipped if goes_on else clipped
         return Wishes(
-            memory=Memory(checked_at, seen, in_round=True) if goes_on else Memory(checked_at),
+            memory=Memory(seen=seen, in_round=True) if goes_on else Memory(settled_at=now),
             wishes={key: rule_wish(size, surplus=surplus) for key, size in given.items()},
         )
 

@@ -4,6 +4,7 @@ from random import Random
 from typing import NamedTuple
 
 from autoballoon.core.units import MIB, page_floor
+from autoballoon.daemon.bounds import Bounds
 from autoballoon.sim.cache import FileCache
 from autoballoon.sim.characters import Group
 from autoballoon.sim.course import Course
@@ -32,13 +33,15 @@ class Report(NamedTuple):
 class Body:
     """A guest's state. All sizes are bytes, and floats where they change continuously."""
 
-    def __init__(self, group: Group, name: str, course: Course, rng: Random) -> None:
+    def __init__(self, group: Group, name: str, course: Course, rng: Random, number: int = 0) -> None:
         self.group, self.name, self.course, self.rng = group, name, course, rng
+        self.begins = group.begins(number)
         self.max = page_floor(group.max)
+        self.floor, self.ceiling, _ = Bounds(floor=group.floor, ceiling=group.ceiling).within(self.max)
         self.kernel = float(group.kernel if group.kernel is not None else 16 * MIB + self.max // 40)
         self.low = 5 * (self.max / 1024) ** 0.5 * 1024
         """Its zones' low watermark, which MemAvailable leaves out (5/4 of 4 sqrt(KiB): Linux mm/page_alloc.c)."""
-        self.there = group.starts is None
+        self.there = self.begins is None
         self.running = True
         self.killed_by_host = False
         self.progress = 1.0
@@ -50,8 +53,8 @@ class Body:
         self.swap_in = self.swap_out = self.faults = 0.0
         self.swapped_in_before = self.swapped_out_before = 0.0
         """Bytes, in its earlier lives."""
-        self.reset(-1000.0 if group.starts is None else float(group.starts))
-        if group.size is not None and group.starts is None:
+        self.reset(-1000.0 if self.begins is None else self.begins)
+        if group.size is not None and self.begins is None:
             self.actual = float(page_floor(min(group.size, self.max)))
             self.target = int(self.actual)
         if self.there:

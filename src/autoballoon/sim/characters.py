@@ -94,6 +94,8 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """... and from then until its programs start."""
     starts: Seconds | None = None
     """When it boots; absent: it has long been running when the scenario begins, its caches are full."""
+    stagger: Seconds = Seconds(0)
+    """Each guest starts by this later than the one before it."""
     ends: Seconds | None = None
     """When it is gone."""
     migrates: Seconds | None = None
@@ -104,6 +106,10 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     def names(self) -> list[str]:
         """The names of its guests."""
         return [self.name] if self.count == 1 else [f"{self.name}-{n + 1}" for n in range(self.count)]
+
+    def begins(self, number: int) -> float | None:
+        """When its guest with that number boots, if it has not long been running."""
+        return None if self.starts is None else self.starts + self.stagger * number
 
     def course(self, number: int, until: float, rng: Random) -> Course:
         """The need of its guest with that number, from 0."""

@@ -1,6 +1,6 @@
 """What must hold in a scenario: what all checks have in common.
 
-Times are those of the scenario. `guest` is a glob over guests' names.
+Times are those of the scenario. `guest` is a guest's name, or a glob over names.
 """
 
 from fnmatch import fnmatchcase
@@ -55,8 +55,12 @@ class MustHold(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class OfGuests(MustHold, frozen=True, kw_only=True):
     guest: str = "*"
 
+    def names(self, guest: str) -> bool:
+        """Whether it is about the guest of that name; one called web[1] is named as it is written, too."""
+        return guest == self.guest or fnmatchcase(guest, self.guest)
+
     def concerned(self, world: "World") -> "list[Guest]":
         """The guests that it is about and that are there."""
         if self.guest == "*":
             return world.there  # as in most scenarios, at each step
-        return [guest for guest in world.there if fnmatchcase(guest.name, self.guest)]
+        return [guest for guest in world.there if self.names(guest.name)]

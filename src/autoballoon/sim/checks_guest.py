@@ -1,6 +1,5 @@
 """Checks of what guests suffer: want of memory, time lost, processes killed."""
 
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from autoballoon.core.share import water_fill
@@ -53,13 +52,15 @@ class _Kills(Watcher):
     def __init__(self, must: NoGuestOom) -> None:
         super().__init__()
         self.must = must
+        self.before: dict[str, int] = {}
 
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
             if world.now < self.must.after:
+                self.before[guest.name] = guest.oom_kills
                 continue
             self.has_looked = True
-            if guest.oom_kills:
+            if guest.oom_kills > self.before.get(guest.name, 0):
                 self.fails(f"{guest.name} killed something for want of memory before {world.now:.1f} s")
 
 
@@ -130,12 +131,12 @@ class _Losses(Watcher):
         self.before: dict[str, float] = {}
 
     def see(self, world: "World") -> None:
-        if world.now <= self.must.after:
-            self.before = {guest.name: guest.lost_s for guest in self.must.concerned(world)}
+        if world.now <= self.must.after:  # one that the host killed has gone, and loses on
+            self.before = {guest.name: guest.lost_s for guest in world.guests}
 
     def end(self, world: "World") -> None:
         for guest in world.guests:
-            if not fnmatchcase(guest.name, self.must.guest):
+            if not self.must.names(guest.name):
                 continue
             self.has_looked = True
             lost = guest.lost_s - self.before.get(guest.name, 0.0)

@@ -66,14 +66,23 @@ class NoHostOom(MustHold, frozen=True, kw_only=True, tag="no-host-oom"):
     """The host kills no QEMU."""
 
     def watcher(self) -> Watcher:
-        return _HostKills()
+        return _HostKills(self)
 
 
 class _HostKills(Watcher):
+    def __init__(self, must: NoHostOom) -> None:
+        super().__init__()
+        self.must = must
+        self.before = 0
+
+    def see(self, world: "World") -> None:
+        if world.now < self.must.after:
+            self.before = len(world.host.kills)
+
     def end(self, world: "World") -> None:
         self.has_looked = True
-        if world.host.kills:
-            self.fails(f"the host killed {', '.join(world.host.kills)}")
+        if killed := world.host.kills[self.before :]:
+            self.fails(f"the host killed {', '.join(killed)}")
 
 
 class HostSwapAtMost(MustHold, frozen=True, kw_only=True, tag="host-swap-at-most"):

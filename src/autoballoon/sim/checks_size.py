@@ -33,7 +33,7 @@ class _Reaching(Watcher):
             return
         for guest in self.must.concerned(world):
             self.has_looked = True
-            way = max(0.0, self.must.size - guest.actual)
+            way = max(0.0, self.must.size - SLACK - guest.actual)
             due = self.due.setdefault(
                 guest.name, world.now + way / guest.group.deflate + self.must.seconds + 1e-6
             )
@@ -60,14 +60,13 @@ class _Floor(Watcher):
 
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
-            floor = guest.group.floor.of(guest.max)
             if world.now < self.must.after:
                 continue
             self.has_looked = True
-            if guest.actual < floor - SLACK:
+            if guest.actual < guest.floor - SLACK:
                 self.fails(
                     f"{guest.name} has {size_text(int(guest.actual))} at {world.now:.1f} s, under its floor of "
-                    f"{size_text(floor)}"
+                    f"{size_text(guest.floor)}"
                 )
 
 
@@ -141,15 +140,18 @@ class _Shrinks(Watcher):
         super().__init__()
         self.must = must
         self.seen: dict[str, deque[tuple[float, int]]] = {}
+        """Of the sizes since the time that counts, each that is larger than all after it; the first is the largest."""
 
     def see(self, world: "World") -> None:
         for guest in self.must.concerned(world):
             # A move of the very first tick is seen by the size that the guest still has.
             seen = self.seen.setdefault(guest.name, deque([(world.now, int(guest.actual))]))
+            while seen and seen[-1][1] <= guest.target:
+                seen.pop()
             seen.append((world.now, guest.target))
             while seen[0][0] <= world.now - self.must.seconds:
                 seen.popleft()
-            most = max(size for _, size in seen)
+            most = seen[0][1]
             allowed = most * self.must.part if world.now >= self.must.first else 0
             if world.now < self.must.after:
                 continue

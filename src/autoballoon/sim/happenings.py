@@ -9,29 +9,28 @@ class _Happening(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     at: Seconds
 
 
-class SetByHand(_Happening, frozen=True, kw_only=True, tag="set-by-hand"):
-    """Somebody else sets a guest's target."""
+class ToGuest(_Happening, frozen=True, kw_only=True):
+    """It befalls a guest, and nobody while that is not there."""
 
     guest: str
+
+
+class SetByHand(ToGuest, frozen=True, kw_only=True, tag="set-by-hand"):
+    """Somebody else sets a guest's target."""
+
     size: Size
 
 
-class Reset(_Happening, frozen=True, kw_only=True, tag="reset"):
+class Reset(ToGuest, frozen=True, kw_only=True, tag="reset"):
     """A guest is reset: it boots anew."""
 
-    guest: str
 
-
-class Pause(_Happening, frozen=True, kw_only=True, tag="pause"):
+class Pause(ToGuest, frozen=True, kw_only=True, tag="pause"):
     """An operator stops a guest."""
 
-    guest: str
 
-
-class Unpause(_Happening, frozen=True, kw_only=True, tag="unpause"):
+class Unpause(ToGuest, frozen=True, kw_only=True, tag="unpause"):
     """An operator lets a guest run."""
-
-    guest: str
 
 
 class Leave(_Happening, frozen=True, kw_only=True, tag="leave"):

@@ -1,8 +1,9 @@
 """Scenarios: what a file says, checked as a whole; and where the scenarios are."""
 
-import fnmatch
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 
@@ -10,15 +11,18 @@ from autoballoon.core.errors import BadInput
 from autoballoon.core.units import MIB, parse_portion
 from autoballoon.daemon.tables import load_toml, tables_of
 from autoballoon.sim.characters import Character
+from autoballoon.sim.check import OfGuests
 from autoballoon.sim.checks import Must
 from autoballoon.sim.checks_guest import NoGuestBelowFairShare, SatisfiedWithin
 from autoballoon.sim.checks_host import ReserveBackWithin, RoomThereWithin
 from autoballoon.sim.checks_size import MovesAtMost, ReachesSizeBy, ShrinksAtMost, StaysWithin
 from autoballoon.sim.course import Points, Seconds, Shape, read_quantity
-from autoballoon.sim.happenings import Happening
+from autoballoon.sim.happenings import Happening, ToGuest
 from autoballoon.sim.host import HostSpec
 from autoballoon.sim.safeguards import SAFEGUARDS
 
+LONGEST_FILE = 16 << 20
+"""Bytes: a need may be a trace, of MOST_CORNERS lines of some 30 bytes each, and there may be several."""
 FOLDER = Path(__file__).parent / "scenarios"
 LONGEST_S = 86400.0
 MOST_STEPS = 10_000_000
@@ -53,7 +57,7 @@ def load(name: str) -> Scenario:
     path = Path(name) if name.endswith(".toml") else FOLDER / f"{name}.toml"
     if not name.endswith(".toml") and name not in names():
         raise BadInput(f"there is no scenario {name[:60]!r}; `autoballoon sim list` names them")
-    return load_toml(path, parse, "scenario")
+    return load_toml(path, parse, "scenario", longest=LONGEST_FILE)
 
 
 def parse(text: str) -> Scenario:
@@ -86,23 +90,32 @@ def _fill_in(tables: dict[str, Any]) -> None:
 
 def _fill_in_table(place: str, table: dict[str, Any], shape: str, portions: tuple[str, ...]) -> None:
     value = table.get(shape)
-    if isinstance(value, str):
+    if isinstance(value, str | int | float):
         table[shape] = {"shape": "steady", "size": value}
     elif isinstance(value, list):
         table[shape] = {"shape": "points", "points": value}
     for key in portions:
-        if isinstance(table.get(key), str):
+        value = table.get(key)
+        if isinstance(value, int | float):
+            raise BadInput(f"{place}.{key}: {value} has no unit; write it like '5%' or '512MiB'")
+        if isinstance(value, str):
             try:
-                portion = parse_portion(table[key])
+                portion = parse_portion(value)
             except BadInput as error:
                 raise BadInput(f"{place}.{key}: {error}") from None
             table[key] = msgspec.to_builtins(portion)
 
 
+_KINDS = {"character": Character, "shape": Shape, "what": Happening, "check": Must}
+
+
 def _place(text: str) -> str:
-    """msgspec's sentence with the place first: "guests[0].max: ..."."""
+    """msgspec's sentence with the place first: "guests[0].max: ..."; and with the kinds that are known."""
     says, _, where = text.partition(" - at `$")
     where = where.rstrip("`").lstrip(".")
+    kinds = _KINDS.get(where.rpartition(".")[2])
+    if kinds is not None and says.startswith("Invalid value"):
+        says += f"; those known are {', '.join(kind.__struct_config__.tag for kind in get_args(kinds))}"
     return f"{where}: {says}" if where else says
 
 
@@ -117,18 +130,16 @@ def _check(scenario: Scenario) -> None:
     _need(host.ram >= 64 * MIB, "host.ram", 'must be at least "64MiB"')
     _need(host.swap_rate >= MIB, "host.swap_rate", 'must be at least "1MiB"')
     _check_shape("host.own", host.own, duration)
-    names: set[str] = set()
+    spans: dict[str, tuple[float, float]] = {}
     for n, group in enumerate(scenario.guests):
         _check_group(f"guests[{n}]", group, duration)
-        for name in group.names():
-            _need(name not in names, f"guests[{n}].name", f"{name!r} is taken already; a name is used once")
-            names.add(name)
+        for number, name in enumerate(group.names()):
+            _need(name not in spans, f"guests[{n}].name", f"{name!r} is taken already; a name is used once")
+            spans[name] = (group.begins(number) or 0.0, group.ends or math.inf)
     for n, happening in enumerate(scenario.happens):
-        guest = getattr(happening, "guest", None)
-        _need(happening.at <= duration, f"happens[{n}].at", _TOO_LATE)
-        _need(guest is None or guest in names, f"happens[{n}].guest", f"there is no guest {guest!r}")
+        _check_happening(f"happens[{n}]", happening, spans, duration)
     for n, must in enumerate(scenario.must):
-        _check_must(f"must[{n}]", must, names, duration)
+        _check_must(f"must[{n}]", must, spans, duration)
     for switch in scenario.switches:
         known = ", ".join(SAFEGUARDS)
         _need(switch in SAFEGUARDS, "switches", f"there is no safeguard {switch[:40]!r}; they are {known}")
@@ -137,10 +148,23 @@ def _check(scenario: Scenario) -> None:
 _TOO_LATE = "lies beyond the duration; make the scenario longer"
 
 
-def _check_must(place: str, must: Must, names: set[str], duration: float) -> None:
+def _check_happening(
+    place: str, happening: Happening, spans: Mapping[str, tuple[float, float]], duration: float
+) -> None:
+    """What would befall nobody; `spans` are the times in which guests are there."""
+    guest = getattr(happening, "guest", None)
+    _need(happening.at <= duration, f"{place}.at", _TOO_LATE)
+    _need(guest is None or guest in spans, f"{place}.guest", f"there is no guest {guest!r}")
+    if isinstance(happening, ToGuest):
+        begins, ends = spans[happening.guest]
+        is_there = begins <= happening.at < ends
+        _need(is_there, f"{place}.at", f"{guest!r} is not there then; see when it `starts` and `ends`")
+
+
+def _check_must(place: str, must: Must, names: Iterable[str], duration: float) -> None:
     """What would never be looked at, or could never fail."""
-    glob = getattr(must, "guest", "*")
-    _need(bool(fnmatch.filter(names, glob)), f"{place}.guest", f"no guest matches {glob!r}")
+    if isinstance(must, OfGuests):
+        _need(any(map(must.names, names)), f"{place}.guest", f"no guest matches {must.guest!r}")
     _need(must.after < duration, f"{place}.after", _TOO_LATE)
     if isinstance(
         must, ReserveBackWithin | RoomThereWithin | ReachesSizeBy | SatisfiedWithin | NoGuestBelowFairShare
@@ -158,6 +182,13 @@ def _check_must(place: str, must: Must, names: set[str], duration: float) -> Non
 def _check_group(place: str, group: Character, duration: float) -> None:
     _need(1 <= group.count <= 10_000, f"{place}.count", "must lie between 1 and 10000")
     _need(group.max >= 16 * MIB, f"{place}.max", 'must be at least "16MiB"')
+    _need(not group.stagger or group.starts is not None, f"{place}.stagger", "goes with `starts`; add that")
+    begins_full = group.size is None or group.starts is None
+    _need(
+        begins_full,
+        f"{place}.size",
+        "means nothing for one that `starts`: it boots with all of `max`; remove it",
+    )
     _need(group.shares >= 1, f"{place}.shares", "must be at least 1")
     _need(1 <= group.cpus <= 4096, f"{place}.cpus", "must lie between 1 and 4096")
     _need(0 <= group.jitter < 1, f"{place}.jitter", "must lie between 0 and 1")

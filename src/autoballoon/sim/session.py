@@ -9,7 +9,6 @@ import msgspec
 
 from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
-from autoballoon.core.units import PAGE, page_floor
 from autoballoon.guests.follow import Follow, Looks
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
@@ -53,9 +52,6 @@ class Session:
         self._looks.looked(now)
         self._event_at = -1e9
         self._balloon = Follow()
-        self._floor = page_floor(min(group.floor.of(guest.max), guest.max))
-        self._ceiling = max(page_floor(group.ceiling.of(guest.max)), PAGE)
-        self._floor = min(self._floor, self._ceiling)
         self._headroom = group.headroom.of(guest.max)
         if guest.driver:
             self.ask(now)
@@ -112,8 +108,8 @@ class Session:
         report = self.report
         group = guest.group
         seen = Seen(
-            key=self.key, name=guest.name, max=guest.max, actual=self.actual, floor=self._floor,
-            ceiling=self._ceiling, headroom=self._headroom, shares=group.shares, pid=PID,
+            key=self.key, name=guest.name, max=guest.max, actual=self.actual, floor=guest.floor,
+            ceiling=guest.ceiling, headroom=self._headroom, shares=group.shares, pid=PID,
             running=guest.running, managed=group.manage,
             may_suspend=group.may_suspend, migrating=group.migrates is not None and now >= group.migrates,
             age_s=None if report is None else max(0.0, now - self.taken_at), up_s=max(0.0, now - self.up_since),

@@ -11,11 +11,11 @@ from autoballoon.sim.happenings import (
     Happening,
     Hold,
     Leave,
-    Pause,
     Reset,
     Room,
     SetByHand,
     Start,
+    ToGuest,
     Unhold,
     Unpause,
 )  # fmt: skip
@@ -39,13 +39,13 @@ class World:
             for number, name in enumerate(group.names()):
                 rng = Random(f"{seed} {name}")
                 course = group.course(number, until, rng)
-                self.guests.append(Guest(group, name, course, rng))
+                self.guests.append(Guest(group, name, course, rng, number))
         own = course_of(scenario.host.own, until, Random(f"{seed} the host"))
         self.host = Host(scenario.host, own)
         self._by_name = {guest.name: guest for guest in self.guests}
         self._happens = sorted(scenario.happens, key=lambda one: one.at)
         self._changes = sorted(
-            at for guest in self.guests for at in (guest.group.starts, guest.group.ends) if at is not None
+            at for guest in self.guests for at in (guest.begins, guest.group.ends) if at is not None
         )
         self.there = [guest for guest in self.guests if guest.there]
 
@@ -85,14 +85,16 @@ class World:
         while self._changes and self._changes[0] <= now:
             self._changes.pop(0)
             for guest in self.guests:
-                starts, ends = guest.group.starts, guest.group.ends
-                begun = starts is None or starts <= now
+                begins, ends = guest.begins, guest.group.ends
+                begun = begins is None or begins <= now
                 guest.there = begun and not (ends is not None and ends <= now) and not guest.killed_by_host
             self.there = [guest for guest in self.guests if guest.there]
 
     def _let_one_happen(self, happening: Happening, now: float) -> None:
-        if isinstance(happening, SetByHand | Reset | Pause | Unpause):
+        if isinstance(happening, ToGuest):
             guest = self._by_name[happening.guest]
+            if not guest.there:
+                return
             match happening:
                 case SetByHand(size=size):
                     guest.order(page_floor(size))

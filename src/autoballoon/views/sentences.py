@@ -36,7 +36,7 @@ _WHY: Mapping[Reason, str] = {
     Reason.WAIT_ROOM: "it waits for memory that others have not given back yet",
     Reason.MIGRATING: "it is being migrated away, and is not made smaller meanwhile",
     Reason.COOL_DOWN: "it fought its last shrink and is left alone for a while",
-    Reason.SILENT: "its statistics are old, so it keeps what it holds",
+    Reason.SILENT: "its statistics are old or missing, so it keeps what it holds",
     Reason.BOOTING: "it boots",
     Reason.NO_DRIVER: "it has no balloon driver",
     Reason.STOPPED: "its processors are stopped",
