@@ -193,7 +193,7 @@ class Reason(Enum):
     COOL_DOWN = "cool-down"
     """It fought the last shrink: no other for a while."""
     SILENT = "silent"
-    """Its statistics are old: it keeps what it holds."""
+    """Its statistics are old or missing: it keeps what it holds."""
     BOOTING = "booting"
     NO_DRIVER = "no-driver"
     STOPPED = "stopped"
