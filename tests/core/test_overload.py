@@ -73,6 +73,16 @@ def test_when_needs_exceed_the_pool_one_is_stopped_and_those_that_run_fit() -> N
     assert waits.reason is Reason.WAIT_TURN
 
 
+def test_what_lies_in_guests_swap_when_they_are_met_is_no_overload() -> None:
+    """A daemon that starts anew beside guests that were squeezed months ago."""
+    guests = crowd(3, peak=60)
+    for guest in guests:
+        guest.swap_total, guest.cold_swap = 1024 * MIB, 256 * MIB
+    world = world_of(guests, capacity=800)
+    world.run(90)
+    assert said(world, Suspend) == []
+
+
 @pytest.mark.parametrize("overload", ["suspend", "host-swap"])
 def test_floors_beyond_the_pool_are_no_overload(overload: str) -> None:
     """Guests that were smaller than their floors before anybody balanced them, and need less."""

@@ -43,6 +43,8 @@ class Tame:
     swap_total: int | None = None
     """Swap of its own, as a guest side would tell; what of its need does not fit goes there."""
     swap_used: int = 0
+    cold_swap: int = 0
+    """What has long been in it, and nobody reads."""
     actual: int = 0
     target: int = 0
     used: int = 20 * MIB
@@ -126,7 +128,7 @@ class Tame:
             free=self.said.get("free"),
             caches=self.said.get("caches"),
             swap_total=self.swap_total,
-            swap_used=None if self.swap_total is None else self.swap_used,
+            swap_used=None if self.swap_total is None else self.swap_used + self.cold_swap,
         )
 
 

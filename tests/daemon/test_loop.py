@@ -474,8 +474,15 @@ def test_a_bad_reload_is_refused_whole(
             world.daemon._load = load
             world.daemon.reload()
             await asyncio.sleep(3)
-            assert (await world.status()).daemon.interval_s == 1.0
+            daemon = (await world.status()).daemon
+            assert daemon.interval_s == 1.0
             assert len(world.assembled) == 1
+            (trouble,) = daemon.problems
+            assert trouble.where == "reload" and "the old one stays" in trouble.says
+            world.daemon._load = lambda: world.config
+            world.daemon.reload()
+            await asyncio.sleep(2)
+            assert not (await world.status()).daemon.problems
 
     virtually(main())
     refusals = [record.message for record in caplog.records if record.levelno == logging.ERROR]

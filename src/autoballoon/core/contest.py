@@ -13,6 +13,9 @@ from autoballoon.core.track import Health, Pause, Track
 
 SETTLE_S = 10.0
 """So long a guest that runs again may take to send statistics; until then it is taken to need what it did."""
+NEW_S = 60.0
+"""For so long what a guest has in swap of its own is no ground to stop anybody: it may have lain there for months, and
+we have just come."""
 AHEAD_TURNS = 2
 """By so many of its own turns at most a guest counts as ahead: one that ran in gaps does not pay for it for hours."""
 STOPPABLE = (Health.OK, Health.SILENT, Health.NO_DRIVER)
@@ -83,6 +86,9 @@ class Contest(msgspec.Struct, frozen=True):
     room: int
     """Bytes of the pool for those that take part: without the others, and without every QEMU's overhead."""
 
+    unsure: int = 0
+    """What those that run have in swap of their own, and may not need: they were met just now."""
+
     @property
     def used(self) -> int:
         """What those that run need, bytes."""
@@ -123,7 +129,12 @@ def enlist(runs: Mapping[str, Run], speed: SwapSpeed, sight: Sight, wishes: Wish
         else:
             (waiting if waits else running).append(one)
     waiting.sort(key=lambda one: (one.run.ran, one.place))
-    return Contest(tuple(running), tuple(waiting), tuple(deaf), tuple(orphans), room)
+    unsure = sum(_in_swap(one.track) for one in running if now - one.track.met_at < NEW_S)
+    return Contest(tuple(running), tuple(waiting), tuple(deaf), tuple(orphans), room, unsure)
+
+
+def _in_swap(track: Track) -> int:
+    return 0 if track.reading is None else track.reading.missed
 
 
 def _is_orphan(guest: Guest, track: Track, now: float) -> bool:

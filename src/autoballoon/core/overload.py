@@ -107,7 +107,7 @@ class _Step:
         for one in (*contest.waiting, *contest.running, *contest.deaf):
             if one.track.pause is not None:
                 self._keep_or_insist(one)
-        over_since = _since(load.over_since, contest.used > contest.room, now)
+        over_since = _since(load.over_since, contest.used - contest.unsure > contest.room, now)
         is_stuck = over_since is not None and now - over_since >= ENTER_S
         is_on = load.is_on or bool(contest.waiting) or (is_stuck and len(contest.running) > 1)
         room_since = None

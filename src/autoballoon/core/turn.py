@@ -200,13 +200,8 @@ class Turn:
         self._stay(case.guest, track, bar, case.wish)
 
     def _grow_all(self, cases: list[Case]) -> None:
-        if self.raw:
-            sizes = [case.size for case in cases]
-        else:
-            # What runs needs it more than what is to come: need may be met out of a promise too.
-            beyond = self.wishes.excess + self.account.promised
-            sizes = granting.grants(cases, self.account.room, self.account.cushion, beyond, self.idle)
-        for case, granted in zip(cases, sizes, strict=True):
+        offers = [(case, case.size) for case in cases] if self.raw else self._offers(cases)
+        for case, granted in offers:
             gain = page_floor(granted) - case.track.target
             bar = None if self.raw and gain > 0 else self._bars_grow(case, gain)
             if bar is not None and case.deflated:
@@ -222,6 +217,25 @@ class Turn:
                 track = msgspec.structs.replace(track, cool_until=self.now + guard.DEFLATED_COOL_S)
             size = track.target + gain
             self._set(case.guest, track, size, self._why(case, size), numbers)
+
+    def _offers(self, cases: list[Case]) -> list[tuple[Case, int]]:
+        """What each would be given. What is too little for one of them is offered to the others."""
+        # What runs needs it more than what is to come: need may be met out of a promise too.
+        beyond = self.wishes.excess + self.account.promised
+        room, cushion = self.account.room, self.account.cushion
+        offers = list(zip(cases, granting.grants(cases, room, cushion, beyond, self.idle), strict=True))
+        idle = [(case, size) for case, size in offers if self._is_of_no_use(case, page_floor(size))]
+        if not 0 < len(idle) < len(cases):
+            return offers
+        left = {case.guest.key for case, _ in idle}
+        others = [case for case in cases if case.guest.key not in left]
+        sizes = granting.grants(others, room, cushion, beyond, self.idle)
+        return [*idle, *zip(others, sizes, strict=True)]
+
+    def _is_of_no_use(self, case: Case, size: int) -> bool:
+        """It is offered something, and less than is worth a move."""
+        gain = size - case.track.target
+        return gain > 0 and not case.deflated and self._bars_grow(case, gain) is Reason.WAIT_ROOM
 
     def _why(self, case: Case, size: int) -> Reason:
         """The wish's reason, but of a guest outside the operator's bounds that they alone lead to `size`."""

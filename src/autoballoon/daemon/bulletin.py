@@ -39,10 +39,11 @@ class Bulletin:
         decisions: Sequence[Decision],
         tick: Tick,
         lateness: Lateness,
-        broken: Sequence[Problem],
+        logged: Sequence[Problem],
         now: float,
     ) -> None:
-        """A tick has ended well; `broken`: invariants that its step would have broken, which the log has already."""
+        """A tick has ended well; `logged`: problems that the log has already (a move that would have broken an
+        invariant, a reload that was refused)."""
         problems = _troubles(
             [*parts.problems, *parts.senses.problems(), *self._more(), *self.metrics.problems()]
         )
@@ -60,7 +61,7 @@ class Bulletin:
             up_s=round(now - self.started, 3),
             tick=tick,
             account=books(account),
-            problems=problems + _troubles(broken),
+            problems=problems + _troubles(logged),
             overload=parts.config.overload,
             lateness=lateness,
             agents=parts.agents.status(snapshot.guests),

@@ -35,7 +35,7 @@ from autoballoon.daemon.statefile import StateFile, state_path
 from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
-from autoballoon.guests.hypervisor import Wake
+from autoballoon.guests.hypervisor import Problem, Wake
 from autoballoon.host.apart import apart
 from autoballoon.host.huge import Splits
 from autoballoon.views.status import Tick
@@ -90,6 +90,8 @@ class Daemon:
         self._steps = CheckedSteps()
         self._stopping = asyncio.Event()
         self._reload_asked = False
+        self._refused: list[Problem] = []
+        """That the last reload was refused, until one is not."""
         self._pulse = Pulse()
         self._is_ready = False
         self._ticks = 0
@@ -203,8 +205,8 @@ class Daemon:
         self._failures = 0
         ended = asyncio.get_running_loop().time()
         tick = Tick(self._ticks, beat.why, round(beat.late_s, 6), round(ended - beat.begun, 6), now)
-        lateness, broken = self._pulse.punctuality.lately(), self._steps.problems()
-        self._bulletin.tell(self._parts, self._state, snapshot, decisions, tick, lateness, broken, ended)
+        lateness, logged = self._pulse.punctuality.lately(), [*self._steps.problems(), *self._refused]
+        self._bulletin.tell(self._parts, self._state, snapshot, decisions, tick, lateness, logged, ended)
         self._operator.answer(self._state, snapshot, decisions, now)
 
     async def _decide_and_act(self, snapshot: Snapshot, now: float) -> Sequence[Decision]:
@@ -263,14 +265,16 @@ class Daemon:
             await self._part(parts)
             await parts.start(self.wake, running=old.hypervisors, pressed=self._watches.pressed)
         except Exception as error:
-            log.error("the configuration was not reloaded and the old one stays: %s", in_a_sentence(error))
+            says = f"the configuration was not reloaded and the old one stays: {in_a_sentence(error)}"
+            self._refused = [Problem("reload", says)]
+            log.error("%s", says)
             log.debug("where it failed", exc_info=True)
             if parts is not None:
                 await _let_go(parts.close(keep=old))
                 with suppress(CouldNot):
                     self._bulletin.metrics.listen(old.config.metrics)
             return
-        self._parts = parts
+        self._parts, self._refused = parts, []
         await _let_go(old.close(keep=parts))
         if parts.engine.policy.name != old.engine.policy.name:
             self._state = parts.engine.take_over(self._state)
