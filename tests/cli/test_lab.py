@@ -5,6 +5,7 @@ import pytest
 from click.testing import CliRunner
 
 from autoballoon.cli import main
+from autoballoon.core.errors import CouldNot
 from autoballoon.lab import results as kept
 from autoballoon.lab import runner
 from autoballoon.views.lab_results import ArmResult, Machine, Results
@@ -89,3 +90,25 @@ def test_a_picture_that_cannot_be_written_takes_nothing_from_the_table(
     assert said.exit_code == 3
     assert said.stderr.count("\n") == 1 and "report.html cannot be written" in said.stderr
     assert msgspec.json.decode(said.stdout, type=Results) == results
+
+
+@pytest.mark.parametrize(
+    ("words", "differs"),
+    [
+        (["--policy", "ladder", "--limit", "2000MiB", "--rounds", "3"], ()),
+        (["--policy", "mom", "--period", "10"], ("--policy mom", "--period 10")),
+        (["--rate", "50", "--phases", "2"], ("--rate 50", "--phases 2")),
+    ],
+)
+def test_a_load_or_a_policy_that_is_not_the_usual_is_kept(
+    words: list[str], differs: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wishes: list[runner.Wish] = []
+
+    async def end(wish: runner.Wish, _: object) -> None:
+        wishes.append(wish)
+        raise CouldNot("enough")
+
+    monkeypatch.setattr(runner, "run_experiment", end)
+    assert CliRunner().invoke(main, ["lab", "run", "wave", *words]).exit_code == 3
+    assert [wish.differs for wish in wishes] == [differs]

@@ -35,12 +35,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def image() -> GuestImage:
-    """What guests boot. Skips, with the sentence, where the lab cannot run."""
+    """What guests boot. Skips, with the sentence, where the lab cannot run; fails where no image can be made."""
     try:
         preflight(guests=3, guest_size=GIB, swap=GIB, beside=True)
-        return build_image(print)
     except CouldNot as trouble:
         pytest.skip(str(trouble))
+    return build_image(print)
 
 
 @pytest.fixture(scope="session")

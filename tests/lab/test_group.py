@@ -83,6 +83,35 @@ def test_the_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
     assert not (tmp_path / "memory" / "lab").exists()
 
 
+def test_a_group_that_is_there_already_is_left_alone(tmp_path: Path, killed: list[int]) -> None:
+    """It may be another lab's."""
+    other = tmp_path / "memory" / "lab"
+    other.mkdir(parents=True)
+    (other / "cgroup.procs").write_text(f"{os.getpid()}\n")
+    with pytest.raises(CouldNot, match=r"memory group .*/memory/lab \(File exists\)"):
+        Group("lab", tree=tmp_path).make()
+    assert ((other / "cgroup.procs").exists(), killed) == (True, [])
+
+
+def test_a_process_of_another_pid_namespace_is_not_our_own_group(
+    tmp_path: Path, killed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("autoballoon.lab.group._GONE_S", 0.0)
+    (tmp_path / "lab").mkdir()
+    (tmp_path / "lab" / "cgroup.procs").write_text(f"0\n{os.getpid()}\n")
+    with pytest.raises(CouldNot, match="still holds the processes"):  # a plain folder's file keeps it
+        Group("lab", tree=tmp_path).remove()
+    assert set(killed) == {os.getpid()}
+
+
+@pytest.fixture
+def killed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Whom the lab would kill; it kills nobody."""
+    pids = list[int]()
+    monkeypatch.setattr(os, "kill", lambda pid, _: pids.append(pid))
+    return pids
+
+
 def test_version_2_hands_the_controller_down_from_the_root(tmp_path: Path) -> None:
     (tmp_path / "cgroup.subtree_control").write_text("cpu io")
     with pytest.raises(CouldNot):  # a plain folder gets no memory.current
@@ -116,14 +145,13 @@ def test_the_files_of_either_version(tmp_path: Path) -> None:
 
 @pytest.fixture
 def full() -> Iterator[tuple[Group, "subprocess.Popen[str]"]]:
-    """A group of 24 MiB without swap, and a process in it that wants 64."""
-    if any(Path("/proc/swaps").read_text().splitlines()[1:]):
-        pytest.skip("this machine has swap of its own")
+    """A group of 24 MiB that does not swap, and a process in it that wants 64."""
     group = Group(f"autoballoon-test-{time.monotonic_ns()}")
     if group.version == 2:
         pytest.skip("a group of version 2 always kills")
     group.make()
     try:
+        (group.path / "memory.swappiness").write_text("0")  # whatever swap the machine has
         group.limit(24 * MIB)
         words = [sys.executable, "-c", TAKES, str(group.procs[0])]
         with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as process:
@@ -163,6 +191,7 @@ def test_who_waits_is_woken_to_swap(full: tuple[Group, "subprocess.Popen[str]"])
     group, process = full
     swap = SwapFile(cache_folder() / f"swap-test-{time.monotonic_ns()}")
     swap.make(128 * MIB)
+    (group.path / "memory.swappiness").write_text("60")
     try:
         time.sleep(0.5)
         assert process.poll() is None

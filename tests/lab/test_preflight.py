@@ -4,11 +4,13 @@ import shutil
 import subprocess
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import GIB, MIB
 from autoballoon.lab.preflight import Machine, must_limit, must_swap, preflight, room
+from autoballoon.lab.tidy import Note
 from autoballoon.lab.vm import QEMU
 
 
@@ -89,14 +91,26 @@ def test_where_nobody_may_swap_it_says_so_and_leaves_nothing(tools: Path) -> Non
     with pytest.raises(
         CouldNot, match=r"the lab cannot swap here: `swapon .* failed: swapon: Operation not permitted"
     ):
-        must_swap()
+        must_swap(tools / "notes")
     assert list((tools / "cache").iterdir()) == []
+
+
+def test_a_trial_that_is_killed_is_noted_for_the_next_lab(tools: Path) -> None:
+    notes = tools / "notes"
+    swapping(
+        tools,
+        f'for note in {notes}/*.json; do read -r said < "$note"; echo "$said $2 $3" > {tools}/seen; done',
+    )
+    must_swap(notes)
+    noted, _, swap = (tools / "seen").read_text().split()
+    assert msgspec.json.decode(noted, type=Note).swap == swap
+    assert [list(folder.iterdir()) for folder in (notes, tools / "cache")] == [[], []]
 
 
 def test_a_trial_that_is_interrupted_leaves_nothing(tools: Path) -> None:
     swapping(tools, "kill -INT $$")
     with pytest.raises(KeyboardInterrupt):
-        must_swap()
+        must_swap(tools / "notes")
     assert list((tools / "cache").iterdir()) == []
 
 

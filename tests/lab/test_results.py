@@ -33,7 +33,7 @@ def test_the_file_has_the_published_fields(tmp_path: Path) -> None:
     kept.write(tmp_path, RESULTS)
     found = json.loads((tmp_path / "results.json").read_text())
     assert found["v"] == 1
-    assert set(found) == {"v", "experiment", "machine", "command", "arms"}
+    assert set(found) == {"v", "experiment", "machine", "command", "arms", "differs"}
     assert set(found["arms"][0]) == {"name", "policy", "limit", "runs"}
     assert set(found["arms"][0]["runs"][0]) == {
         "round", "wall_s", "work_s", "finished", "swap_in_pages", "swap_out_pages", "guest_oom", "guests",

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoballoon.lab.run import phases_of
+from autoballoon.lab.run import in_time, ooms_of, phases_of
 from autoballoon.lab.vm import Event
 
 READY = Event("ready", 0.0, {})
@@ -38,3 +38,30 @@ def test_a_phase_that_never_ended_counts_as_far_as_it_came(
     heard: list[Any], until: float, phases: list[float]
 ) -> None:
     assert phases_of(heard, until) == phases
+
+
+@pytest.mark.parametrize(
+    ("ended_at", "phases"),
+    [
+        (None, [38.5]),
+        (58.0, [38.5]),  # killed with the rest, after the controller had ended
+        (30.0, [18.5]),  # its QEMU died before
+    ],
+)
+def test_a_phase_lasts_no_longer_than_its_guest_and_the_run(
+    ended_at: float | None, phases: list[float]
+) -> None:
+    assert phases_of([READY, begin(10.0)], 50.0, ended_at) == phases
+
+
+def test_what_is_done_while_the_controller_ends_is_not_done_in_time() -> None:
+    heard = [READY, begin(10.0), phase(51.0, 39.5), Event("done", 51.0, {})]
+    assert phases_of(heard, 50.0, 58.0) == [38.5]
+    assert [event.name for event in in_time(heard, 50.0)] == ["ready", "begin"]
+
+
+def test_a_guest_that_told_nothing_is_not_one_without_kills() -> None:
+    done, killed = Event("done", 60.0, {"oom_kills": 0}), Event("oom", 12.0, {"oom_kills": 2})
+    assert ooms_of([[READY, done], [READY, killed], [READY, begin(10.0)], []]) == (2, 2)
+    unknown = Event("done", 60.0, {"oom_kills": -1})
+    assert ooms_of([[unknown]]) == (0, 0)

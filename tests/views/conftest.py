@@ -132,9 +132,12 @@ def over(make_run: MakeRun, machine: Machine) -> Results:
     arms = [ArmResult("yardstick", None, None, [make_run(work_s=[4.0] * 8)])]
     for size, off_s, on_s in ((2000, 15.0, 5.0), (1600, 20.0, 10.0)):
         limit = size * MIB
-        swapped = {"swap_in_pages": 500_000, "swap_out_pages": 500_000}
+        went: dict[str, Any] = {"extra": {"go_s": 30.0}}
+        swapped: dict[str, Any] = {"swap_in_pages": 500_000, "swap_out_pages": 500_000, **went}
         arms.append(ArmResult(f"off@{size}", None, limit, [make_run(work_s=[off_s] * 8, **swapped)]))
         for choice in ("host-swap", "guest-swap", "suspend"):
-            run = make_run(work_s=[on_s] * 8, swap_out_pages=9, controller_cpu_s=1.6, controller_rss=40 * MIB)
+            run = make_run(
+                work_s=[on_s] * 8, swap_out_pages=9, controller_cpu_s=1.6, controller_rss=40 * MIB, **went
+            )
             arms.append(ArmResult(f"{choice}@{size}", "ladder", limit, [run]))
     return Results(experiment="over", machine=machine, command="autoballoon lab run over", arms=arms)

@@ -40,6 +40,23 @@ def test_the_time_of_a_run_that_did_not_finish_is_a_lower_bound(results: Results
     assert "off, round 1: guest-3 did not finish" in text
 
 
+def test_a_ratio_of_a_time_that_is_a_lower_bound_is_one_too(results: Results, make_run: MakeRun) -> None:
+    lost = [
+        msgspec.structs.replace(arm, runs=[make_run(finished=7)]) if arm.name == "on" else arm
+        for arm in results.arms
+    ]
+    text = table(msgspec.structs.replace(results, arms=lost))
+    assert "on / yardstick: time >1.00x, one round; worst phase >1.00x, one round\n" in text
+    assert "off / yardstick: time 1.00x, one round; worst phase 1.00x, one round\n" in text
+
+
+def test_the_headline_names_a_policy_that_is_not_ours(results: Results) -> None:
+    other = [msgspec.structs.replace(arm, policy="mom") if arm.name == "on" else arm for arm in results.arms]
+    assert headline(msgspec.structs.replace(results, arms=other)).startswith(
+        "With autoballoon under the policy mom the host swapped in 0 pages"
+    )
+
+
 def test_the_headline_compares_only_what_was_run(results: Results) -> None:
     assert headline(results) == (
         "With autoballoon the host swapped in 0 pages instead of 500,000 and out 12 instead of 700,000; "

@@ -93,9 +93,85 @@ def test_the_criteria_of_a_size_hold_for_that_size_and_eight_guests_only(
 
 @pytest.mark.parametrize(("pages", "met"), [(998, True), (999, False)])
 def test_hostload_counts_both_ways(results: Results, make_run: MakeRun, pages: int, met: bool) -> None:
-    arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(swap_in_pages=1, swap_out_pages=pages)])
+    run = make_run(swap_in_pages=1, swap_out_pages=pages, extra={"host_took": 400 * MIB})
+    arm = ArmResult("on", "ladder", 3000 * MIB, [run])
     found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
     assert found[0].met is met
+
+
+@pytest.mark.parametrize(
+    ("differs", "why"),
+    [
+        (
+            {"extra": {"host_took": None}},
+            "the host's process is not known to have taken its memory in round 1",
+        ),
+        ({}, "the host's process is not known to have taken its memory in round 1"),  # of an older lab
+        ({"extra": {"host_took": 1}, "finished": 7}, "not every guest of on finished in round 1"),
+    ],
+)
+def test_hostload_without_its_load_or_a_guest_is_not_judged(
+    results: Results, make_run: MakeRun, differs: dict[str, object], why: str
+) -> None:
+    arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(**differs)])
+    found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
+    assert (found[0].met, found[0].measured) == (None, f"0 pages; {why}")
+
+
+def test_a_run_that_lost_a_guest_reaches_no_time(results: Results, make_run: MakeRun) -> None:
+    """The guest's time ended early, and the others had its memory."""
+    lost = replaced(results, "on", make_run(finished=7, controller_cpu_s=1.6, controller_rss=40 * MIB))
+    why = "not every guest of on finished in round 1"
+    for words in ("busy time of on", "worst phase of on"):
+        assert judged(lost, words) == (None, why)
+    assert judged(lost, "in at least 713x fewer pages than off") == (
+        None, f"at least 500,000x fewer (500,000 -> 0); {why}",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(("finished", "met"), [((8, 8, 7), True), ((8, 7, 7), None)])
+def test_rounds_that_lost_guests_count_as_the_slowest(
+    results: Results, make_run: MakeRun, finished: tuple[int, ...], met: bool | None
+) -> None:
+    results = replaced(results, "yardstick", *(make_run(round=n) for n in (1, 2, 3)))
+    results = replaced(results, "on", *(make_run(round=n, finished=f) for n, f in enumerate(finished, 1)))
+    found, measured = judged(results, "busy time of on")
+    assert found is met
+    assert measured.startswith("1.00x")
+    assert measured.endswith("finished in round 3" if met else "finished in round 2 and 3")
+
+
+@pytest.mark.parametrize(
+    ("on_s", "met", "measured"),
+    [(4.0, True, "at most 0.40x, one round"), (6.0, None, "at most 0.60x, one round")],
+)
+def test_a_base_that_nobody_finished_is_a_lower_bound(
+    results: Results, make_run: MakeRun, on_s: float, met: bool | None, measured: str
+) -> None:
+    """So the ratio is an upper one: what is below it was reached, and what is not may have been."""
+    arms = [msgspec.structs.replace(arm, limit=1600 * MIB if arm.limit else None) for arm in results.arms]
+    tight = replaced(
+        msgspec.structs.replace(results, arms=arms), "off", make_run(work_s=[10.0] * 8, finished=0)
+    )
+    tight = replaced(tight, "on", make_run(work_s=[on_s] * 8))
+    assert judged(tight, "busy time of on") == (met, measured)
+
+
+def test_no_kill_is_not_known_of_guests_that_told_nothing(results: Results, make_run: MakeRun) -> None:
+    cost = {"controller_cpu_s": 1.6, "controller_rss": 40 * MIB}
+    hung = replaced(results, "on", make_run(finished=7, extra={"oom_untold": 1}, **cost))
+    assert judged(hung, "no OOM kill") == (None, "0, and 1 of 16 guests did not tell")
+    told = replaced(results, "on", make_run(finished=7, extra={"oom_untold": 0}, **cost))
+    assert judged(told, "no OOM kill") == (True, "0")
+    killed = replaced(results, "on", make_run(finished=6, guest_oom=1, extra={"oom_untold": 1}, **cost))
+    assert judged(killed, "no OOM kill") == (False, "1, and 1 of 16 guests did not tell")
+
+
+def test_another_load_or_policy_is_not_judged_by_what_is_stated_for_the_usual(results: Results) -> None:
+    other = msgspec.structs.replace(results, differs=["--policy mom", "--period 10"])
+    assert judged(other, "is stated for") == (None, "this was --policy mom --period 10")
+    assert not any("busy time" in verdict.asks for verdict in verdicts(other))
+    assert judged(other, "every guest finishes")[0] is True
 
 
 MakePeers = Callable[..., Results]
@@ -126,6 +202,24 @@ def test_the_ladder_swaps_no_more_than_the_best_of_the_others(
 ) -> None:
     results = make_peers(ladder_slow={"swap_in_pages": pages, "swap_out_pages": 0})
     assert judged(results, "ladder@slow swaps no more") == (met, f"+{pages:,} pages against squeezed@slow")
+
+
+def test_a_ladder_that_lost_a_guest_is_not_the_best(make_peers: MakePeers) -> None:
+    why = "not every guest of ladder@fast finished in round 1 and 2"
+    lost = make_peers(ladder_fast={"finished": 7})
+    assert judged(lost, "busy time of ladder@fast") == (None, f"beside squeezed@fast: {why}")
+    assert judged(lost, "ladder@fast swaps no more") == (None, f"+200 pages against squeezed@fast; {why}")
+
+
+def test_a_rule_that_lost_guests_is_not_better_for_it(make_peers: MakePeers) -> None:
+    lost = make_peers(mom_fast={"finished": 3, "work_s": [1.0] * 8})
+    assert judged(lost, "busy time of ladder@fast") == (
+        None, "beside mom@fast: at most 5.00x (5.00 to 5.00, 2 rounds)",
+    )  # fmt: skip
+    slower = make_peers(mom_fast={"finished": 3, "work_s": [1.0] * 8}, squeezed_fast={"work_s": [4.0] * 8})
+    assert judged(slower, "busy time of ladder@fast") == (
+        False, "1.25 x that of squeezed@fast, the best of them",
+    )  # fmt: skip
 
 
 def test_what_a_published_rule_does_to_its_guests_is_not_held_against_us(make_peers: MakePeers) -> None:
@@ -159,6 +253,14 @@ def test_each_choice_can_be_too_slow(
 ) -> None:
     slow = make_run(work_s=[busy_s] * 8, controller_cpu_s=1.6, controller_rss=40 * MIB)
     assert any(asks in said for said in missed(replaced(over, name, slow)))
+
+
+def test_a_guest_that_is_stopped_is_not_busy_but_late(over: Results, make_run: MakeRun) -> None:
+    cost = {"controller_cpu_s": 1.6, "controller_rss": 40 * MIB}
+    late = make_run(work_s=[5.0] * 8, wall_s=95.0, extra={"go_s": 30.0}, **cost)
+    found = replaced(over, "suspend@2000", late)
+    assert judged(found, "busy time of suspend@2000")[0] is True
+    assert judged(found, "time after the go of suspend@2000") == (False, "1.30x, one round")
 
 
 def test_overloads_of_fewer_guests_are_not_judged_by_those_of_eight(over: Results, make_run: MakeRun) -> None:
@@ -270,7 +372,8 @@ def driven(machine: Machine, make_run: MakeRun, *arms: str, **differs: object) -
         ({"target_s": 15.1}, [True, False, True, True]),
         ({"guests_cpu_s": 63.0}, [True, True, False, True]),
         ({"inflated_pages": 1000}, [True, True, True, False]),
-        ({"finished": 5}, [True, None, None, None]),
+        ({"finished": 5}, [False, None, None, None]),
+        ({"guests_cpu_s": 90.0, "go_cpu_s": 50.0}, [True, True, True, True]),
     ],
 )
 def test_our_driver_is_judged_beside_linuxs(

@@ -143,6 +143,10 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     experiment = msgspec.structs.replace(experiment, wave=wave)
     if flags["period"]:
         experiment = msgspec.structs.replace(experiment, period_ms=1000 * flags["period"])
+    unusual = {
+        "policy": flags["policy"] not in (None, "ladder"),
+        **{flag: flags[flag] is not None for flag in ("rate", "phases", "period")},
+    }
     return Wish(
         experiment=experiment,
         arms=arms,
@@ -152,6 +156,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
         beside=flags["beside"],
         out=flags["out"],
         command=shlex.join(["autoballoon", *sys.argv[1:]]),
+        differs=tuple(f"--{flag} {flags[flag]}" for flag, is_so in unusual.items() if is_so),
     )
 
 

@@ -22,7 +22,8 @@ __all__ = ["KVM", "TCG", "Accel", "Wanted", "choose_accel", "translating"]
 Wanted = Literal["auto", "kvm", "tcg"]
 
 TCG = Accel(name="tcg", option="tcg,tb-size=16", why="")
-"""The translation buffer counts as memory of the host; 64 MiB bounds it, and costs the workloads nothing that shows."""
+"""The translation buffer counts as memory of the host; 16 MiB bound it, and are enough for all workloads but those that
+build (`translated_mib` of experiments)."""
 KVM = Accel(name="kvm", option="kvm", why="the guests run with KVM: a probe guest booted")
 
 _PROBE_S = 10.0

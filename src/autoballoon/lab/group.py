@@ -60,17 +60,20 @@ class Group:
 
     def make(self) -> None:
         """Make it, without a limit. CouldNot where groups are absent, read-only or lack the memory controller."""
-        folder = self.path
+        folder, made = self.path, list[Path]()
         try:
             if self.version == 2:
                 self._enable_memory()
             for folder in self._folders:
                 folder.mkdir()
+                made.append(folder)
             folder = self.path
             self._usage.read_text()
             self._spare_all()
         except OSError as error:
-            self.remove()
+            for own in made:  # one that was there may be another lab's
+                with contextlib.suppress(OSError):
+                    own.rmdir()
             needs = "the memory controller in a" if folder == self.path else "a"
             raise CouldNot(
                 f"the lab cannot make its memory group {folder} ({error.strerror}); it needs "
@@ -139,7 +142,8 @@ class Group:
     def _try_remove(self, since: Identity | None) -> bool:
         """Whether nothing is left. A killed process stays in the group until its last thread has ended."""
         for pid in self.pids():
-            if not _is_older(pid, since):
+            # Version 2 shows processes of another pid namespace as 0, which to kill() means our own.
+            if pid and not _is_older(pid, since):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
         for folder in self._folders:

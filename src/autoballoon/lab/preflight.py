@@ -10,6 +10,7 @@ from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import MIB, size_text
 from autoballoon.host.files import kib_fields
 from autoballoon.host.qemu import all_qemus
+from autoballoon.lab import tidy
 from autoballoon.lab.cache import cache_folder
 from autoballoon.lab.group import Group
 from autoballoon.lab.swap import SwapFile
@@ -88,13 +89,13 @@ def must_limit(limit: int, total: int) -> None:
         )
 
 
-def must_swap() -> None:
+def must_swap(notes: Path = tidy.NOTES) -> None:
     """CouldNot where the lab may not swap: better told now than after a minute of fetching and making."""
-    trial = SwapFile(cache_folder() / f"trial-swap-{os.getpid()}")
+    note = tidy.begin(cache_folder(), notes)
     try:
-        trial.make(_TRIAL_SWAP)
+        SwapFile(Path(note.swap)).make(_TRIAL_SWAP)
     finally:
-        trial.remove()
+        note.remove_all()
 
 
 def total_memory(root: Path = Path("/")) -> int:

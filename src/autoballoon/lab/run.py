@@ -5,7 +5,7 @@ import contextlib
 import math
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -108,6 +108,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         if controller is not None and controller.died:
             work.notes.append(controller.died)
     cost = controller.cost if controller else None
+    kills, told_kills = ooms_of(vm.heard for vm in work.vms)
     lab_cpu = time.process_time() - lab_cpu
     others = max(0.0, busy - guests_cpu - lab_cpu - (cost.cpu_s if cost else 0.0))
     if said := noise(others, wall_s, os.cpu_count() or 1):
@@ -119,7 +120,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
         finished=len(work.done()),
         swap_in_pages=swapped.in_pages,
         swap_out_pages=swapped.out_pages,
-        guest_oom=work.oom_kills(),
+        guest_oom=kills,
         guests=setting.experiment.guests,
         controller_cpu_s=cost.cpu_s if cost else None,
         controller_rss=cost.rss if cost else None,
@@ -130,12 +131,15 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "go_s": round(work.go_s, 3),
             "lab_cpu_s": round(lab_cpu, 2),
             "guests_cpu_s": round(guests_cpu, 2),
+            "go_cpu_s": round(work.go_cpu_s, 2),
             "others_cpu_s": round(others, 2),
             **balloons_of([vm.heard for vm in work.vms]),
             **waited_of([vm.heard for vm in work.vms]),
             **followed.extra(),
             **eye.held.extra(work.go_s),
             **(work.spikes.extra() if setting.experiment.spikes else {}),
+            **({"host_took": work.host_took} if setting.experiment.hostload else {}),
+            "oom_untold": setting.experiment.guests - told_kills,
             "controller_died": controller.died if controller else None,
             "notes": work.notes,
         },
@@ -167,13 +171,27 @@ async def _listen(
         followed.told(data, eye.at_s)
 
 
-def phases_of(heard: Sequence[Event], until: float) -> list[float]:
-    """Busy seconds of each phase that a guest told of, and of one that it never ended: those until then, at least."""
-    phases = [float(event.data["busy_s"]) for event in heard if event.name == "phase"]
-    acts = [event for event in heard if event.name != "short"]
+def in_time(heard: Sequence[Event], until: float) -> list[Event]:
+    """What a guest told before the time was up; the controller's end, which is waited for, is no time to work on."""
+    return [event for event in heard if event.at <= until]
+
+
+def phases_of(heard: Sequence[Event], until: float, ended_at: float | None = None) -> list[float]:
+    """Busy seconds of each phase that a guest told of until then, and of one that it had not ended: those until then,
+    or until its QEMU ended, at least."""
+    acts = [event for event in in_time(heard, until) if event.name != "short"]
+    phases = [float(event.data["busy_s"]) for event in acts if event.name == "phase"]
     if acts and (last := acts[-1]).name == "begin":
-        phases.append(round(max(0.0, until - last.at - float(last.data["sleeps_s"])), 3))
+        end = until if ended_at is None else min(until, ended_at)
+        phases.append(round(max(0.0, end - last.at - float(last.data["sleeps_s"])), 3))
     return phases
+
+
+def ooms_of(guests: Iterable[Sequence[Event]]) -> tuple[int, int]:
+    """Processes that the guests' own kernels killed for want of memory, and how many guests told of that."""
+    counts = ([int(e.data["oom_kills"]) for e in heard if "oom_kills" in e.data][-1:] for heard in guests)
+    last = [kills[0] for kills in counts if kills and kills[0] >= 0]
+    return sum(last), len(last)
 
 
 class _Work:
@@ -189,6 +207,10 @@ class _Work:
         self._vms: list[Vm] = []
         self.notes: list[str] = []
         self.go_s = math.nan
+        self.go_cpu_s = math.nan
+        """Processor seconds that all QEMUs had taken at the go."""
+        self.host_took: int | None = None
+        """Bytes that the host's own process has taken; None until it has all."""
         self._until = math.inf
 
     async def through(self) -> None:
@@ -208,14 +230,15 @@ class _Work:
             # An agent that is not up yet would only slow its guest down.
             if self._arm.side and (silent := await self._followed.silent([vm.name for vm in self._vms])):
                 self.notes.append(f"no agent was heard of {', '.join(silent)} before the go")
-            self.go_s = self._eye.at_s
+            self.go_s, self.go_cpu_s = self._eye.at_s, self.cpu_s()
             for vm in self._vms:
                 vm.send("go")
             squeeze = self._arm.squeeze_mib
             if squeeze is not None:
                 self._followed.asked({vm.name: squeeze * MIB for vm in self._vms}, self._eye.at_s)
                 await self._eye.squeeze(squeeze * MIB)
-            async with host_load(self._experiment.hostload, self._host.group.procs, self.notes.append):
+            procs = self._host.group.procs
+            async with host_load(self._experiment.hostload, procs, self._host_takes, self.notes.append):
                 await self._each(
                     self._experiment.patience_s,
                     "done",
@@ -281,6 +304,9 @@ class _Work:
                 self._followed.seen({guest.name: guest.actual for guest in guests}, self._eye.last.at_s)
             await asyncio.sleep(0.5)
 
+    def _host_takes(self, size: int) -> None:
+        self.host_took = size
+
     @property
     def vms(self) -> list[Vm]:
         """Every guest that was booted."""
@@ -288,11 +314,13 @@ class _Work:
 
     def done(self) -> list[Vm]:
         """The guests that finished their work."""
-        return [vm for vm in self._vms if any(event.name == "done" for event in vm.heard)]
+        return [
+            vm for vm in self._vms if any(event.name == "done" for event in in_time(vm.heard, self._until))
+        ]
 
     def phases(self) -> list[list[float]]:
         """Busy seconds, phase by phase, of each guest."""
-        return [phases_of(vm.heard, vm.ended_at or self._until) for vm in self._vms]
+        return [phases_of(vm.heard, self._until, vm.ended_at) for vm in self._vms]
 
     def parts(self) -> dict[str, float | None]:
         """What a phase of wave was busy with: seconds taking memory, working on it, reading the file again; medians."""
@@ -307,10 +335,3 @@ class _Work:
     def cpu_s(self) -> float:
         """Processor seconds of all QEMUs so far, booting and emulation and all; of those that have ended, none."""
         return sum(cost.cpu_s for vm in self._vms if (cost := cost_of(vm.pid)))
-
-    def oom_kills(self) -> int:
-        """Processes that the guests' own kernels killed for want of memory."""
-        last = [
-            [int(e.data["oom_kills"]) for e in vm.heard if "oom_kills" in e.data][-1:] for vm in self._vms
-        ]
-        return sum(max(kills[0], 0) for kills in last if kills)

@@ -44,6 +44,8 @@ class Wish(msgspec.Struct, frozen=True):
     beside: bool
     out: Path
     command: str
+    differs: tuple[str, ...] = ()
+    """Flags by which the policy or the guests' load is not the usual."""
 
 
 async def run_experiment(wish: Wish, progress: Progress) -> tuple[Results, Path]:
@@ -156,6 +158,7 @@ def _results(wish: Wish, setting: Setting, runs: dict[str, list[Run]]) -> Result
         experiment=setting.experiment.name,
         machine=machine(setting.image, setting.accel),
         command=wish.command,
+        differs=list(wish.differs),
         arms=[
             ArmResult(
                 name=arm.name,

@@ -15,8 +15,9 @@ _PRIORITY = 32767
 class SwapFile:
     """A file that is made, switched on, and later switched off and removed."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, root: Path = Path("/")) -> None:
         self.path = path
+        self._swaps = root / "proc/swaps"
 
     def make(self, size: int) -> None:
         """Switch on `size` bytes of swap. CouldNot when the disk is full or swap not allowed; then nothing is left."""
@@ -46,10 +47,11 @@ class SwapFile:
             self.path.unlink()
 
     def _is_on(self) -> bool:
-        # /proc/swaps writes blanks in a path as \040 (seq_file_path in the kernel's mm/swapfile.c).
-        shown = str(self.path).replace("\\", "\\134").replace(" ", "\\040")
+        # /proc/swaps shows where the file really is, with blanks as \040 (seq_file_path in the kernel's
+        # mm/swapfile.c).
+        shown = os.path.realpath(self.path).replace("\\", "\\134").replace(" ", "\\040")
         try:
-            lines = Path("/proc/swaps").read_text().splitlines()[1:]
+            lines = self._swaps.read_text().splitlines()[1:]
         except OSError:
             return False
         return any(line.split()[0].removesuffix("\\040(deleted)") == shown for line in lines)

@@ -1,6 +1,7 @@
 """A criterion that results must reach, and the kinds of it that several experiments have."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
+from math import inf
 from statistics import median
 
 import msgspec
@@ -9,9 +10,8 @@ from autoballoon.views.lab_measure import (
     Figure,
     factor,
     factor_text,
-    paired_ratios,
+    ratio,
     spread,
-    worst_phase_ratios,
 )
 from autoballoon.views.lab_results import Results, Run
 
@@ -30,7 +30,10 @@ OUT: tuple[str, Pages] = ("out", lambda run: run.swap_out_pages)
 
 
 def fewer(results: Results, base: str, way: tuple[str, Pages], least: float, arm: str = "on") -> Verdict:
-    """Swapping of `arm` against `base`, one way, in every round: the worst round speaks."""
+    """Swapping of `arm` against `base`, one way, in every round: the worst round speaks.
+
+    Where a guest was lost the others had its memory, and swapping little is no merit.
+    """
     direction, pages = way
     asks = f"{arm} swaps {direction} at least {least:g}x fewer pages than {base}, in every run"
     pairs = [(pages(b), pages(a)) for a, b in results.pairs(arm, base)]
@@ -39,20 +42,61 @@ def fewer(results: Results, base: str, way: tuple[str, Pages], least: float, arm
     without, with_ = min(pairs, key=lambda pair: factor(*pair))
     if without == 0 and with_ == 0:
         return Verdict(asks, f"{base} did not swap {direction} either", None)
-    return Verdict(
-        asks, f"{factor_text(without, with_)} ({without:,} -> {with_:,})", factor(without, with_) >= least
+    measured, met = (
+        f"{factor_text(without, with_)} ({without:,} -> {with_:,})",
+        factor(without, with_) >= least,
     )
+    return unless_lost(Verdict(asks, measured, met), arm, (run for run, _ in results.pairs(arm, base)))
+
+
+def lost(arm: str, runs: Iterable[Run]) -> str:
+    """In which rounds guests of the arm did not finish, in words; empty where all did."""
+    rounds = [str(run.round) for run in runs if not run.is_complete]
+    return f"not every guest of {arm} finished in round {' and '.join(rounds)}" if rounds else ""
+
+
+def unless_lost(verdict: Verdict, arm: str, runs: Iterable[Run]) -> Verdict:
+    """The same, but not judged where it would be reached by runs in which guests of the arm did not finish."""
+    why = lost(arm, runs)
+    return Verdict(verdict.asks, f"{verdict.measured}; {why}", None) if verdict.met and why else verdict
+
+
+def _within(
+    asks: str,
+    found: Sequence[tuple[Run, Run, float]],
+    most: float,
+    arm: str,
+    speaks: Callable[[Iterable[float]], float] = median,
+) -> Verdict:
+    """Whether the ratio that speaks for all rounds is at most `most`; `found` are paired runs and their ratios.
+
+    That of a run in which a guest of `arm` did not finish is not known: its time ended too early, and the others had
+    its memory. Over a run of the other arm that did not finish it is an upper bound, by which a criterion can be
+    reached and not missed.
+    """
+    at_most = speaks([each if one.is_complete else inf for one, _, each in found])
+    at_least = speaks([each if one.is_complete and two.is_complete else 0.0 for one, two, each in found])
+    known = [each for one, _, each in found if one.is_complete]
+    bound = "" if all(two.is_complete for one, two, _ in found if one.is_complete) else "at most "
+    why = lost(arm, (one for one, _, _ in found))
+    told = [*([bound + spread(known, "x")] if known else []), *([why] if why else [])]
+    return Verdict(asks, "; ".join(told), True if at_most <= most else False if at_least > most else None)
+
+
+def _ratios(results: Results, arm: str, base: str, of: Figure) -> list[tuple[Run, Run, float]]:
+    """Paired runs in which the figure of both is known, and its ratio."""
+    return [
+        (one, two, each)
+        for one, two in results.pairs(arm, base)
+        if (each := ratio(of(one), of(two))) is not None
+    ]
 
 
 def at_most(results: Results, what: str, of: Figure, base: str, most: float, arm: str) -> Verdict:
     """That figure of `arm` over that of `base`, the median of rounds in which both are known."""
     asks = f"{what} of {arm} is at most {most:.3g} x that of {base} (median of paired rounds)"
-    found = paired_ratios(results, arm, base, of)
-    return Verdict(
-        asks,
-        spread(found, "x") if found else untold(results, base, arm),
-        median(found) <= most if found else None,
-    )
+    found = _ratios(results, arm, base, of)
+    return _within(asks, found, most, arm) if found else Verdict(asks, untold(results, base, arm), None)
 
 
 def time_at_most(results: Results, base: str, most: float, arm: str = "on") -> Verdict:
@@ -72,21 +116,21 @@ def lost_at_most(results: Results, base: str, most: float) -> Verdict:
         f"busy time that on loses to missing memory is at most {most:.3g} x what {base} loses"
         " (median of paired rounds)"
     )
-    ideals = {one.round: ideal.time_s for one, ideal in results.pairs("on", "yardstick")}
-    ratios = [
-        (one.time_s - least) / (two.time_s - least)
+    ideals = {one.round: ideal.time_s for one, ideal in results.pairs("on", "yardstick") if ideal.is_complete}
+    found = [
+        (one, two, (one.time_s - least) / (two.time_s - least))
         for one, two in results.pairs("on", base)
         if one.time_s and two.time_s and (least := ideals.get(one.round)) and two.time_s > least
     ]
-    if not ratios:
+    if not found:
         return Verdict(asks, f"{base}, on and yardstick were not all run, or {base} lost nothing", None)
-    return Verdict(asks, spread(ratios, "x"), median(ratios) <= most)
+    return _within(asks, found, most, "on")
 
 
 def worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
     """The longest phase of `on` over that of `base`: the worst round speaks."""
     asks = f"worst phase of on is at most {most:g} x the worst of {base}, in every run"
-    ratios = worst_phase_ratios(results, "on", base)
-    if not ratios:
-        return Verdict(asks, untold(results, base, "on"), None)
-    return Verdict(asks, spread(ratios, "x"), max(ratios) <= most)
+    found = _ratios(results, "on", base, lambda run: run.worst_phase_s)
+    return (
+        _within(asks, found, most, "on", max) if found else Verdict(asks, untold(results, base, "on"), None)
+    )

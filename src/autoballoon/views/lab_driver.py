@@ -37,8 +37,9 @@ def arrival_s(run: Run) -> float | None:
 
 
 def qemus_cpu_s(run: Run) -> float | None:
-    """Processor seconds of all QEMUs."""
-    return run.extra.get("guests_cpu_s")
+    """Processor seconds of all QEMUs, from the go on where the run tells of it."""
+    whole = run.extra.get("guests_cpu_s")
+    return None if whole is None else whole - run.extra.get("go_cpu_s", 0.0)
 
 
 def moved_pages(run: Run) -> int | None:
@@ -64,7 +65,7 @@ def balloon_rows(results: Results) -> Iterable[str]:
     """The table in text, line by line; nothing for an experiment without drivers to compare."""
     if results.experiment != "driver":
         return
-    yield "Balloons: guests at their last target in the end, and when the last one was; processor time of all QEMUs;"
+    yield "Balloons: guests at their last target in the end, and when the last one was; QEMUs' CPU time since the go;"
     yield "pages inflated in all and for each that was kept, and moved both ways; PSI: in which something in a guest"
     yield "waited for memory, all guests; SPIKES of @wave that lacked memory, ms to the first page and to all of it:"
     yield HEAD

@@ -3,7 +3,7 @@
 A pair is two runs of the same round.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from statistics import median
 
@@ -33,10 +33,20 @@ def spread(values: Sequence[float], unit: str = "") -> str:
     return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f}, {len(values)} rounds)"
 
 
+def ratio(one: float | None, two: float | None) -> float | None:
+    """One figure over another; None where one is not known, or 0."""
+    return one / two if one and two else None
+
+
+def bound(runs: Iterable[Run]) -> str:
+    """ ">" before a time of these runs that is a lower bound: some guest did not finish."""
+    return "" if all(run.is_complete for run in runs) else ">"
+
+
 def paired_ratios(results: Results, name: str, other: str, of: Figure) -> list[float]:
     """A figure of one arm over that of the other, round by round, where both are known and not 0."""
-    figures = ((of(one), of(two)) for one, two in results.pairs(name, other))
-    return [one / two for one, two in figures if one and two]
+    found = (ratio(of(one), of(two)) for one, two in results.pairs(name, other))
+    return [each for each in found if each is not None]
 
 
 def time_ratios(results: Results, name: str, other: str) -> list[float]:

@@ -101,6 +101,8 @@ class Results(msgspec.Struct, frozen=True):
     command: str
     arms: list[ArmResult]
     v: int = 1
+    differs: list[str] = []
+    """Flags by which the controller's policy or the guests' load was not the usual: "--period 20"."""
 
     @property
     def variants(self) -> list[str]:

@@ -6,7 +6,7 @@ from statistics import fmean, median
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_driver import balloon_rows
-from autoballoon.views.lab_measure import factor_text, spread, time_ratios, worst_phase_ratios
+from autoballoon.views.lab_measure import bound, factor_text, spread, time_ratios, worst_phase_ratios
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import verdicts
@@ -25,16 +25,16 @@ _HEAD = (
 )
 
 
-def _seconds(value: float | None, bound: str = "") -> str:
-    return "-" if value is None else f"{bound}{value:.2f}"
+def _seconds(value: float | None, more: str) -> str:
+    return "-" if value is None else f"{more}{value:.2f}"
 
 
 def _row(arm: ArmResult, run: Run) -> str:
-    bound = "" if run.is_complete else ">"
+    more = bound([run])
     return (
-        f"{arm.name:<16}{run.round:>4}{_seconds(run.time_s, bound):>10}{run.swap_in_pages:>13,}"
+        f"{arm.name:<16}{run.round:>4}{_seconds(run.time_s, more):>10}{run.swap_in_pages:>13,}"
         f"{run.swap_out_pages:>13,}{f'{run.finished}/{run.guests}':>10}{run.guest_oom:>5}"
-        f"{_seconds(run.worst_phase_s, bound):>16}{'  noisy' if run.noisy else ''}"
+        f"{_seconds(run.worst_phase_s, more):>16}{'  noisy' if run.noisy else ''}"
     )
 
 
@@ -58,8 +58,9 @@ def _ratio_rows(results: Results) -> Iterable[str]:
         times = time_ratios(results, name, "yardstick")
         worst = worst_phase_ratios(results, name, "yardstick")
         if times:
-            yield f"{name} / yardstick: time {spread(times, 'x')}" + (
-                f"; worst phase {spread(worst, 'x')}" if worst else ""
+            more = bound(run for run, _ in results.pairs(name, "yardstick"))
+            yield f"{name} / yardstick: time {more}{spread(times, 'x')}" + (
+                f"; worst phase {more}{spread(worst, 'x')}" if worst else ""
             )
 
 
@@ -102,10 +103,12 @@ def headline(results: Results) -> str:
     on, off = ([pair[side] for pair in pairs] for side in (0, 1))
     ideal = results.arm("yardstick")
     endless = f", and {_mean_time(ideal.counted)} if memory were endless" if ideal else ""
+    arm = results.arm("on")
+    rule = f" under the policy {arm.policy}" if arm and arm.policy not in (None, "ladder") else ""
     into, out = _mean(lambda run: run.swap_in_pages), _mean(lambda run: run.swap_out_pages)
     return (
-        f"With autoballoon the host swapped in {into(on)} pages instead of {into(off)} and out {out(on)} instead of "
-        f"{out(off)}; its guests were busy for {_mean_time(on)} instead of {_mean_time(off)}{endless}."
+        f"With autoballoon{rule} the host swapped in {into(on)} pages instead of {into(off)} and out {out(on)} "
+        f"instead of {out(off)}; its guests were busy for {_mean_time(on)} instead of {_mean_time(off)}{endless}."
     )
 
 
@@ -128,8 +131,7 @@ def _mean_time(runs: Sequence[Run]) -> str:
     times = [run.time_s for run in runs if run.time_s is not None]
     if not times:
         return "an unknown time"
-    bound = "" if all(run.is_complete for run in runs) else "more than "
-    return f"{bound}{fmean(times):.1f} s"
+    return f"{'more than ' if bound(runs) else ''}{fmean(times):.1f} s"
 
 
 def notes(results: Results) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from statistics import median
 
 from autoballoon.views.lab_driver import moved_pages
-from autoballoon.views.lab_measure import SPIKES_HEAD, at_rank, ms_text, spikes_of, time_ratios, waits
+from autoballoon.views.lab_measure import SPIKES_HEAD, at_rank, bound, ms_text, spikes_of, time_ratios, waits
 from autoballoon.views.lab_results import Results
 
 HEAD = (
@@ -52,8 +52,7 @@ def voice_rows(results: Results) -> Iterable[str]:
         if not runs:
             continue
         ratios = time_ratios(results, arm.name, "yardstick")
-        bound = "" if all(run.is_complete for run in runs) else ">"
-        time = f"{bound}{median(ratios):.2f}x" if ratios else "-"
+        time = f"{bound(runs)}{median(ratios):.2f}x" if ratios else "-"
         yield (
             f"{arm.name:<16}{time:>8}{_middle([run.swap_in_pages for run in runs], ',.0f'):>11}"
             f"{_middle([run.swap_out_pages for run in runs], ',.0f'):>11}{sum(run.guest_oom for run in runs):>5}"
