@@ -5,7 +5,7 @@ import pytest
 
 from autoballoon.core.health import observe
 from autoballoon.core.model import Guest, Reason, Resume, Suspend
-from autoballoon.core.pause import SHOW_S, SPARE_S, follow, is_late, learnt, still_owed
+from autoballoon.core.pause import LAND_S, SHOW_S, SPARE_S, follow, is_late, learnt, still_owed
 from autoballoon.core.track import Pause, Track
 
 STOP = Suspend("k", "g", Reason.OVERLOAD, {})
@@ -26,6 +26,7 @@ TOLD = Pause(pid=7, at=10.0, need=1 << 27)
 SEEN = msgspec.structs.replace(TOLD, seen=True)
 AGAIN = msgspec.structs.replace(SEEN, resumed_at=40.0)
 UNSEEN_AGAIN = msgspec.structs.replace(TOLD, resumed_at=14.0)
+UNSEEN_AGAIN_SEEN = msgspec.structs.replace(UNSEEN_AGAIN, seen=True)
 
 
 @pytest.mark.parametrize(
@@ -39,7 +40,10 @@ UNSEEN_AGAIN = msgspec.structs.replace(TOLD, resumed_at=14.0)
         (AGAIN, guest(False), 41.0, AGAIN, False),
         (AGAIN, guest(True), 41.0, None, False),
         (UNSEEN_AGAIN, guest(True, age_s=5.0), 16.0, UNSEEN_AGAIN, False),
-        (UNSEEN_AGAIN, guest(True, age_s=0.5), 16.0, None, True),
+        (UNSEEN_AGAIN, guest(True, age_s=0.5), 16.0, UNSEEN_AGAIN, False),  # libvirt may still have it wait
+        (UNSEEN_AGAIN, guest(False, age_s=0.5), 16.0, UNSEEN_AGAIN_SEEN, False),
+        (UNSEEN_AGAIN, guest(True, age_s=0.5), 10.4 + LAND_S, UNSEEN_AGAIN, False),
+        (UNSEEN_AGAIN, guest(True, age_s=0.5), 10.6 + LAND_S, None, True),
         (SEEN, guest(False, pid=8), 20.0, None, False),
         (SEEN, guest(False, pid=None), 20.0, SEEN, False),
     ],

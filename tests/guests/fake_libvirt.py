@@ -37,6 +37,8 @@ class FakeDomain:
         self.uuid = str(uuid.uuid4())
         self.number = number
         self.state = (1, 1)
+        self.pause = (3, 1)
+        """What `suspend` makes of it: with a job that began just then libvirt tells of that one's pause."""
         self.period_s = 0
         self.wanted = guest.max
         """The inactive <currentMemory>."""
@@ -295,7 +297,7 @@ class _Handle:
         return {"type": 2, "operation": 5} if self.domain.guest.migrating else {"type": 0}
 
     def suspend(self) -> None:
-        self._run((3, 1), self._api.VIR_DOMAIN_EVENT_SUSPENDED, running=False)
+        self._run(self.domain.pause, self._api.VIR_DOMAIN_EVENT_SUSPENDED, running=False)
 
     def resume(self) -> None:
         self._run((1, 5), self._api.VIR_DOMAIN_EVENT_RESUMED, running=True)

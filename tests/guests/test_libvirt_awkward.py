@@ -11,6 +11,7 @@ import pytest
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
+from autoballoon.guests import libvirt_orders as orders
 from autoballoon.guests.agent import Agents
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt import LibvirtHypervisor
@@ -382,6 +383,74 @@ async def test_only_what_a_user_paused_is_resumed(world: World) -> None:
         assert await world.hypervisor.suspend(world.key(one)) is False
     one.state = (3, 1)
     assert await world.hypervisor.resume(world.key(one)) is True
+
+
+async def test_whose_memory_is_being_written_is_not_stopped_and_no_pause_of_that_is_forgotten(
+    world: World,
+) -> None:
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    one.guest.migrating = True
+    assert await world.hypervisor.suspend(world.key(one)) is False
+    assert one.state == (1, 1)
+    one.guest.migrating = False
+    for reason in (2, 9):  # a migration, a snapshot: it began just then
+        one.state, one.pause = (1, 1), (3, reason)
+        assert await world.hypervisor.suspend(world.key(one)) is None
+        one.guest.migrating = True
+        assert await world.hypervisor.resume(world.key(one)) is None, "the job will tell"
+        one.guest.migrating = False
+        assert await world.hypervisor.resume(world.key(one)) is False
+
+
+async def test_a_qemu_that_hangs_holds_one_question_and_one_order(world: World) -> None:
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    one.answers.clear()
+    key = world.key(one)
+    orders = (
+        world.hypervisor.set_target(key, 300 * MIB),
+        world.hypervisor.set_target(key, 310 * MIB),
+        world.hypervisor.suspend(key),
+        world.hypervisor.resume(key),
+        world.hypervisor.ask(frozenset({key})),
+    )
+    await asyncio.gather(*orders)
+    assert sum(thread.name == "libvirt call" for thread in threading.enumerate()) < MOST_LEFT
+    await world.until(lambda guests: is_old(guests["one"]) and is_young(guests["two"]))
+    assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
+    one.answers.set()
+    await world.until_well()
+
+
+async def test_a_period_that_a_question_of_ours_has_set_to_0_stays_its_owners(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libvirtd dies between that and the setting back, and its XML tells of 0."""
+    really = orders.set_period
+
+    def dies(api: FakeLibvirt, domain: object, seconds: int) -> bool:
+        done = really(api, domain, seconds)
+        if seconds == 0:
+            api.crash()
+        return done
+
+    one = world.add("one")
+    one.guest.interval_s = one.period_s = 5
+    await world.start()
+    await world.until(read("one"))
+    with monkeypatch.context() as patch:
+        patch.setattr(orders, "set_period", dies)
+        await world.hypervisor.ask(frozenset({world.key(one)}))
+    assert one.period_s == 0
+    for domain in world.hypervisor._links[URI].domains.values():
+        domain.is_stale = True
+    await world.until(lambda guests: one.period_s == 5)
+    assert (await world.hypervisor.read())[0].period_s == 5
+    await world.hypervisor.close()
+    assert one.period_s == 5, "it was not ours to switch off"
 
 
 async def test_an_incoming_domain_is_told_from_one_that_leaves(world: World) -> None:

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from qemu.qmp import ExecInterruptedError, Message
+from qemu.qmp import ExecInterruptedError
 
 from autoballoon.guests.fake import FakeGuest
-from autoballoon.guests.qmp_client import Client, Command, Unanswered
+from autoballoon.guests.qmp_client import FLOOD_LINES, Client, Command, Unanswered
 from tests.guests.fake_qmp import FakeQemu
 
 NAME, STATUS, NONSENSE = Command("query-name"), Command("query-status"), Command("no-such-command")
@@ -23,11 +23,17 @@ async def qemu(tmp_path: Path) -> AsyncIterator[FakeQemu]:
 
 
 @pytest.fixture
-async def client(qemu: FakeQemu) -> AsyncIterator[Client]:
+def heard() -> list[str]:
+    """The events that have come."""
+    return []
+
+
+@pytest.fixture
+async def client(qemu: FakeQemu, heard: list[str]) -> AsyncIterator[Client]:
     """Nothing may be left that asyncio complains of."""
     unhandled: list[dict[str, Any]] = []
     asyncio.get_running_loop().set_exception_handler(lambda loop, context: unhandled.append(context))
-    client = Client(1.0)
+    client = Client(1.0, lambda event, data: heard.append(event))
     await client.connect(str(qemu.path))
     yield client
     with contextlib.suppress(EOFError, OSError):
@@ -82,16 +88,34 @@ async def test_a_peer_that_leaves_ends_the_trip(client: Client, qemu: FakeQemu, 
         await client.trip((NAME,), 5.0)
 
 
-async def test_events_reach_their_listener_between_replies(client: Client, qemu: FakeQemu) -> None:
-    heard: list[str] = []
-
-    def hear(event: Message) -> bool:
-        heard.append(str(event["event"]))
-        return False
-
-    client.events.event_filter = hear
+async def test_events_reach_their_listener_between_replies(
+    client: Client, qemu: FakeQemu, heard: list[str]
+) -> None:
     qemu.event("RESET")
     await client.trip((NAME,), 1.0)
     qemu.event("SHUTDOWN")
     await client.trip((NAME,), 1.0)
     assert heard == ["RESET", "SHUTDOWN"]
+
+
+async def test_from_who_floods_little_is_read_and_it_is_still_asked(
+    client: Client, qemu: FakeQemu, heard: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    assert client._writer is not None
+    transport = client._writer.transport
+    assert isinstance(transport, asyncio.ReadTransport)
+    pause = transport.pause_reading
+
+    def paused() -> None:
+        pauses.append(asyncio.get_running_loop().time())
+        pause()
+
+    monkeypatch.setattr(transport, "pause_reading", paused)
+    for _ in range(FLOOD_LINES):
+        qemu.event("ACPI_DEVICE_OST", info={})
+    await client.trip((NAME,), 1.0)
+    assert pauses, "one line too many"
+    (status,) = await client.trip((STATUS,), 1.0)
+    assert "status" in status["return"]
+    assert heard == ["ACPI_DEVICE_OST"] * FLOOD_LINES

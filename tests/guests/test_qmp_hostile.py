@@ -162,7 +162,7 @@ def test_what_comes_is_kept_for_a_line_at_most_and_none_of_it_is_lost(said: list
     passed: list[bytes] = []
 
     async def main() -> None:
-        client = Client(1.0)
+        client = Client(1.0, lambda event, data: None)
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(qmp_client, "MAX_LINE", 100)
             for piece in said:

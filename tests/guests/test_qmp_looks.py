@@ -110,3 +110,22 @@ def test_readings_of_calm_guests_stay_fresh_and_an_end_of_calm_shows_at_once(
                 assert all(age is not None and age <= 2.1 for age in ages), ages
 
     virtually(main())
+
+
+def test_events_without_end_have_a_guest_reviewed_once_a_second(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with Fleet(tmp_path) as fleet:
+            await asyncio.sleep(5)
+            qemu = fleet.qemus[0]
+            before = qemu.commands.count("query-memory-size-summary")
+            for _ in range(500):
+                qemu.event("ACPI_DEVICE_OST", info={})
+                await asyncio.sleep(0.02)
+            assert 9 <= qemu.commands.count("query-memory-size-summary") - before <= 12
+            qemu.guest.max *= 2
+            qemu.event("ACPI_DEVICE_OST", info={})
+            await asyncio.sleep(1.1)
+            guest = await fleet.hypervisor.read_one(str(qemu.path))
+            assert guest is not None and guest.max == qemu.guest.max, "the last is not forgotten"
+
+    virtually(main())

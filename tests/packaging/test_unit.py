@@ -79,6 +79,10 @@ def test_it_is_restarted_for_ever_but_for_a_bad_configuration_and_lets_guests_ru
     assert unit["Type"] == ["notify"]
 
 
+def test_it_ends_before_libvirt_guests_saves_guests_that_it_has_stopped() -> None:
+    assert "libvirt-guests.service" in " ".join(settings()["After"]).split()
+
+
 def test_the_group_and_the_folder_are_made(tmp_path: Path) -> None:
     (tmp_path / "etc").mkdir()
     for name, more in (("sysusers", []), ("tmpfiles", ["--create"])):

@@ -13,6 +13,9 @@ from autoballoon.core.track import Pause, Track
 SHOW_S = 3.0
 """A guest that still runs so long after it was told to stop is let run (QEMU answers within milliseconds): the order
 may have been lost, or may yet arrive. One that still stands after it was told to run keeps nobody else from it."""
+LAND_S = 35.0
+"""An order to stop that nobody answered may be carried out as late as this: libvirt has it wait 30 s for a domain whose
+job another has, which goes on sending statistics."""
 AGAIN_S = 1.0
 """A guest that is to run and does not is told so again after this time."""
 SPARE_S = 600.0
@@ -35,8 +38,8 @@ def follow(track: Track, guest: Guest, now: float, owed: int | None) -> Track:
     elif pause.seen:
         spared_until = track.spared_until if pause.resumed_at is not None else now + SPARE_S
         track = msgspec.structs.replace(track, pause=None, spared_until=spared_until)
-    elif pause.resumed_at is not None and guest.age_s is not None and now - guest.age_s > pause.resumed_at:
-        # It was not seen stopped, and lives: it has sent statistics since it was told to run.
+    elif pause.resumed_at is not None and guest.age_s is not None and now - guest.age_s > pause.at + LAND_S:
+        # It was not seen stopped, and lives: it has sent statistics since the order to stop can have been carried out.
         track = msgspec.structs.replace(track, pause=None, spared_until=now + SPARE_S)
     return track
 

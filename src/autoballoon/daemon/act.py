@@ -18,10 +18,11 @@ REFUSED_EVERY_S = 10.0
 
 
 class Hands:
-    """Sends orders. A guest that is slow to take one gets only the newest of those that came meanwhile."""
+    """Sends orders. A guest that is slow to take one gets only the newest of those that came meanwhile; a size does not
+    take the place of an order to stop or to run, and comes after it."""
 
     def __init__(self) -> None:
-        self._waiting: dict[str, Decision] = {}
+        self._waiting: dict[str, list[Decision]] = {}
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._became: list[tuple[Suspend | Resume, bool | None]] = []
         self._refused_at: dict[str, float] = {}
@@ -32,7 +33,9 @@ class Hands:
         tasks = []
         for decision in decisions:
             if isinstance(decision, SetTarget | Suspend | Resume):
-                self._waiting[decision.key] = decision
+                waiting = self._waiting.get(decision.key, []) if isinstance(decision, SetTarget) else []
+                stays = [one for one in waiting if not isinstance(one, SetTarget)]
+                self._waiting[decision.key] = [*stays, decision]
                 if decision.key not in self._busy:
                     self._busy[decision.key] = asyncio.create_task(self._send_all(decision.key, senses))
                 tasks.append(self._busy[decision.key])
@@ -46,13 +49,15 @@ class Hands:
 
     async def _send_all(self, key: str, senses: Senses) -> None:
         try:
-            while (decision := self._waiting.pop(key, None)) is not None:
+            while waiting := self._waiting.get(key):
+                decision = waiting.pop(0)
                 done = await _send(decision, senses)
                 if isinstance(decision, Suspend | Resume):
                     self._became.append((decision, done))
                 if not done:
                     self._tell_refused(decision)
         finally:
+            self._waiting.pop(key, None)
             del self._busy[key]
 
     def _tell_refused(self, decision: Decision) -> None:

@@ -55,7 +55,7 @@ class Asker:
         domain.known.moved_at = self._terms.clock()
         shrinks = size < domain.known.actual
         order = orders.shrink if shrinks else orders.set_size
-        done = await self._order(domain, lambda handle: order(self._api, handle, size))
+        done = await self._tell(domain, lambda handle: order(self._api, handle, size))
         if not done:
             domain.known.migrating |= done is False
             return False
@@ -68,11 +68,11 @@ class Asker:
 
     async def suspend(self, domain: Domain) -> bool | None:
         """See Hypervisor.suspend."""
-        return await self._order(domain, orders.stop)
+        return await self._tell(domain, orders.stop)
 
     async def resume(self, domain: Domain) -> bool | None:
         """See Hypervisor.resume."""
-        return await self._order(domain, orders.go)
+        return await self._tell(domain, orders.go)
 
     def ask(self, domain: Domain) -> asyncio.Task[object]:
         """Have statistics taken now; the task ends when they are there, or will not come."""
@@ -85,7 +85,7 @@ class Asker:
             self._apart(self._see_whether_it_stays(domain))
 
     def switch_on(self, domain: Domain) -> None:
-        """Switch its statistics on; told by `switched_on`."""
+        """Switch its statistics on; told by `switched_on`, unless only its owner's period is set again."""
         self._apart(self._set_period(domain, domain.period_s, self.lanes))
 
     async def leave(self, lanes: Lanes, domains: Iterable[Domain]) -> None:
@@ -99,13 +99,13 @@ class Asker:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _set_period(self, domain: Domain, seconds: int, lanes: Lanes | None) -> None:
-        done = await self._order(domain, lambda handle: orders.set_period(self._api, handle, seconds), lanes)
+        done = await self._tell(domain, lambda handle: orders.set_period(self._api, handle, seconds), lanes)
         if done:
-            domain.switched_on = seconds > 0
+            domain.switched_on = seconds > 0 and (domain.switched_on or not domain.says.period_s)
 
     async def _see_whether_it_stays(self, domain: Domain) -> None:
         try:
-            leaves = await self._order(domain, orders.sends_memory)
+            leaves = await self._question(domain, orders.sends_memory)
         finally:
             self._leaving.discard(domain.uuid)
         if leaves is not None:
@@ -117,11 +117,15 @@ class Asker:
             return
         asked_at, born_at, period_s = self._terms.clock(), known.born_at, domain.period_s
         self._asked.add(domain.uuid)
+        domain.is_asked = True
         try:
-            told = await self._order(domain, lambda handle: orders.ask(self._api, handle, period_s))
+            told = await self._question(domain, lambda handle: orders.ask(self._api, handle, period_s))
         finally:
             self._asked.discard(domain.uuid)
-        if told is not None and known.born_at == born_at:
+        if told is None:
+            return
+        domain.is_asked = False
+        if known.born_at == born_at:
             domain.learn_answer(told[0], asked_at, is_fresh=told[1])
 
     def _follow(self, domain: Domain, target: int) -> None:
@@ -144,7 +148,7 @@ class Asker:
                 if asked_at < balloon.at:
                     await asyncio.sleep(balloon.at - asked_at)
                     continue  # it may have been told another size meanwhile
-                told = await self._order(domain, orders.look)
+                told = await self._question(domain, orders.look)
                 if told is None:
                     return
                 domain.learn_answer(told, asked_at, is_fresh=False)
@@ -154,12 +158,18 @@ class Asker:
             balloon.stop()
             self._followed.discard(balloon)
 
-    async def _order(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
-        """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""
-        async with self._gate:
-            return await self._order_now(domain, work, lanes or self.lanes)
+    async def _tell(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
+        """See `_call`. What its guest is to do waits for no question, and for what it is to do already."""
+        async with domain.one_order, self._gate:
+            return await self._call(domain, work, lanes or self.lanes)
 
-    async def _order_now(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
+    async def _question(self, domain: Domain, work: Callable[[Any], T]) -> T | None:
+        """See `_call`."""
+        async with domain.one_question, self._gate:
+            return await self._call(domain, work, self.lanes)
+
+    async def _call(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
+        """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""
         if lanes is None or domain.is_held(self.late_s):
             return None
         ended = asyncio.Event()

@@ -1,5 +1,6 @@
 """What is known of one libvirt domain, and how each thing learnt changes it. No input or output."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -67,10 +68,15 @@ class Domain:
     """When its size was last seen to change."""
     looked_at: float = -1e9
     """When QEMU itself was last asked for its size, and told one."""
+    one_question: asyncio.Lock = field(default_factory=asyncio.Lock)
+    one_order: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while one of its kind is under way: a QEMU that hangs keeps a thread of each and no more."""
     balloon: Follow = field(default_factory=Follow)
     """When to look at it while it shrinks."""
     switched_on: bool = False
     """We switched its statistics on, and switch them off again when we leave."""
+    is_asked: bool = False
+    """A question of ours sets its period to 0 and back, and is not known to have got so far: a 0 is not its owner's."""
     is_stale: bool = False
     """Its XML has changed."""
 

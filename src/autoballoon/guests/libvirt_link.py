@@ -215,7 +215,7 @@ class Link:
                 self.domains[one.told.uuid] = domain
                 if known is None:
                     self._wake(f"{domain.known.name} is here")
-                if domain.known.has_balloon and not domain.says.period_s:
+                if domain.known.has_balloon and not one.says.period_s:
                     self.asker.switch_on(domain)
 
     def _forget_dead(self) -> None:

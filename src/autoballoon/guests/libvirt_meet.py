@@ -53,9 +53,12 @@ class Met(msgspec.Struct, frozen=True):
         """
         is_same = before is not None and before.known.pid == self.pid
         if before is not None and is_same and (self.pid is not None or before.number == self.told.number):
+            says = self.says
+            if before.is_asked and not says.period_s:
+                says = msgspec.structs.replace(says, period_s=before.says.period_s)
             before.number, before.says, before.reviewed_at, before.is_stale = (
                 self.told.number,
-                self.says,
+                says,
                 now,
                 False,
             )

@@ -102,17 +102,21 @@ def set_period(api: Any, domain: Any, seconds: int) -> bool:
     return True
 
 
-def stop(domain: Any) -> bool:
-    """Pause a domain that runs; False when it does not."""
+def stop(domain: Any) -> bool | None:
+    """Pause a domain that runs; False when it does not, or its memory is being written somewhere.
+
+    None when such a job began meanwhile: libvirt takes it for the job's pause then, and the job may end it.
+    """
     state, _ = domain.state()
-    if state not in (RUNNING, BLOCKED):
+    if state not in (RUNNING, BLOCKED) or sends_memory(domain):
         return False
     domain.suspend()
-    return True
+    return True if tuple(domain.state()) == (PAUSED, PAUSED_USER) else None
 
 
-def go(domain: Any) -> bool:
-    """Let a domain run that a user has paused; False when it stands still for another reason.
+def go(domain: Any) -> bool | None:
+    """Let a domain run that a user has paused; False when it stands still for another reason, None while it may be
+    the pause of a job that writes its memory somewhere, which tells when it ends.
 
     libvirt would resume one that was migrated away too, and then two of the same guest would write to one disk.
     """
@@ -120,7 +124,7 @@ def go(domain: Any) -> bool:
     if state in (RUNNING, BLOCKED):
         return True
     if (state, reason) != (PAUSED, PAUSED_USER):
-        return False
+        return None if sends_memory(domain) else False
     domain.resume()
     return True
 

@@ -11,6 +11,13 @@ from qemu.qmp import ExecInterruptedError, Message, QMPClient, Runstate
 MAX_LINE = 256 * 1024
 """Bytes of one message: twenty times the largest answer to what we ask (a qom-list of a hundred devices)."""
 
+FLOOD_LINES, FLOOD_S = 100, 0.1
+"""From who has sent more lines in this time nothing is read for as long: a guest's kernel can have its QEMU send one
+event (ACPI_DEVICE_OST) after the other."""
+
+OnEvent = Callable[[str, dict[str, Any]], None]
+"""Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
+
 _SILENT = logging.Logger("qmp", level=logging.CRITICAL + 1)
 
 
@@ -71,16 +78,19 @@ class _Trip:
 
 
 class Client(QMPClient):
-    """qemu.qmp's client with a way of its own for ordinary commands; connecting, events and ending stay the library's.
+    """qemu.qmp's client with a way of its own for commands and events; connecting and ending stay the library's.
 
     The library passes each message through two queues and three tasks and formats it twice for its log: ten passes
     of the event loop for one command. Here a trip takes two, and one for each piece in which the replies arrive: they
-    are taken out of the stream before the library sees it. Faults come as exceptions.
+    are taken out of the stream before the library sees it, and so are events. Faults come as exceptions.
     """
 
-    def __init__(self, timeout_s: float) -> None:
+    def __init__(self, timeout_s: float, on_event: OnEvent) -> None:
         """`timeout_s`: for qmp_capabilities, once the server has greeted."""
         super().__init__(readbuflen=MAX_LINE)
+        self._on_event = on_event
+        self._flood_began = -1e9
+        self._flood_lines = 0
         self._timeout_s = timeout_s
         self.logger = _SILENT
         self._awaited: dict[int, _Trip] = {}
@@ -148,10 +158,23 @@ class Client(QMPClient):
         await super()._do_connect(address, ssl)
         assert self._reader is not None
         pass_on = self._reader.feed_data
-        self._reader.feed_data = lambda data: self._sort(data, pass_on)  # type: ignore[method-assign]
+        self._reader.feed_data = lambda data: self._take(data, pass_on)  # type: ignore[method-assign]
+
+    def _take(self, data: Any, pass_on: Callable[[bytes], None]) -> None:
+        self._sort(data, pass_on)
+        loop = asyncio.get_running_loop()
+        now = loop.time()
+        if now - self._flood_began >= FLOOD_S:
+            self._flood_began, self._flood_lines = now, 0
+        self._flood_lines += data.count(b"\n")
+        if self._flood_lines > FLOOD_LINES and self._writer is not None:
+            transport = self._writer.transport
+            assert isinstance(transport, asyncio.ReadTransport)
+            transport.pause_reading()
+            loop.call_later(FLOOD_S, transport.resume_reading)
 
     def _sort(self, data: Any, pass_on: Callable[[bytes], None]) -> None:
-        """Take the replies to our trips out of what has come; the rest is the library's."""
+        """Take the replies to our trips and the events out of what has come; the rest is the library's."""
         *lines, self._begun = (self._begun + data).split(b"\n")
         for line in lines:
             if not self._is_ours(line):
@@ -165,7 +188,13 @@ class Client(QMPClient):
             reply = msgspec.json.decode(line)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             return False
-        number = reply.get("id") if isinstance(reply, dict) else None
+        if not isinstance(reply, dict):
+            return False
+        if "event" in reply:
+            told = reply.get("data")
+            self._on_event(str(reply["event"]), told if isinstance(told, dict) else {})
+            return True
+        number = reply.get("id")
         trip = self._awaited.pop(number, None) if isinstance(number, int) else None
         if trip is None or number is None:
             return False

@@ -18,6 +18,8 @@ log = logging.getLogger(__name__)
 
 REVIEW_S = 30.0
 """Seconds between two readings of what events announce anyway (size, driver, balloon), should one have been missed."""
+REVIEW_GAP_S = 1.0
+"""At least between two that events have caused: a guest's kernel can cause as many as it likes."""
 PAUSED = frozenset({"paused", "prelaunch"})
 """Run states of a guest that `stop` has stopped: as it was, and after a reset."""
 PLUG_EVENTS = frozenset({"ACPI_DEVICE_OST", "DEVICE_DELETED", "MEMORY_DEVICE_SIZE_CHANGE"})
@@ -208,7 +210,7 @@ class Session:
     async def _stay(self, wire: Wire, known: Known) -> None:
         terms = self._terms
         self._looks.looked(terms.clock())
-        review_at = terms.clock() + self._phase * REVIEW_S
+        reviewed_at, review_at = -1e9, terms.clock() + self._phase * REVIEW_S
         while wire.is_open:
             now = terms.clock()
             if self._balloon.at is not None and now >= self._balloon.at:
@@ -220,14 +222,14 @@ class Session:
                 self._looks.looked(now)
                 if wanted:
                     await self._look(wire, known)
-            if self._size_is_stale or now >= review_at:
-                self._size_is_stale, review_at = False, now + REVIEW_S
+            if now >= (reviewed_at + REVIEW_GAP_S if self._size_is_stale else review_at):
+                self._size_is_stale, reviewed_at, review_at = False, now, now + REVIEW_S
                 await self._review(wire, known)
             if self._status_is_stale or self._device is None:
                 self._status_is_stale = False
                 await read_state(wire, known)
-            due = self._looks.due
-            await self._rest(due if self._balloon.at is None else min(due, self._balloon.at))
+            due = self._looks.due if self._balloon.at is None else min(self._looks.due, self._balloon.at)
+            await self._rest(min(due, reviewed_at + REVIEW_GAP_S) if self._size_is_stale else due)
         raise Lost("closed the connection; look whether its QEMU ended")
 
     async def _rest(self, until: float) -> None:
@@ -307,7 +309,7 @@ class Session:
             self._wake(f"{known.name} {'runs' if known.running else 'is stopped'}")
         elif event in STALE_STATUS:
             self._status_is_stale = True
-        elif event in PLUG_EVENTS:
+        elif event in PLUG_EVENTS and not self._size_is_stale:
             self._size_is_stale = True
         else:
             return

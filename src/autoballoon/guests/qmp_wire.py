@@ -16,18 +16,15 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-from qemu.qmp import ConnectError, Message, QMPError, Runstate
+from qemu.qmp import ConnectError, QMPError, Runstate
 
-from autoballoon.guests.qmp_client import Client, Command, Unanswered
+from autoballoon.guests.qmp_client import Client, Command, OnEvent, Unanswered
 
 _NO_GREETING = (
     "gave no greeting within {:g} s: another client holds it or QEMU is stopped;"
     " give the guest a -qmp socket of its own"
 )
 _NO_CAPABILITIES = "greeted, and did not answer qmp_capabilities within {:g} s; look whether its QEMU hangs"
-
-OnEvent = Callable[[str, dict[str, Any]], None]
-"""Called with an event's name and data, in the order in which QEMU sent them; must not raise."""
 
 
 class WireError(Exception):
@@ -148,18 +145,12 @@ async def open_wire(
     again instead fills the queue with connections that are dead, and may be away when it goes on.
     """
     peer = _connect(path)
-    client = Client(timeout_s)
-
-    def tap(event: Message) -> bool:
-        data = event.get("data")
-        on_event(str(event["event"]), data if isinstance(data, dict) else {})
-        return False  # the listener keeps all events that it accepts, for ever
+    client = Client(timeout_s, on_event)
 
     def late() -> None:
         if waits is not None and client.greeting is None:
             waits(_NO_GREETING.format(timeout_s))
 
-    client.events.event_filter = tap
     try:
         slow = asyncio.get_running_loop().call_later(timeout_s, late)
         try:
