@@ -38,8 +38,10 @@ MARGIN = 4 * MIB
 """A limit is set so far above what the group holds, at least, that the kernel need not reclaim."""
 CUT_MOST = 256 * MIB
 """Cache of disk images that is over the limit is cut by so much at a time, which takes the kernel some 0.1 s."""
+CUTS_MOST = 8
+"""So many cuts at a time: each holds a thread until the kernel is done."""
 RAISE_WAIT_S = 0.1
-"""A raise waits so long for a cut of the same group that is under way, or would be undone by it."""
+"""A raise waits for a cut of the same group that is under way, or would be undone by it: all in one tick so long."""
 CLOSER_EVERY_S = 2.0
 """How often a group that is nearly full is looked at closely: memory.stat costs ten times what memory.current does."""
 
@@ -71,6 +73,8 @@ class Containment:
         self._groups = GuestGroups(root)
         self._root = root
         self._held: dict[str, _Held] = {}
+        self._cuts: set[asyncio.Task[None]] = set()
+        """Those under way, also of groups let go."""
         self._unfit: dict[str, tuple[int, float, str]] = {}
         """Guests with no group for us: the process, when to look again, and why."""
         self._over: dict[str, Problem] = {}
@@ -103,18 +107,20 @@ class Containment:
                 self._let_go(key)
         self._meet_all(managed.values(), tracks, config, now)
         await self._write_down()
+        until = asyncio.get_running_loop().time() + RAISE_WAIT_S
         for key, one in list(self._held.items()):
             if one.is_written:
-                await self._fit(one, managed[key], tracks[key], now)
+                await self._fit(one, managed[key], tracks[key], now, until)
 
     async def lift(self) -> list[str]:
         """Put back everywhere what was there before; a sentence for each. What fails stays in the state file."""
         entries = {entry.group: entry for entry in self._keeper.saved.contained}
+        if self._cuts:
+            await asyncio.wait(self._cuts, timeout=RAISE_WAIT_S)
         for one in self._held.values():
-            await self._wait_for_cut(one)
             if self._look(one):
                 entries[one.entry.group] = one.entry
-            one.group.close()
+            self._leave(one)
         self._held, self._unfit, self._over, self._failed = {}, {}, {}, None
         self._lift_at = asyncio.get_running_loop().time() + LIFT_AGAIN_S
         boot, left, said = self._groups.boot(), [], []
@@ -172,7 +178,7 @@ class Containment:
 
     def _look(self, one: _Held) -> bool:
         """Whether the group is still there. What another has set since is another's from now on."""
-        if one.cut is not None and not one.cut.done():
+        if _is_cut(one):
             return True
         try:
             present = one.group.high()
@@ -187,27 +193,35 @@ class Containment:
         """The guest is gone, or another's now: put its group back, where it is still there."""
         one = self._held.pop(key)
         self._over.pop(key, None)
-        one.group.close()
+        self._leave(one)
         try:
             self._put_back(one.entry, one.entry.boot)
         except (OSError, CouldNot) as error:
             log.debug("%s is left as it is: %s", one.entry.group, error)
+
+    @staticmethod
+    def _leave(one: _Held) -> None:
+        """Let the group go; a cut that is still under way ends with what was there before us."""
+        one.goal = one.entry.before
+        one.group.close()
 
     async def _write_down(self) -> None:
         """Have all that we hold in the state file, as it was before us; who is not is not contained."""
         entries = tuple(sorted((one.entry for one in self._held.values()), key=lambda entry: entry.group))
         self._failed = None
         try:
-            await self._keeper.put(contained=entries)
+            # Nobody else writes these: with nothing new, no tick waits for a disk that is slow with something else.
+            if entries != self._keeper.saved.contained:
+                await self._keeper.put(contained=entries)
         except CouldNot as error:
             self._failed = f"no further guest is contained: {error}"
             return
         for one in self._held.values():
             one.is_written = True
 
-    async def _fit(self, one: _Held, guest: Guest, track: Track, now: float) -> None:
+    async def _fit(self, one: _Held, guest: Guest, track: Track, now: float, until: float) -> None:
         try:
-            await self._set(one, guest, track, now)
+            await self._set(one, guest, track, now, until)
         except Unfit as error:
             self._refuse(one, guest, str(error), now)
         except (OSError, CouldNot) as error:
@@ -217,7 +231,8 @@ class Containment:
         self._let_go(guest.key)
         self._unfit[guest.key] = (one.pid, now + AGAIN_S, f"{guest.name}: {says}")
 
-    async def _set(self, one: _Held, guest: Guest, track: Track, now: float) -> None:
+    async def _set(self, one: _Held, guest: Guest, track: Track, now: float, until: float) -> None:
+        """Raise or lower its limit; before `until` a raise waits for a cut that is under way."""
         current, held = one.group.current(), None
         slack = slack_of(guest)
         if one.high is not None and current > one.high - slack // 2 and now - one.closer_at >= CLOSER_EVERY_S:
@@ -233,7 +248,9 @@ class Containment:
         if one.goal == one.high:
             return
         if one.goal is None or (one.high is not None and one.goal > one.high):
-            await self._wait_for_cut(one)
+            if one.cut is not None and not one.cut.done():
+                patience_s = max(0.0, until - asyncio.get_running_loop().time())
+                await asyncio.wait((one.cut,), timeout=patience_s)
             one.group.check(one.pid)
             one.high = one.group.set_high(one.goal)
         elif one.high is None or one.high - one.goal >= LOWER_MIN:
@@ -241,7 +258,7 @@ class Containment:
 
     def _lower(self, one: _Held, goal: int, current: int, held: int | None) -> None:
         """Lower it to `goal`, or as far as what the group holds allows."""
-        if one.cut is not None and not one.cut.done():
+        if _is_cut(one):
             return
         low = max(goal, current + MARGIN)
         if one.high is None or one.high - low >= LOWER_MIN:
@@ -250,9 +267,11 @@ class Containment:
             return
         low = max(goal, current - CUT_MOST)
         # What only swapping would free is waited for: a guest that gives slowly, or cannot, is not made to swap.
-        if held is not None and held + MARGIN <= low:
+        if held is not None and held + MARGIN <= low and len(self._cuts) < CUTS_MOST:
             one.group.check(one.pid)
             one.cut = asyncio.create_task(self._cut(one, low))
+            self._cuts.add(one.cut)
+            one.cut.add_done_callback(self._cuts.discard)
 
     async def _cut(self, one: _Held, low: int) -> None:
         """Have the kernel drop cache, which takes a while; a guest that was granted more meanwhile has it again."""
@@ -264,17 +283,17 @@ class Containment:
         except (OSError, CouldNot) as error:
             log.debug("%s: %s", one.entry.group, error)
 
-    @staticmethod
-    async def _wait_for_cut(one: _Held) -> None:
-        if one.cut is not None and not one.cut.done():
-            await asyncio.wait((one.cut,), timeout=RAISE_WAIT_S)
-
     def _tell_over(self, one: _Held, guest: Guest, track: Track, current: int) -> None:
         if one.high is None or keeps(guest, track) or current < one.high - MARGIN:
             self._over.pop(guest.key, None)
             return
         says = f"{guest.name} takes more than it was granted, and is held at {size_text(one.high)} by memory.high"
         self._over[guest.key] = Problem(guest.key, says)
+
+
+def _is_cut(one: _Held) -> bool:
+    """Whether the kernel is still at it."""
+    return one.cut is not None and not one.cut.done()
 
 
 def _least(one: int | None, two: int | None) -> int | None:
