@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from autoballoon.core import overload
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import AnyDecision, Guest, Host, Reason, Resume, SetTarget, Snapshot, Suspend
-from autoballoon.core.pause import is_due
+from autoballoon.core.pause import LAND_S, is_due
 from autoballoon.core.swap import TURN_S
 from autoballoon.core.track import Pause
 from autoballoon.core.units import MIB, PAGE
@@ -179,12 +179,14 @@ def test_only_what_we_stopped_is_resumed_and_nothing_stays_stopped_under_another
 
 
 def lives(guest: Guest, pause: Pause, now: float) -> bool:
-    """It runs, and has sent statistics since it was told to: no stop of ours is left, seen or not."""
-    told_at, said = pause.resumed_at, guest.age_s
-    return guest.running and told_at is not None and said is not None and now - said > told_at
+    """It was told to run, and has sent statistics since a stop of ours can have come last: none is left, seen or not."""
+    is_told, said = pause.resumed_at is not None, guest.age_s
+    return guest.running and is_told and said is not None and now - said > pause.at + LAND_S
 
 
-@example(history(170861, ticks=3, count=4))  # two are told to run at the end, and send statistics after that
+@example(
+    history(170861, ticks=3, count=4)
+)  # two are told to run at the end, and send statistics just after that
 @given(histories())
 def test_leaving_resumes_all_that_is_stopped_by_us(history: list[Step]) -> None:
     last = history[-1]
