@@ -179,7 +179,7 @@ def test_only_what_we_stopped_is_resumed_and_nothing_stays_stopped_under_another
 
 
 def lives(guest: Guest, pause: Pause, now: float) -> bool:
-    """It was told to run, and has sent statistics since a stop of ours can have come last: none is left, seen or not."""
+    """It was told to run, and has sent statistics since a stop of ours can have come last: none is left."""
     is_told, said = pause.resumed_at is not None, guest.age_s
     return guest.running and is_told and said is not None and now - said > pause.at + LAND_S
 
