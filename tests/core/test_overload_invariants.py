@@ -179,14 +179,14 @@ def test_only_what_we_stopped_is_resumed_and_nothing_stays_stopped_under_another
 
 
 def lives(guest: Guest, pause: Pause, now: float) -> bool:
-    """It runs, was told to, and has sent statistics since an order to stop can have been carried out: none is left."""
-    said = guest.age_s
-    return (
-        guest.running and pause.resumed_at is not None and said is not None and now - said > pause.at + LAND_S
-    )
+    """It was told to run, and has sent statistics since a stop of ours can have come last: none is left."""
+    is_told, said = pause.resumed_at is not None, guest.age_s
+    return guest.running and is_told and said is not None and now - said > pause.at + LAND_S
 
 
-@example(history(170861, ticks=3, count=4))  # two are told to run at the end, and send statistics after that
+@example(
+    history(170861, ticks=3, count=4)
+)  # two are told to run at the end, and send statistics just after that
 @given(histories())
 def test_leaving_resumes_all_that_is_stopped_by_us(history: list[Step]) -> None:
     last = history[-1]
