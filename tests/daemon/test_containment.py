@@ -371,3 +371,45 @@ def test_nobody_new_is_contained_while_it_cannot_be_written_down(tmp_path: Path,
             assert fits(world, "web")
 
     virtually(main())
+
+
+def test_a_disk_that_hangs_holds_no_tick_while_nothing_new_is_to_be_written(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        async with Contained(tmp_path) as world:
+            await world.settle()
+            before = (await world.status()).daemon.tick.number
+            async with world.daemon._keeper._turn:  # something else is being saved, for ever
+                await asyncio.sleep(10)
+                assert (await world.status()).daemon.tick.number >= before + 9
+
+    virtually(main())
+
+
+def test_a_cut_that_ends_after_we_have_left_leaves_what_was_there_before(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        world = Contained(tmp_path)
+        kernel = asyncio.Event()
+        cuts = 0
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            nonlocal cuts
+            if call.__name__ == "set_high":
+                cuts += 1
+                await kernel.wait()
+            return call(*given)
+
+        world.daemon = Daemon(lambda: world.config, world.assemble, apart, world.tree.root)
+        async with world:
+            world.cached["web"] = 900 * MIB
+            await world.settle()
+            assert cuts == 1
+        assert world.high("web") is None
+        kernel.set()
+        await asyncio.sleep(1)
+        assert world.high("web") is None
+
+    virtually(main())

@@ -62,6 +62,8 @@ class _Held:
         """What QEMU was seen to take beyond its overhead, bytes."""
         self.closer_at = -1e9
         self.cut: asyncio.Task[None] | None = None
+        self.is_left = False
+        """It is no longer ours; whoever cuts it just now closes its files."""
 
 
 class Containment:
@@ -202,8 +204,9 @@ class Containment:
     @staticmethod
     def _leave(one: _Held) -> None:
         """Let the group go; a cut that is still under way ends with what was there before us."""
-        one.goal = one.entry.before
-        one.group.close()
+        one.goal, one.is_left = one.entry.before, True
+        if not _is_cut(one):
+            one.group.close()
 
     async def _write_down(self) -> None:
         """Have all that we hold in the state file, as it was before us; who is not is not contained."""
@@ -282,6 +285,9 @@ class Containment:
             one.high = high
         except (OSError, CouldNot) as error:
             log.debug("%s: %s", one.entry.group, error)
+        finally:
+            if one.is_left:
+                one.group.close()
 
     def _tell_over(self, one: _Held, guest: Guest, track: Track, current: int) -> None:
         if one.high is None or keeps(guest, track) or current < one.high - MARGIN:
