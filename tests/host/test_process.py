@@ -173,6 +173,16 @@ def test_plugged_memory_is_looked_at_at_once(root: Path) -> None:
     assert first.resident - second.resident > 2 * MIB
 
 
+def test_what_seemed_overhead_before_memory_was_plugged_is_forgotten(root: Path) -> None:
+    reader = ProcessReader(root, Clock())
+    change(root, ANONYMOUS, "status", RssAnon=(RAM + 512 * MIB) >> 10)
+    first = reader.read(ANONYMOUS, RAM)
+    change(root, ANONYMOUS, "status", RssAnon=64 << 10)
+    second = reader.read(ANONYMOUS, RAM + 1 * MIB)
+    assert first is not None and second is not None
+    assert first.overhead > 512 * MIB > second.overhead
+
+
 def test_a_reused_pid_starts_anew(root: Path) -> None:
     reader = ProcessReader(root, Clock())
     old = reader.read(ANONYMOUS, RAM)

@@ -66,6 +66,15 @@ def test_several_backends_or_a_split_mapping_make_up_the_ram() -> None:
     assert (parts.anonymous, parts.private_size, parts.own) == (12 * MIB, RAM, 9 * MIB)
 
 
+def test_of_two_backends_of_one_size_that_which_holds_something_is_the_ram() -> None:
+    """The other was plugged a moment ago, or is a backend that no guest sees yet."""
+    ram = mapping(0x9000, RAM, "rd wr mr mw me dc ac hg", Anonymous=30 * MIB)
+    empty = mapping(0x4000, RAM, "rd wr mr mw me dc ac hg")
+    parts = split((HEAP + VIDEO + empty + ram).encode(), RAM)
+    assert parts is not None
+    assert (parts.anonymous, parts.own) == (30 * MIB, 9 * MIB)
+
+
 def test_ram_mapped_larger_than_it_is_counts_with_every_ram_block() -> None:
     ram = mapping(0x9000, 4 * RAM, "rd wr mr mw me dc ac hg", Anonymous=30 * MIB)
     parts = split((HEAP + VIDEO + ram).encode(), RAM)

@@ -169,7 +169,7 @@ class ProcessReader:
             self._known[pid] = known
         elif known.ram != ram:  # memory was plugged: the old split no longer holds
             known.ram = ram
-            known.must_look = True
+            known.must_look, known.overhead = True, 0
         known.seen_at = now
         return known
 

@@ -38,6 +38,11 @@ class _Block(msgspec.Struct, frozen=True):
     def __getitem__(self, name: bytes) -> int:
         return self.sizes.get(name, 0)
 
+    @property
+    def held(self) -> int:
+        """Bytes of it that are there, in memory or in swap."""
+        return self[b"Rss"] + self[b"Swap"] + self[b"Shared_Hugetlb"] + self[b"Private_Hugetlb"]
+
 
 _HEADER = re.compile(rb"^([0-9a-f]+)-[0-9a-f]+ ..(.)([ps]) ", re.MULTILINE)
 # Beginning with plain text instead of ^ makes these ten times faster in a quarter of a megabyte.
@@ -89,10 +94,13 @@ def _ram_blocks(smaps: bytes) -> list[_Block]:
 
 
 def _that_make(ram: int, blocks: list[_Block]) -> list[_Block]:
-    """The largest blocks that together are exactly `ram` bytes; none when no such sum is found."""
+    """The largest blocks that together are exactly `ram` bytes; none when no such sum is found.
+
+    Of equal ones that which holds most: another backend may be there before the guest is told of it.
+    """
     chosen: list[_Block] = []
     missing = ram
-    for block in sorted(blocks, key=lambda block: block[b"Size"], reverse=True):
+    for block in sorted(blocks, key=lambda block: (block[b"Size"], block.held), reverse=True):
         if 0 < block[b"Size"] <= missing:
             chosen.append(block)
             missing -= block[b"Size"]
