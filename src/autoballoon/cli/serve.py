@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import gc
 import glob
-import ipaddress
 import logging
 import os
 import signal
@@ -20,7 +19,7 @@ from autoballoon.core.model import Host
 from autoballoon.core.overload import CHOICES
 from autoballoon.core.units import size_text
 from autoballoon.daemon.bounds import Bounds
-from autoballoon.daemon.config import DEFAULT_SOCKET, Config, load
+from autoballoon.daemon.config import DEFAULT_SOCKET, Config, address_of, load
 from autoballoon.daemon.journal import Form, log_to_stderr
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import refuse_others_sockets
@@ -213,7 +212,7 @@ def _there(pattern: str, found: Sequence[str]) -> str:
 def _served(listen: str) -> str:
     """Where metrics are served; and that the unit, as shipped, lets nobody else in."""
     says = f"http://{listen}/metrics"
-    if ipaddress.ip_address(listen.rpartition(":")[0].strip("[]")).is_loopback:
+    if address_of(listen)[0].is_loopback:
         return says
     return (
         f"{says}; autoballoon.service lets in loopback alone until IPAddressAllow= names Prometheus's address "

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import msgspec
 
-from autoballoon.core.errors import AutoballoonError, BadInput, CouldNot
+from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.facts import Complaint, Facts, GuestFacts
 from autoballoon.core.health import DRIVER_WAIT_S
 from autoballoon.core.model import Guest
@@ -22,7 +22,6 @@ from autoballoon.guests.sockets import sockets
 from autoballoon.host.checkup import host_facts
 from autoballoon.host.find import manager_of, other_managers_socket, qemu_behind
 from autoballoon.host.guest_group import GuestGroups, Unfit
-from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.host.qemu import Qemu, all_qemus
 from autoballoon.views.status import Status
@@ -64,9 +63,12 @@ async def gather(
         "auto" if config is None else config.capacity,
         None if status is None else status.daemon.pid,
         root,
+        None if config is None else config.reserve,
     )
+    if status is not None:
+        host = _replace(host, pool=status.daemon.account.pool)
     return Facts(
-        host=_replace(host, contain=contain, pool=_pool(config, status, root)),
+        host=_replace(host, contain=contain),
         guests=tuple(guests),
         daemon=status is not None,
         configured=config is not None or status is not None,
@@ -79,22 +81,6 @@ def _bounded(guest: GuestFacts, config: Config) -> GuestFacts:
     bounds = config.bounds(guest.name)
     floor = guest.floor if guest.ram is None else bounds.within(guest.ram)[0]
     return _replace(guest, managed=bounds.manage, floor=floor)
-
-
-def _pool(config: Config | None, status: Status | None, root: Path) -> int | None:
-    if status is not None:
-        return status.daemon.account.pool
-    if config is None:
-        return None
-    try:
-        reader = HostReader(config.capacity, root)
-    except AutoballoonError:
-        return None  # told by itself
-    try:
-        capacity = reader.read().capacity
-    finally:
-        reader.close()
-    return max(0, capacity - config.reserve.of(capacity))
 
 
 def _told(guest: Guest) -> GuestFacts:

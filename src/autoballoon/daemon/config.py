@@ -208,14 +208,20 @@ def _socket(path: str) -> str:
 
 def _listen(text: str) -> str:
     """The address as it is to be bound. Names are refused: looking one up may take seconds, or lead elsewhere."""
-    host, _, port = text.rpartition(":")
     try:
-        address = ipaddress.ip_address(host.strip("[]"))
+        address_of(text)
     except ValueError:
-        address = None
-    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16
-    if address is None or not is_port or (address.version == 6) != host.startswith("["):
         raise BadInput(
             f'[metrics] listen {text[:60]!r} is no address and port; write it like "127.0.0.1:9177" or "[::1]:9177"'
-        )
+        ) from None
     return text
+
+
+def address_of(listen: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Address, int]:
+    """Address and port of "ADDRESS:PORT", one of version 6 in brackets; ValueError when it is none."""
+    host, _, port = listen.rpartition(":")
+    address = ipaddress.ip_address(host.strip("[]"))
+    is_port = port.isascii() and port.isdigit() and len(port) < 6 and 0 < int(port) < 1 << 16
+    if not is_port or (address.version == 6) != host.startswith("["):
+        raise ValueError(listen)
+    return address, int(port)

@@ -107,14 +107,12 @@ class Metrics:
         self._server = self._address = self._trouble = self.scene = None
 
     def _served(self, address: str | None) -> Server | None:
-        return None if address is None else _server(address, lambda: self.scene)
-
-
-def _server(address: str, scene: Callable[[], Scene | None]) -> Server:
-    try:
-        from autoballoon.daemon.metrics_server import MetricsServer  # noqa: PLC0415  (only who wants it pays for it)
-    except ImportError:
-        raise CouldNot(
-            "[metrics] needs the Python package prometheus-client; install autoballoon[metrics], or remove the table"
-        ) from None
-    return MetricsServer(address, scene)
+        if address is None:
+            return None
+        try:
+            from autoballoon.daemon.metrics_server import MetricsServer  # noqa: PLC0415  (who wants it pays for it)
+        except ImportError:
+            raise CouldNot(
+                "[metrics] needs the Python package prometheus-client; install autoballoon[metrics], or remove the table"
+            ) from None
+        return MetricsServer(address, lambda: self.scene)

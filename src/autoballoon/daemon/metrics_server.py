@@ -3,7 +3,6 @@
 One request at a time; the text is made once for each tick that is asked for.
 """
 
-import ipaddress
 import socket
 import socketserver
 import threading
@@ -17,6 +16,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.registry import Collector
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.daemon.config import address_of
 from autoballoon.views.metrics import METRICS, Scene, lateness
 
 PATIENCE_S = 2.0
@@ -61,13 +61,12 @@ class MetricsServer:
     """Serves until it is closed. CouldNot when the address cannot be had."""
 
     def __init__(self, address: str, scene: Callable[[], Scene | None]) -> None:
-        host, _, port = address.rpartition(":")
-        host = host.strip("[]")
+        host, port = address_of(address)
         self._scene = scene
         self._made: tuple[Scene, bytes] | None = None
-        kind = _Server6 if ipaddress.ip_address(host).version == 6 else _Server
+        kind = _Server6 if host.version == 6 else _Server
         try:
-            self._server = kind((host, int(port)), _Quiet)
+            self._server = kind((str(host), port), _Quiet)
         except OSError as error:
             raise CouldNot(
                 f"[metrics] listen: cannot listen on {address} ({error.strerror}); choose another address or port"

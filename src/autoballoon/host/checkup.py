@@ -7,6 +7,7 @@ from pathlib import Path
 
 from autoballoon.core.errors import AutoballoonError
 from autoballoon.core.facts import HostFacts, Manager
+from autoballoon.core.units import Portion
 from autoballoon.host.files import kib_fields, read_if_there
 from autoballoon.host.memory import HostReader
 from autoballoon.host.qemu import numbers
@@ -24,14 +25,24 @@ _MANAGERS = {
 _HUGE = "sys/kernel/mm/transparent_hugepage"
 
 
-def host_facts(capacity: str | int = "auto", daemon: int | None = None, root: Path = Path("/")) -> HostFacts:
-    """The host now. `daemon` is the pid of the autoballoon that was asked: another one is another manager."""
+def host_facts(
+    capacity: str | int = "auto",
+    daemon: int | None = None,
+    root: Path = Path("/"),
+    reserve: Portion | None = None,
+) -> HostFacts:
+    """The host now. `daemon` is the pid of the autoballoon that was asked: another one is another manager.
+
+    What of the capacity is not in `reserve` is there for guests.
+    """
+    trouble, pool = _pool(capacity, reserve, root)
     swap = kib_fields(read_if_there(root / "proc/meminfo") or b"").get(b"SwapTotal")
     enabled = re.search(rb"\[(\w+)\]", read_if_there(root / _HUGE / "enabled") or b"")
     most = (read_if_there(root / _HUGE / "khugepaged/max_ptes_none") or b"").strip()
     return HostFacts(
         root=os.geteuid() == 0,
-        capacity=_capacity_trouble(capacity, root),
+        capacity=trouble,
+        pool=pool,
         swap=swap,
         psi=bool(read_if_there(root / "proc/pressure/memory")),
         huge_pages=enabled[1].decode() if enabled else None,
@@ -41,12 +52,17 @@ def host_facts(capacity: str | int = "auto", daemon: int | None = None, root: Pa
     )
 
 
-def _capacity_trouble(capacity: str | int, root: Path) -> str | None:
+def _pool(capacity: str | int, reserve: Portion | None, root: Path) -> tuple[str | None, int | None]:
+    """Why the capacity cannot be used; else what of it is not in reserve, where that is known."""
     try:
-        HostReader(capacity, root).close()
+        reader = HostReader(capacity, root)
+        try:
+            size = 0 if reserve is None else reader.read().capacity
+        finally:
+            reader.close()
     except AutoballoonError as error:
-        return str(error)
-    return None
+        return str(error), None
+    return None, None if reserve is None else max(0, size - reserve.of(size))
 
 
 def _managers(daemon: int | None, root: Path) -> Iterator[Manager]:

@@ -35,7 +35,7 @@ HOST_FINDINGS = (
 
 def diagnose(facts: Facts) -> tuple[Finding, ...]:
     """All findings, the worst first; of equal ones the host's first, then by guest."""
-    found = [*_of_host(facts.host), *_of_both(facts)]
+    found = [*_of_host(facts.host), *_floors(facts), *_of_both(facts)]
     for guest in facts.guests:
         found += of_guest(guest, facts)
     order = list(Severity)
@@ -156,6 +156,19 @@ _LOOKS: tuple[Callable[[HostFacts], Iterator[Finding]], ...] = (
 )  # fmt: skip
 
 
+def _floors(facts: Facts) -> Iterator[Finding]:
+    floors = sum(guest.floor or 0 for guest in facts.guests if guest.managed and guest.running)
+    if facts.host.pool is not None and floors > facts.host.pool:
+        yield Finding(
+            "floors",
+            WARNING,
+            "host",
+            f"the floors of its guests are {size_text(floors)}, and it has {size_text(facts.host.pool)} for them",
+            "Nobody is asked to be smaller than its floor, so guests may keep memory that others need.",
+            '[defaults]\nfloor = "10%"      # of a guest\'s RAM; or lower those of some guests',
+        )
+
+
 def _of_both(facts: Facts) -> Iterator[Finding]:
     if not facts.configured:
         yield Finding(
@@ -174,16 +187,6 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "there is no guest to look at",
             "The daemon runs all the same and picks guests up as they come.",
             "autoballoon check /etc/autoballoon.toml      # does [connect] name the right sockets?",
-        )
-    floors = sum(guest.floor or 0 for guest in facts.guests if guest.managed and guest.running)
-    if facts.host.pool is not None and floors > facts.host.pool:
-        yield Finding(
-            "floors",
-            WARNING,
-            "host",
-            f"the floors of its guests are {size_text(floors)}, and it has {size_text(facts.host.pool)} for them",
-            "Nobody is asked to be smaller than its floor, so guests may keep memory that others need.",
-            '[defaults]\nfloor = "10%"      # of a guest\'s RAM; or lower those of some guests',
         )
     explained = {key for guest in facts.guests if not _is_fine(guest) for key in (guest.key, guest.name)}
     uncontained = {guest.key for guest in facts.guests if guest.managed and guest.uncontained}

@@ -10,7 +10,7 @@ from autoballoon.views.lab_measure import (
     Figure,
     factor,
     factor_text,
-    ratio,
+    paired,
     spread,
 )
 from autoballoon.views.lab_results import Results, Run
@@ -83,19 +83,10 @@ def _within(
     return Verdict(asks, "; ".join(told), True if at_most <= most else False if at_least > most else None)
 
 
-def _ratios(results: Results, arm: str, base: str, of: Figure) -> list[tuple[Run, Run, float]]:
-    """Paired runs in which the figure of both is known, and its ratio."""
-    return [
-        (one, two, each)
-        for one, two in results.pairs(arm, base)
-        if (each := ratio(of(one), of(two))) is not None
-    ]
-
-
 def at_most(results: Results, what: str, of: Figure, base: str, most: float, arm: str) -> Verdict:
     """That figure of `arm` over that of `base`, the median of rounds in which both are known."""
     asks = f"{what} of {arm} is at most {most:.3g} x that of {base} (median of paired rounds)"
-    found = _ratios(results, arm, base, of)
+    found = paired(results, arm, base, of)
     return _within(asks, found, most, arm) if found else Verdict(asks, untold(results, base, arm), None)
 
 
@@ -130,7 +121,7 @@ def lost_at_most(results: Results, base: str, most: float) -> Verdict:
 def worst_phase_at_most(results: Results, base: str, most: float) -> Verdict:
     """The longest phase of `on` over that of `base`: the worst round speaks."""
     asks = f"worst phase of on is at most {most:g} x the worst of {base}, in every run"
-    found = _ratios(results, "on", base, lambda run: run.worst_phase_s)
+    found = paired(results, "on", base, lambda run: run.worst_phase_s)
     return (
         _within(asks, found, most, "on", max) if found else Verdict(asks, untold(results, base, "on"), None)
     )

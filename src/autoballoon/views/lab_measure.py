@@ -33,20 +33,23 @@ def spread(values: Sequence[float], unit: str = "") -> str:
     return f"{median(values):.2f}{unit} ({min(values):.2f} to {max(values):.2f}, {len(values)} rounds)"
 
 
-def ratio(one: float | None, two: float | None) -> float | None:
-    """One figure over another; None where one is not known, or 0."""
-    return one / two if one and two else None
-
-
 def bound(runs: Iterable[Run]) -> str:
     """ ">" before a time of these runs that is a lower bound: some guest did not finish."""
     return "" if all(run.is_complete for run in runs) else ">"
 
 
+def paired(results: Results, name: str, other: str, of: Figure) -> list[tuple[Run, Run, float]]:
+    """Runs of both arms, and a figure of the one over that of the other, where both are known and not 0."""
+    return [
+        (one, two, first / second)
+        for one, two in results.pairs(name, other)
+        if (first := of(one)) and (second := of(two))
+    ]
+
+
 def paired_ratios(results: Results, name: str, other: str, of: Figure) -> list[float]:
-    """A figure of one arm over that of the other, round by round, where both are known and not 0."""
-    found = (ratio(of(one), of(two)) for one, two in results.pairs(name, other))
-    return [each for each in found if each is not None]
+    """The ratios alone, round by round."""
+    return [ratio for _, _, ratio in paired(results, name, other, of)]
 
 
 def time_ratios(results: Results, name: str, other: str) -> list[float]:
