@@ -110,9 +110,10 @@ class Metrics:
         if address is None:
             return None
         try:
-            from autoballoon.daemon.metrics_server import MetricsServer  # noqa: PLC0415  (who wants it pays for it)
+            from autoballoon.daemon.metrics_server import MetricsServer  # noqa: PLC0415  (who wants it pays)
         except ImportError:
             raise CouldNot(
-                "[metrics] needs the Python package prometheus-client; install autoballoon[metrics], or remove the table"
+                "[metrics] needs the Python package prometheus-client; "
+                "install autoballoon[metrics], or remove the table"
             ) from None
         return MetricsServer(address, lambda: self.scene)
