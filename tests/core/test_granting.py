@@ -22,6 +22,17 @@ def grown(room: int, cushion: int, **guests: tuple[int, int, int]) -> dict[str, 
     return {one.key: one.size - one.before for one in turn.decide() if isinstance(one, SetTarget)}
 
 
+def test_a_guest_a_little_below_its_floor_is_brought_to_it() -> None:
+    """The operator has raised it by less than is worth a move otherwise."""
+    size, floor = 257 * MIB, 260 * MIB
+    guest = Guest("g", "g", 512 * MIB, size, floor=floor)
+    wishes = Wishes(None, {"g": Wish(480 * MIB, Reason.NEED, need=size, urgent=floor, used=floor)})
+    account = Account(GIB, GIB, 0, 0, pool=GIB, charges=size)
+    snapshot, tracks = Snapshot(Host(GIB, GIB), (guest,)), {"g": Track(size, size, size, OK, ours=True)}
+    (decision,) = Turn(snapshot, tracks, account, wishes, 100.0, raw=False, idle=0).decide()
+    assert isinstance(decision, SetTarget) and decision.size == floor
+
+
 def test_what_is_too_little_for_a_large_guest_goes_to_small_ones() -> None:
     """A move of less than a fiftieth of its maximum is worth nothing to it."""
     small = (GIB, 512 * MIB, 768 * MIB)

@@ -247,6 +247,8 @@ class Turn:
     def _bars_grow(case: Case, gain: int) -> Reason | None:
         """Why a growth of `gain` bytes is not worth a move now, if it is not."""
         wish, target = case.wish, case.track.target  # below case.size
+        if target < page_floor(min(case.guest.floor, case.guest.max)) <= target + gain:
+            return None  # its floor is worth any move
         wanted, worth = case.size - target, pace.dead_band(case.guest)
         starves = target < wish.need + worth
         # One that lives on its headroom alone has hardly any cache, and would fill what it gets: little is of use too.
