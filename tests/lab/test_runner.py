@@ -7,12 +7,12 @@ import pytest
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.lab import runner
-from autoballoon.lab.arms import OFF, YARDSTICK, Arm
+from autoballoon.lab.arms import OFF, ON, YARDSTICK, Arm
 from autoballoon.lab.experiments import experiment_named
 from autoballoon.lab.image import GuestImage
 from autoballoon.lab.preflight import Room
 from autoballoon.lab.progress import Progress
-from autoballoon.lab.runner import Wish, repeated_when_noisy, run_experiment
+from autoballoon.lab.runner import Wish, in_turn, repeated_when_noisy, run_experiment
 from autoballoon.views.lab_results import Run
 
 
@@ -44,6 +44,11 @@ async def test_a_yardstick_that_swaps_is_noisy_and_repeated_once(
 ) -> None:
     runs = await repeated_when_noisy(arm, runs_with(*swapped))
     assert [run.noisy for run in runs] == noisy
+
+
+def test_no_arm_is_always_the_first() -> None:
+    arms = (YARDSTICK, OFF, ON)
+    assert [in_turn(arms, round_) for round_ in (1, 2, 3)] == [arms, arms[::-1], arms]
 
 
 @pytest.fixture

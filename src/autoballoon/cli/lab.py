@@ -53,7 +53,7 @@ def driver() -> None:
     type=click.IntRange(1, 100),
     default=1,
     show_default=True,
-    help="Runs of each arm, interleaved.",
+    help="Runs of each arm, interleaved; every other round in the opposite order.",
 )
 @click.option(
     "--guests",
