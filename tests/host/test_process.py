@@ -222,6 +222,17 @@ def test_age_counts_from_the_processs_start() -> None:
     assert ProcessReader(FIXTURES).age_s(ANONYMOUS) == 2000.0 - 93040 / ticks
 
 
+def test_age_is_read_without_the_kept_files(root: Path) -> None:
+    """Another thread may ask, and the event loop may close them meanwhile."""
+    reader = ProcessReader(root)
+    assert reader.read(ANONYMOUS, RAM) is not None
+    stat = root / "proc" / str(ANONYMOUS) / "stat"
+    text = stat.read_text()
+    stat.unlink()
+    stat.write_text(text.replace(" 93040 ", " 93140 "))
+    assert reader.age_s(ANONYMOUS) == 2000.0 - 93140 / os.sysconf("SC_CLK_TCK")
+
+
 def test_its_identity_is_of_this_boot_this_number_and_this_start(root: Path) -> None:
     assert ProcessReader(root).identity(ANONYMOUS) is None  # without a boot id nothing is certain
     boot = root / "proc/sys/kernel/random/boot_id"
