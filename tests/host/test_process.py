@@ -51,6 +51,7 @@ def test_48_mib_of_the_guest_are_resident_however_backed(pid: int) -> None:
     assert abs(memory.resident - 48 * MIB) < 1.5 * MIB  # the fixture leaves out small mappings
     assert 62 * MIB < memory.overhead < 66 * MIB
     assert memory.swapped == 0
+    assert memory.huge == (48 * MIB if pid == HUGETLBFS else 0)
 
 
 def test_between_two_looks_anonymous_memory_gained_is_the_guests(root: Path) -> None:

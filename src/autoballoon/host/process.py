@@ -27,6 +27,8 @@ class ProcessMemory(msgspec.Struct, frozen=True):
 
     resident: int
     """Guest memory in the host's RAM, at most the guest's RAM; what KSM merged counts by its share (Pss)."""
+    huge: int
+    """What of it lies on huge pages set aside (hugetlbfs), which control groups charge apart."""
     swapped: int
     """Guest memory in the host's swap."""
     overhead: int
@@ -226,8 +228,10 @@ def _measure(known: _Known, status: dict[bytes, int]) -> ProcessMemory:
     beyond = status[b"RssAnon"] - anonymous + status.get(b"VmPTE", 0)
     known.overhead = max(known.overhead, beyond)
     swapped = max(status.get(b"VmSwap", 0) - known.own_swap, 0) + parts.shared_swap
+    resident = min(max(anonymous - parts.merged, 0) + shared, known.ram)
     return ProcessMemory(
-        resident=min(max(anonymous - parts.merged, 0) + shared, known.ram),
+        resident=resident,
+        huge=min(status.get(b"HugetlbPages", 0), resident),
         swapped=min(swapped, known.ram),
         overhead=known.overhead,
     )
