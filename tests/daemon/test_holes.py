@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
 from autoballoon.daemon.holes import NOTHING_S, Holes
@@ -111,5 +112,25 @@ def test_what_finds_nothing_is_not_tried_again_soon(virtually: Virtually) -> Non
         holes.look([guest("a", 100)])
         await asyncio.sleep(1)
         assert splitter.asked == [1, 1]
+
+    virtually(story())
+
+
+def test_what_could_not_be_tried_is_tried_again(virtually: Virtually) -> None:
+    async def story() -> None:
+        asked: list[float] = []
+
+        async def split(pid: int) -> Splits | None:
+            asked.append(asyncio.get_running_loop().time())
+            if len(asked) < 3:
+                raise CouldNot("no thread could be started")
+            return Splits(7, cpu_s=0.03)
+
+        holes = Holes(split, lambda: asyncio.get_running_loop().time())
+        for size in (512, *[300] * 100):
+            holes.look([guest("a", size)])
+            await asyncio.sleep(1)
+        assert len(asked) == 3, "the guest gave up nothing more meanwhile"
+        assert asked[1] - asked[0] >= NOTHING_S
 
     virtually(story())

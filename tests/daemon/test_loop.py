@@ -30,6 +30,7 @@ Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 class Held(msgspec.Struct, frozen=True):
     resident: int
+    huge: int = 0
     swapped: int = 0
     overhead: int = 30 * MIB
 

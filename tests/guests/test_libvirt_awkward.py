@@ -566,6 +566,15 @@ def test_a_failed_round_of_events_is_followed_by_the_next(monkeypatch: pytest.Mo
     assert rounds == [0, 1]
 
 
+def test_without_a_thread_for_libvirts_events_there_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(CouldNot, match="no thread could be started for libvirt's events"):
+        run_events(FakeLibvirt(time.monotonic))
+
+
 CHANNEL = """<channel type='unix'><source mode='bind' path='{path}'/>
 <target type='virtio' name='org.autoballoon.0'/></channel>"""
 

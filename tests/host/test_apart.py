@@ -6,6 +6,7 @@ import threading
 
 import pytest
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.host.apart import apart
 
 HANGS = """
@@ -30,3 +31,12 @@ async def test_it_gives_what_the_call_gives() -> None:
 
 def test_a_call_that_hangs_keeps_no_process() -> None:
     assert subprocess.run([sys.executable, "-c", HANGS], timeout=20, check=False).returncode == 0
+
+
+async def test_without_a_thread_it_could_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(CouldNot, match=r"no thread could be started \(can't start new thread\); raise"):
+        await apart(divmod, 7, 2)

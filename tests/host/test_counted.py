@@ -19,6 +19,7 @@ from autoballoon.host.process import ProcessReader
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "host"
 RAM = 128 * MIB
 ANONYMOUS, MEMFD, HUGETLBFS = 101, 102, 103
+GROUP = "cgroup:/sys/fs/cgroup/machine.slice/vms"
 TOLERANCE = 2 * MIB
 """The captured smaps leave out small mappings."""
 
@@ -43,7 +44,7 @@ def used_up(root: Path, size: int, more: str = "") -> None:
     file.write_text(text + more)
 
 
-def books(root: Path, *pids: int) -> Account:
+def books(root: Path, *pids: int, capacity: str = "auto") -> Account:
     """The books with these processes as guests."""
     reader = ProcessReader(root)
     guests = []
@@ -58,10 +59,11 @@ def books(root: Path, *pids: int) -> Account:
                 actual=RAM,
                 pid=pid,
                 resident=held.resident,
+                huge=held.huge,
                 overhead=held.overhead,
             )
         )
-    host = HostReader("auto", root)
+    host = HostReader(capacity, root)
     snapshot = Snapshot(host.read(), tuple(guests))
     host.close()
     return account_of(snapshot, {g.key: observe(None, g, 0.0) for g in guests}, Portion(amount=0))
@@ -90,6 +92,39 @@ def test_of_a_pool_of_huge_pages_a_guest_that_is_backed_by_it_has_its_part(root:
     unbacked, backed = books(root), books(root, HUGETLBFS)
     assert unbacked.pool == before.pool - GIB
     assert abs(backed.pool - (unbacked.pool + 48 * MIB + 64 * MIB)) < 2 * TOLERANCE
+
+
+def is_charged(root: Path, size: int) -> None:
+    """The group, and its slice with it, holds so much that only swapping would give back."""
+    for name in ("machine.slice", "machine.slice/vms"):
+        folder = root / "sys/fs/cgroup" / name
+        (folder / "memory.current").write_text(f"{size}\n")
+        (folder / "memory.stat").write_text("active_file 0\ninactive_file 0\n")
+
+
+def test_a_group_does_not_hold_the_huge_pages_of_its_guests(root: Path) -> None:
+    """They have a controller of their own: of what is charged to the group only QEMU's overhead is the guest's."""
+    is_charged(root, 364 * MIB)
+    account = books(root, HUGETLBFS, capacity=GROUP)
+    assert abs(account.other - 300 * MIB) < 2 * TOLERANCE
+    assert abs(account.pool - (account.capacity - 300 * MIB + 48 * MIB)) < 2 * TOLERANCE
+
+
+def test_huge_pages_take_nothing_from_a_group_that_holds_little_else(root: Path) -> None:
+    """What the guest is charged of them does not make the room smaller for others."""
+    is_charged(root, 64 * MIB)
+    account = books(root, HUGETLBFS, capacity=GROUP)
+    untouched = 80 * MIB
+    assert abs(account.room - (account.available - untouched)) < 2 * TOLERANCE
+
+
+def test_a_group_of_a_tree_that_counts_huge_pages_holds_them(root: Path) -> None:
+    mounts = root / "proc/self/mounts"
+    mounts.write_text(mounts.read_text().replace("nsdelegate", "nsdelegate,memory_hugetlb_accounting"))
+    is_charged(root, (364 + 48) * MIB)
+    account = books(root, HUGETLBFS, capacity=GROUP)
+    assert abs(account.other - 300 * MIB) < 2 * TOLERANCE
+    assert account.pool == account.capacity - account.other
 
 
 def test_a_guest_in_memfd_is_counted_once(root: Path) -> None:

@@ -51,6 +51,7 @@ def test_48_mib_of_the_guest_are_resident_however_backed(pid: int) -> None:
     assert abs(memory.resident - 48 * MIB) < 1.5 * MIB  # the fixture leaves out small mappings
     assert 62 * MIB < memory.overhead < 66 * MIB
     assert memory.swapped == 0
+    assert memory.huge == (48 * MIB if pid == HUGETLBFS else 0)
 
 
 def test_between_two_looks_anonymous_memory_gained_is_the_guests(root: Path) -> None:
@@ -220,6 +221,17 @@ def test_a_zombie_is_gone() -> None:
 def test_age_counts_from_the_processs_start() -> None:
     ticks = os.sysconf("SC_CLK_TCK")
     assert ProcessReader(FIXTURES).age_s(ANONYMOUS) == 2000.0 - 93040 / ticks
+
+
+def test_age_is_read_without_the_kept_files(root: Path) -> None:
+    """Another thread may ask, and the event loop may close them meanwhile."""
+    reader = ProcessReader(root)
+    assert reader.read(ANONYMOUS, RAM) is not None
+    stat = root / "proc" / str(ANONYMOUS) / "stat"
+    text = stat.read_text()
+    stat.unlink()
+    stat.write_text(text.replace(" 93040 ", " 93140 "))
+    assert reader.age_s(ANONYMOUS) == 2000.0 - 93140 / os.sysconf("SC_CLK_TCK")
 
 
 def test_its_identity_is_of_this_boot_this_number_and_this_start(root: Path) -> None:

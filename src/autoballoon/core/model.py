@@ -28,6 +28,8 @@ class Host(msgspec.Struct, frozen=True):
     psi_some_s: float | None = None
     """Seconds in which some task waited for memory, since boot (PSI `some total`)."""
     psi_full_s: float | None = None
+    counts_huge: bool = True
+    """Whether huge pages set aside (hugetlbfs) are part of the capacity: of a control group's they are not."""
     promised: int = 0
     """Bytes that the operator promised to guests about to start (`autoballoon room`)."""
 
@@ -84,6 +86,8 @@ class Guest(msgspec.Struct, frozen=True, gc=False):
     # The host's own view of the QEMU process.
     resident: int | None = None
     """Guest memory that the host holds in RAM, bytes."""
+    huge: int | None = None
+    """What of it lies on huge pages set aside (hugetlbfs)."""
     swapped: int | None = None
     overhead: int | None = None
     """What QEMU takes beyond guest memory: anonymous memory and page tables, a high-water mark."""

@@ -28,7 +28,7 @@ class Account(msgspec.Struct, frozen=True):
     other: int
     """What the host holds that is no guest's."""
     pool: int
-    """capacity - reserve - other."""
+    """capacity - reserve - other, and what guests hold beside the capacity: they are charged that too."""
     charges: int
     """The sum of what guests hold or have been promised."""
     cushion: int = 0
@@ -120,22 +120,24 @@ def _is_unsure(track: Track) -> bool:
 def account_of(snapshot: Snapshot, tracks: Mapping[str, Track], reserve: Portion) -> Account:
     """The books for this snapshot; every guest has a track."""
     host = snapshot.host
-    held = charges = 0
+    held = charges = beside = 0
     unsure: list[str] = []
     for guest in snapshot.guests:
         track = tracks[guest.key]
         held += resident_of(guest) + (guest.overhead or 0)
         charges += charge_of(guest, track)
+        if not host.counts_huge:
+            beside += guest.huge or 0
         if track.health is not OK and _is_unsure(track):
             unsure.append(guest.name)
     kept = reserve.of(host.capacity)
-    other = max(0, host.capacity - host.available - held)
+    other = max(0, host.capacity - host.available - (held - beside))
     return Account(
         capacity=host.capacity,
         available=host.available,
         reserve=kept,
         other=other,
-        pool=max(0, host.capacity - kept - other),
+        pool=max(0, host.capacity - kept - other + beside),
         charges=charges,
         promised=host.promised,
         unsure=tuple(unsure),

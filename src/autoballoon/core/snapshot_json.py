@@ -28,7 +28,7 @@ LONGEST_TEXT = 4096
 _SIZES = {
     *("capacity", "available", "promised", "max", "actual", "floor", "ceiling", "headroom", "total", "free"),
     "caches",
-    *("resident", "swapped", "overhead", "swap_total", "swap_used"),
+    *("resident", "huge", "swapped", "overhead", "swap_total", "swap_used"),
 }
 _SHAPE = "an object with `host` and `guests`, as `autoballoon status --json` prints under `snapshot`"
 _KINDS = {"str": "text", "bool": "true or false", "int": "a whole number", "float": "a number"}

@@ -1,11 +1,15 @@
 """Huge pages with holes: after a guest's balloon has grown, have the host free what it gave up."""
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Iterable
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import Guest
 from autoballoon.core.units import MIB
 from autoballoon.host.huge import Splits
+
+log = logging.getLogger(__name__)
 
 WORTH = 16 * MIB
 """A guest that has given up less than this since the last time can wait."""
@@ -19,7 +23,10 @@ class Holes:
     """Watches guests become smaller; splits for one guest at a time."""
 
     def __init__(self, split: Callable[[int], Awaitable[Splits | None]], clock: Callable[[], float]) -> None:
-        """`split(pid)` does it, or says None where it may not (host.process.ProcessReader)."""
+        """`split(pid)` does it, or says None where it may not (host.process.ProcessReader).
+
+        CouldNot from it: not now; what the guest gave up is tried again.
+        """
         self._split = split
         self._clock = clock
         self._guests: list[Guest] = []
@@ -53,7 +60,12 @@ class Holes:
 
     async def _split_one(self, guest: Guest) -> None:
         assert guest.pid is not None
-        split = await self._split(guest.pid)
+        try:
+            split = await self._split(guest.pid)
+        except CouldNot as error:
+            log.debug("%s: huge pages stay whole: %s", guest.name, error)
+            self._again_at[guest.key] = self._clock() + NOTHING_S
+            return
         wait_s = COST * split.cpu_s if split is not None and split.found else NOTHING_S
         self._again_at[guest.key] = self._clock() + wait_s
         self._largest[guest.key] = guest.actual

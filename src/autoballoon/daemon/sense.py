@@ -36,6 +36,8 @@ class HeldMemory(Protocol):
     @property
     def resident(self) -> int: ...
     @property
+    def huge(self) -> int: ...
+    @property
     def swapped(self) -> int: ...
     @property
     def overhead(self) -> int: ...
@@ -123,6 +125,7 @@ class Senses:
             managed=guest.managed and bounds.manage,
             may_suspend=bounds.may_suspend,
             resident=None if held is None else held.resident,
+            huge=None if held is None else held.huge,
             swapped=None if held is None else held.swapped,
             overhead=None if held is None else held.overhead,
         )

@@ -41,7 +41,13 @@ def run_events(api: Any) -> None:
         os.environ.setdefault("LIBVIRT_AUTOSTART", "0")
         api.registerErrorHandler(_hush, None)
         api.virEventRegisterDefaultImpl()
-        threading.Thread(target=_run, args=(api,), name="libvirt events", daemon=True).start()
+        try:
+            threading.Thread(target=_run, args=(api,), name="libvirt events", daemon=True).start()
+        except RuntimeError as error:
+            raise CouldNot(
+                f"no thread could be started for libvirt's events ({error});"
+                " raise TasksMax of the service or `ulimit -u`"
+            ) from None
         _ready.add(id(api))
 
 

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
+from autoballoon.core.errors import CouldNot
+
 T = TypeVar("T")
 
 
@@ -13,6 +15,7 @@ async def apart(call: Callable[..., T], *given: Any) -> T:
     """What `call(*given)` returns or raises; the event loop goes on meanwhile.
 
     As asyncio.to_thread, but a process can end before such a call does, which on a disk that hangs is never.
+    CouldNot when there is no thread for it.
     """
     done: Future[T] = Future()
 
@@ -23,5 +26,10 @@ async def apart(call: Callable[..., T], *given: Any) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    threading.Thread(target=work, name="apart", daemon=True).start()
+    try:
+        threading.Thread(target=work, name="apart", daemon=True).start()
+    except RuntimeError as error:
+        raise CouldNot(
+            f"no thread could be started ({error}); raise TasksMax of the service or `ulimit -u`"
+        ) from None
     return await asyncio.wrap_future(done)

@@ -157,6 +157,21 @@ def v1_root(root: Path) -> Path | None:
     return None
 
 
+def counts_huge(group: Group, root: Path) -> bool:
+    """Whether the group's usage has huge pages set aside (hugetlbfs) in it.
+
+    They have a controller of their own; since Linux 6.7 version 2 can be mounted to count them as memory too.
+    """
+    if group.version == 1:
+        return False
+    mounts = (line.split() for line in (read_if_there(root / "proc/self/mounts") or b"").splitlines())
+    return any(
+        b"memory_hugetlb_accounting" in words[3].split(b",")
+        for words in mounts
+        if len(words) > 3 and words[2] == b"cgroup2"
+    )
+
+
 def pressure_file(group: Group, root: Path) -> Path | None:
     """The group's own PSI file; in cgroup v1, that of the group of the same name in the cgroup2 tree.
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from autoballoon.core.errors import BadInput
 from autoballoon.core.model import Host
-from autoballoon.host.cgroup import Group, pressure_file, v1_root
+from autoballoon.host.cgroup import Group, counts_huge, pressure_file, v1_root
 from autoballoon.host.files import read_if_there
 from autoballoon.host.machine import Machine, pressure_seconds
 
@@ -24,11 +24,13 @@ class HostReader:
         self._machine = Machine(root)
         self._fixed: int | None = None
         self._group: Group | None = None
+        self._group_has_huge = False
         self._group_binds = False
         """When last read, the group had less left than the machine."""
         self._pressure: Path | None = None
         if isinstance(capacity, str) and capacity.startswith(_GROUP):
             self._group = self._limited_group(capacity.removeprefix(_GROUP))
+            self._group_has_huge = counts_huge(self._group, root)
         elif isinstance(capacity, int):
             if capacity <= 0:
                 raise BadInput(f"the host's capacity is {capacity} bytes; give a size above zero")
@@ -49,11 +51,13 @@ class HostReader:
         """
         total, available = self._machine.read()
         capacity = total
+        has_huge = True
         if self._group is not None:
             found = self._group.read(total)
             self._group_binds = False
             if found is not None:
                 capacity, room = found
+                has_huge = self._group_has_huge
                 self._group_binds = room <= available
                 available = min(available, room)
         elif self._fixed is not None:
@@ -71,6 +75,7 @@ class HostReader:
             swap_out=swap_out,
             psi_some_s=some_s,
             psi_full_s=full_s,
+            counts_huge=has_huge,
         )
 
     def free_now(self) -> int:

@@ -27,6 +27,8 @@ class ProcessMemory(msgspec.Struct, frozen=True):
 
     resident: int
     """Guest memory in the host's RAM, at most the guest's RAM; what KSM merged counts by its share (Pss)."""
+    huge: int
+    """What of it lies on huge pages set aside (hugetlbfs), which control groups charge apart."""
     swapped: int
     """Guest memory in the host's swap."""
     overhead: int
@@ -75,7 +77,7 @@ class ProcessReader:
         shared memory is as of the last smaps: VmSwap leaves it out.
         """
         status = _held(self._file(pid, "status"))
-        started = self._started(pid)
+        started = _started(self._stat(pid))
         if started is None or b"RssAnon" not in status:  # a zombie has a status and no memory
             self._forget(pid)
             return None
@@ -95,7 +97,8 @@ class ProcessReader:
     async def split_holed(self, pid: int) -> Splits | None:
         """Make the kernel free what huge pages with holes hold of the guest's RAM.
 
-        None when that was refused, or nothing is known of the process. Works in a thread: see `host.huge`.
+        None when that was refused, or nothing is known of the process. Works in a thread: see `host.huge`; CouldNot
+        when there is none.
         """
         known = self._known.get(pid)
         if known is None:
@@ -109,8 +112,11 @@ class ProcessReader:
         return fields(read_if_there(self._proc / "vmstat") or b"").get(b"thp_split_page", 0)
 
     def age_s(self, pid: int) -> float | None:
-        """Seconds since the process started; None when it is gone."""
-        started = self._started(pid)
+        """Seconds since the process started; None when it is gone.
+
+        May be called from any thread, as libvirt's guests are met in one: the kept files are the event loop's.
+        """
+        started = _started(_stat_fields(read_if_there(self._proc / str(pid) / "stat") or b""))
         uptime = read_if_there(self._proc / "uptime")
         if started is None or uptime is None:
             return None
@@ -123,11 +129,6 @@ class ProcessReader:
         if not fields or fields[0] in b"ZX" or boot is None:
             return None
         return f"{boot.decode().strip()}/{pid}/{int(fields[19])}"
-
-    def _started(self, pid: int) -> int | None:
-        """When the process started, in clock ticks since boot: field 22 of stat, which tells reused pids apart."""
-        fields = self._stat(pid)
-        return int(fields[19]) if fields else None
 
     def _file(self, pid: int, name: str) -> bytes:
         """The text of /proc/PID/NAME; nothing when the process is gone.
@@ -152,12 +153,8 @@ class ProcessReader:
             file.close()
 
     def _stat(self, pid: int) -> list[bytes]:
-        """The fields of stat from the third on; nothing when the process is gone.
-
-        The name in field 2 may hold blanks and brackets, so fields are counted after its last bracket.
-        """
-        fields = self._file(pid, "stat").rpartition(b")")[2].split()
-        return fields if len(fields) > 19 else []
+        """The fields of its stat now; nothing when the process is gone."""
+        return _stat_fields(self._file(pid, "stat"))
 
     def _recall(self, pid: int, started: int, ram: int) -> _Known:
         now = self._clock()
@@ -186,6 +183,20 @@ class ProcessReader:
         known.must_look = False
         known.look_again_at = ended + usual
         self._smaps_again_at = max(self._smaps_again_at, ended) + _COST * (ended - began)
+
+
+def _stat_fields(text: bytes) -> list[bytes]:
+    """The fields of a /proc/PID/stat from the third on; nothing when it has too few.
+
+    The name in field 2 may hold blanks and brackets, so fields are counted after its last bracket.
+    """
+    fields = text.rpartition(b")")[2].split()
+    return fields if len(fields) > 19 else []
+
+
+def _started(stat: list[bytes]) -> int | None:
+    """When the process started, in clock ticks since boot: field 22 of stat, which tells reused pids apart."""
+    return int(stat[19]) if stat else None
 
 
 def _held(status: bytes) -> dict[bytes, int]:
@@ -217,8 +228,10 @@ def _measure(known: _Known, status: dict[bytes, int]) -> ProcessMemory:
     beyond = status[b"RssAnon"] - anonymous + status.get(b"VmPTE", 0)
     known.overhead = max(known.overhead, beyond)
     swapped = max(status.get(b"VmSwap", 0) - known.own_swap, 0) + parts.shared_swap
+    resident = min(max(anonymous - parts.merged, 0) + shared, known.ram)
     return ProcessMemory(
-        resident=min(max(anonymous - parts.merged, 0) + shared, known.ram),
+        resident=resident,
+        huge=min(status.get(b"HugetlbPages", 0), resident),
         swapped=min(swapped, known.ram),
         overhead=known.overhead,
     )
