@@ -3,13 +3,21 @@
 import asyncio
 import os
 import socket
+import time
 from pathlib import Path
 
 import pytest
 
-from autoballoon.guests.sockets import Rescan, sockets
+from autoballoon.guests.agent import Session
+from autoballoon.guests.qga import read_files
+from autoballoon.guests.qmp_wire import NotThere, open_wire
+from autoballoon.guests.sockets import Rescan, sockets, way_to
 
 STRANGER = 12345
+
+
+def ignore(key: str, *, waits: bool) -> None:
+    """That an agent says its guest runs short."""
 
 
 def test_a_scan_that_fails_is_told_of_and_followed_by_the_next() -> None:
@@ -96,3 +104,38 @@ def test_links_in_a_circle_lead_nowhere(tmp_path: Path) -> None:
     refused: dict[str, str] = {}
     assert sockets([f"{tmp_path}/*.qmp"], refused) == {}
     assert refused == {}
+
+
+@pytest.mark.parametrize("where", ["one.qmp", "folder/two.qmp"])
+async def test_a_link_that_comes_when_all_was_looked_at_leads_nobody_astray(
+    tmp_path: Path, where: str
+) -> None:
+    place = tmp_path / "vms" / where
+    elsewhere = tmp_path / "host" / place.name
+    place.parent.mkdir(parents=True)
+    elsewhere.parent.mkdir()
+    with socket.socket(socket.AF_UNIX) as theirs, socket.socket(socket.AF_UNIX) as hosts:
+        theirs.bind(str(place))
+        theirs.listen()
+        hosts.bind(str(elsewhere))
+        hosts.listen()
+        hosts.setblocking(False)
+        (path,) = sockets([str(place)])
+        with socket.socket(socket.AF_UNIX) as visitor, way_to(path) as address:
+            visitor.connect(address)
+        place.unlink()
+        if where == place.name:
+            place.symlink_to(elsewhere)
+        else:
+            place.parent.rmdir()
+            place.parent.symlink_to(elsewhere.parent)
+        with pytest.raises(NotThere):
+            await open_wire(path, 1.0, lambda event, data: None)
+        with pytest.raises(FileNotFoundError):
+            await read_files(path)
+        listening = asyncio.create_task(Session(path, "one", time.monotonic, ignore).run())
+        await asyncio.sleep(0)
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
+        with pytest.raises(BlockingIOError):
+            hosts.accept()

@@ -1,12 +1,13 @@
 """Unix sockets named by globs, and the task that looks for them again and again."""
 
 import asyncio
+import contextlib
 import errno
 import glob
 import logging
 import os
 import stat
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 
 from autoballoon.guests.hypervisor import Problem
@@ -75,7 +76,7 @@ def sockets(globs: Sequence[str], refused: dict[str, str] | None = None) -> dict
             except _LeftAlone as why:
                 if refused is not None:
                     refused[shown(match)] = str(why)
-            except (OSError, RuntimeError):
+            except OSError:
                 continue  # it has gone, or is not ours to see
             else:
                 if path is not None:
@@ -86,6 +87,22 @@ def sockets(globs: Sequence[str], refused: dict[str, str] | None = None) -> dict
 def shown(path: str) -> str:
     """The path as text, whatever bytes are in it."""
     return os.fsencode(path).decode(errors="backslashreplace")
+
+
+@contextlib.contextmanager
+def way_to(path: str) -> Iterator[str]:
+    """An address to connect to what is at this real path. FileNotFoundError where a link has come on the way to it.
+
+    The kernel would follow that, and whoever may put one there chooses when: `sockets` saw another thing.
+    """
+    place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+    try:
+        address = f"/proc/self/fd/{place}"
+        if os.readlink(address) != path:  # noqa: PTH115 (as text, which it is compared with)
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), path)
+        yield address
+    finally:
+        os.close(place)
 
 
 class _LeftAlone(Exception):
@@ -110,35 +127,34 @@ def _socket(match: str, folders: _Folders) -> str | None:
     """
     here = os.lstat(match)
     if stat.S_ISLNK(here.st_mode):
-        path, makers = os.path.realpath(match), _link_makers(match)
+        path, makers = _resolved(match)
         here = os.lstat(path)
     else:
         folder, name = os.path.split(match)
         if folder not in folders:
-            real = os.path.realpath(folder)
-            folders[folder] = real, _link_makers(folder) if real != folder else frozenset()
+            folders[folder] = _resolved(folder)
         real, makers = folders[folder]
         path = os.path.join(real, name)  # noqa: PTH118 (a Path is twenty times as dear, for each guest and second)
     if not stat.S_ISSOCK(here.st_mode):
         return None
     for stranger in makers - {0, os.geteuid(), here.st_uid}:
         raise _LeftAlone(
-            f"a symbolic link of uid {stranger} leads there, whose socket it is not; have root make the link, or name the"
-            " socket itself"
+            f"a symbolic link of uid {stranger} leads there, whose socket it is not;"
+            " have root make the link, or name the socket itself"
         )
     if not _is_text(match + path):
         raise _LeftAlone("its name is not UTF-8, so it is left alone; give it another")
     return path
 
 
-def _link_makers(path: str) -> frozenset[int]:
-    """The users whose symbolic links are on the way to what is at this absolute path."""
+def _resolved(path: str) -> tuple[str, frozenset[int]]:
+    """The real path of what is at this absolute one, and the users whose symbolic links are on the way."""
     makers: set[int] = set()
     at, names = "/", path.split("/")[::-1]
     for _ in range(_LONGEST_WAY):
         if not names:
-            return frozenset(makers)
-        below = os.path.normpath(f"{at}/{names.pop()}")
+            return at, frozenset(makers)
+        below = os.path.normpath(os.path.join(at, names.pop()))  # noqa: PTH118 (as above)
         here = os.lstat(below)
         if stat.S_ISLNK(here.st_mode):
             makers.add(here.st_uid)
