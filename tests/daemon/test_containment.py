@@ -15,10 +15,11 @@ from autoballoon.daemon.config import parse
 from autoballoon.daemon.containment import LOWER_MIN, MARGIN
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.release import release
+from autoballoon.daemon.statefile import Contained as Entry
 from autoballoon.daemon.statefile import Saved, StateFile
 from autoballoon.guests.fake import FakeGuest
 from tests.daemon.test_loop import World, at_once
-from tests.host.groups_v2 import Tree
+from tests.host.groups_v2 import BOOT, Tree
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -256,6 +257,28 @@ def test_after_a_boot_or_in_a_group_made_again_nothing_is_put_back(tmp_path: Pat
             world.file.save(msgspec.structs.replace(kept, contained=tuple(moved)))
             assert await world.let_go() == ["no guest is stopped or limited by autoballoon"]
             assert (world.high("web"), world.high("db")) == limits
+
+    virtually(main())
+
+
+def test_what_no_guests_group_can_be_is_never_written_to(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        world = Contained(tmp_path)
+        root, mount = world.tree.root, world.tree.cgroup
+        elsewhere = root / "srv"
+        elsewhere.mkdir()
+        (elsewhere / "memory.high").write_text("7")
+        (elsewhere / "memory.current").write_text("7")
+        (mount / "link").symlink_to(elsewhere)
+        names = ("/srv", "/sys/fs/cgroup/../../../srv", "/sys/fs/cgroup/link")
+        boot, inode = BOOT, elsewhere.stat().st_ino
+        world.file.save(Saved(contained=tuple(Entry(name, inode, boot, None) for name in names)))
+        assert await world.let_go() == ["no guest is stopped or limited by autoballoon"]
+        assert (elsewhere / "memory.high").read_text() == "7"
+        assert world.file.load() == Saved(), "it is not tried again for ever"
+        assert all(f"{name} is no control group" in caplog.text for name in names)
 
     virtually(main())
 

@@ -18,7 +18,7 @@ from autoballoon.core.track import Health, Track
 from autoballoon.core.units import GIB, MIB
 from autoballoon.daemon import metrics_server
 from autoballoon.daemon.metrics import AGAIN_S, Metrics
-from autoballoon.daemon.metrics_server import MetricsServer, exposition
+from autoballoon.daemon.metrics_server import PATIENCE_S, MetricsServer, _Quiet, exposition
 from autoballoon.views.metrics import Scene
 from autoballoon.views.status import DaemonStatus, Tick, books
 
@@ -174,7 +174,7 @@ def test_the_text_is_made_once_a_tick(
 def test_who_says_nothing_is_hung_up_on(
     metrics: Metrics, server: MetricsServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(metrics_server._Quiet, "timeout", 0.05)
+    monkeypatch.setattr(_Quiet, "timeout", 0.05)
     tick(metrics)
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as silent:
         assert get(server.port)[0] == 200
@@ -182,6 +182,26 @@ def test_who_says_nothing_is_hung_up_on(
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as rude:
         rude.sendall(b"\x00\xff" * 50_000 + b"\r\n\r\n")
         assert get(server.port)[0] == 200
+
+
+def test_who_sends_byte_after_byte_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    ours, theirs = socket.socketpair()
+
+    class Trickle(socket.socket):
+        """The server's end: whenever it is read, one byte has come, and half a second has passed."""
+
+        sent = 0
+
+        def recv_into(self, buffer: Any, nbytes: int = 0, flags: int = 0) -> int:
+            self.sent += 1
+            theirs.sendall(b"x")
+            return super().recv_into(buffer, nbytes, flags)
+
+    with theirs, Trickle(fileno=ours.detach()) as client:
+        monkeypatch.setattr(_Quiet, "clock", staticmethod(lambda: client.sent / 2))
+        nobody: Any = None
+        _Quiet(client, ("127.0.0.1", 1), nobody)
+        assert client.sent == 2 * PATIENCE_S
 
 
 def test_an_address_that_is_taken_is_one_sentence(server: MetricsServer) -> None:

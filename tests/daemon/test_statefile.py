@@ -1,6 +1,7 @@
 """The file that outlives the daemon: written whole or not at all, and set aside when it cannot be used."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -119,10 +120,55 @@ def test_one_that_may_not_be_read_is_no_empty_one(file: StateFile, monkeypatch: 
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patch:
-        patch.setattr(Path, "open", refuse)
+        patch.setattr(os, "open", refuse)
         with pytest.raises(CouldNot, match=r"cannot be read .Permission denied.; run as root"):
             file.load()
     assert file.load() == Saved(stopped=(ONE,))
+
+
+def theirs_to_write(path: Path) -> None:
+    path.chmod(0o620)
+
+
+def theirs(path: Path) -> None:
+    os.chown(path, 12345, -1)
+
+
+def a_link(path: Path) -> None:
+    path.symlink_to(path.rename(path.with_name("planted")))
+
+
+def a_pipe(path: Path) -> None:
+    path.unlink()
+    os.mkfifo(path)
+
+
+@pytest.mark.parametrize(
+    ("made", "says"),
+    [
+        (theirs_to_write, "may be written by others"),
+        pytest.param(
+            theirs,
+            "belongs to somebody else (uid 12345)",
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root gives a file away"),
+        ),
+        (a_link, "is a symbolic link"),
+        (a_pipe, "is no regular file"),
+    ],
+)
+def test_one_that_another_can_have_put_there_is_not_believed(
+    file: StateFile, caplog: pytest.LogCaptureFixture, made: Callable[[Path], None], says: str
+) -> None:
+    """Root resumes whom it names, and writes to groups that it names."""
+    file.save(Saved(stopped=(ONE,)))
+    made(file.path)
+    before = file.path.lstat()
+    assert file.load() == Saved()
+    aside = file.path.with_name("state.json.unusable")
+    assert f"the state file {file.path} {says}; it is now {aside}. Nothing in it is believed" in caplog.text
+    assert not file.path.is_symlink()
+    assert not file.path.exists()
+    assert os.path.samestat(before, aside.lstat()), "it is still what it was"
 
 
 @given(st.binary(max_size=60))

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.pause import LAND_S
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import parse
 from autoballoon.daemon.release import release
@@ -64,6 +65,26 @@ class Crowd(World):
         (ours,) = self.stopped
         await self.killed()
         return ours
+
+    async def dies_with_an_order_under_way(self, *, in_order: bool) -> FakeGuest:
+        """Whom it told to stop, without an answer: libvirt has an order wait for a domain whose job another has."""
+        really = self.hypervisor.suspend, self.hypervisor.resume
+        told: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+
+        async def wait(key: str) -> None:
+            if not told.done():
+                told.set_result(key)
+            await asyncio.sleep(2)
+
+        self.hypervisor.suspend = self.hypervisor.resume = wait  # type: ignore[method-assign]
+        guest = self.hypervisor.guests[await told]
+        if in_order:
+            self.daemon.stop()
+            await self.running
+        else:
+            await self.killed()
+        self.hypervisor.suspend, self.hypervisor.resume = really  # type: ignore[method-assign]
+        return guest
 
     def stop_by_hand(self, besides: str) -> str:
         """Somebody else stops a guest: which."""
@@ -287,6 +308,49 @@ def test_an_order_that_was_lost_or_comes_late_leaves_nobody_stopped_for_ever(
             await asyncio.sleep(5)
             assert guest.running
             assert key not in {one.key for one in world.file.load().stopped}
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("in_order", [True, False])
+@pytest.mark.parametrize("how", ["another daemon", "release"])
+def test_one_that_stops_only_when_the_daemon_that_told_it_is_gone_runs_again(
+    tmp_path: Path, virtually: Run, in_order: bool, how: str
+) -> None:
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        async with world:
+            guest = await world.dies_with_an_order_under_way(in_order=in_order)
+            assert [one.name for one in world.file.load().stopped] == [guest.name]
+            if how == "another daemon":
+                await world.again()
+                assert [one.name for one in world.file.load().stopped] == [guest.name]
+                guest.running = False
+                await asyncio.sleep(3)
+            else:
+                says = f"^told to stop a moment ago, and may yet: {guest.name} "
+                with pytest.raises(CouldNot, match=says):
+                    await world.let_run()
+                guest.running = False
+                assert await world.let_run() == [f"{guest.name} runs again"]
+            assert guest.running
+            assert world.file.load().stopped == ()
+
+    virtually(main())
+
+
+def test_an_order_of_a_daemon_before_is_not_waited_for_for_ever(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        async with world:
+            guest = await world.dies_with_an_order_under_way(in_order=False)
+            world.capacity = 4000 * MIB
+            await world.again()
+            await asyncio.sleep(LAND_S)
+            assert world.file.load().stopped == ()
+            guest.running = False
+            await asyncio.sleep(5)
+            assert not guest.running, "that was somebody else"
 
     virtually(main())
 

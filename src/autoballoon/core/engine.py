@@ -90,6 +90,12 @@ class Engine:
         return pids | dict(state.load.owed)
 
     @staticmethod
+    def owe(state: State, pids: Mapping[str, int]) -> State:
+        """The state in which these guests, by key, are ours to resume when they stand still with this QEMU process."""
+        load = msgspec.structs.replace(state.load, owed={**state.load.owed, **pids})
+        return msgspec.structs.replace(state, load=load)
+
+    @staticmethod
     def hold(state: State, key: str) -> State:
         """The state in which this guest (or EVERYONE) is never shrunk."""
         return msgspec.structs.replace(state, holds=state.holds | {key})

@@ -129,6 +129,8 @@ class Containment:
         for entry in entries.values():
             try:
                 said += self._put_back(entry, boot)
+            except Unfit as error:
+                log.error("the state file names what we never set: %s; it is left alone", error)
             except (OSError, CouldNot) as error:
                 log.error("memory.high of %s is not as it was before: %s", entry.group, error)
                 left.append(entry)
@@ -136,10 +138,9 @@ class Containment:
         return said
 
     def _put_back(self, entry: Contained, boot: str) -> list[str]:
-        path = self._root / entry.group.lstrip("/")
-        if entry.boot != boot or not path.is_dir():
+        group = self._groups.at(entry.group) if entry.boot == boot else None
+        if group is None:
             return []
-        group = GuestGroup(path)
         try:
             if group.inode != entry.inode:
                 return []
@@ -198,7 +199,7 @@ class Containment:
         self._leave(one)
         try:
             self._put_back(one.entry, one.entry.boot)
-        except (OSError, CouldNot) as error:
+        except (Unfit, OSError, CouldNot) as error:
             log.debug("%s is left as it is: %s", one.entry.group, error)
 
     @staticmethod

@@ -124,6 +124,7 @@ class Daemon:
             self._bulletin.metrics.begin(self._parts.config.metrics)
             kept = await self._keeper.load(self._parts.processes.identity)
             self._state = self._parts.engine.start(kept)
+            self._stops.inherit()
             await self._lift()  # where a daemon that died left its limits
             await self._until_stopped(self._balance())
         finally:
@@ -211,14 +212,15 @@ class Daemon:
 
     async def _decide_and_act(self, snapshot: Snapshot, now: float) -> Sequence[Decision]:
         engine, identity = self._parts.engine, self._parts.processes.identity
-        state = engine.learnt(self._state, self._hands.became(), now)
+        reminded = self._stops.remind(engine, self._state, now)
+        state = engine.learnt(reminded, self._hands.became(), now)
         self._state, decided = self._steps.step(engine, state, snapshot, now)
         self._watches.ticked(snapshot.host.available)
         self._parts.senses.relax(calm(self._state, now, wary=engine.policy.watch.wary))
         decisions: Sequence[Decision] = decided
         if self._parts.config.dry_run:
             with suppress(CouldNot):  # it is tried again at the next tick
-                await self._stops.cross_out(snapshot.guests)
+                await self._stops.cross_out(snapshot.guests, self._state)
         else:
             self._state, decisions = await self._stops.keep(engine, self._state, decided, identity, now)
         self._state = self._keeper.look(engine, self._state, identity, now)
@@ -291,7 +293,7 @@ class Daemon:
             if _sources(new) != _sources(old) or new.config.dry_run:
                 self._state, resumes = old.engine.release(self._state, snapshot, now)
                 await self._act(resumes, RESUME_S)
-                await self._stops.cross_out(await old.senses.guests())
+                await self._cross_out()
             if not new.config.dry_run:
                 whom = left_alone(old.config, new.config, snapshot.guests)
                 self._state, orders = old.engine.hand_back(self._state, snapshot, now, whom)
@@ -328,8 +330,14 @@ class Daemon:
     async def _keep(self) -> None:
         """Have the state file tell of this moment."""
         if self._stops.entries:
-            await self._stops.cross_out(await self._parts.senses.guests())
+            await self._cross_out()
         await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
+
+    async def _cross_out(self) -> None:
+        """Have those no more in the state file who run, as the last orders were answered."""
+        engine, now = self._parts.engine, asyncio.get_running_loop().time()
+        self._state = engine.learnt(self._state, self._hands.became(), now)
+        await self._stops.cross_out(await self._parts.senses.guests(), self._state)
 
     async def _close(self) -> None:
         await self._holes.close()

@@ -1,14 +1,15 @@
 """GET /metrics in the text format of Prometheus, from one thread: whoever asks, however often, delays no tick.
 
-One request at a time; the text is made once for each tick that is asked for.
+One request at a time, for a bounded time; the text is made once for each tick that is asked for.
 """
 
+import io
 import socket
 import socketserver
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from typing import Any, ClassVar
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -20,7 +21,7 @@ from autoballoon.daemon.config import address_of
 from autoballoon.views.metrics import METRICS, Scene, lateness
 
 PATIENCE_S = 2.0
-"""For a client that sends or takes nothing."""
+"""For all that one client sends and takes: the next waits meanwhile."""
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _KINDS: dict[str, type[GaugeMetricFamily | CounterMetricFamily]] = {
     "gauge": GaugeMetricFamily,
@@ -107,8 +108,34 @@ def _said(start: Start, status: str, text: str) -> list[bytes]:
     return [text.encode()]
 
 
+class _InTime(io.RawIOBase):
+    """What a client sends until a deadline, however it comes; TimeoutError after it. What is sent back then has the
+    rest of the time."""
+
+    def __init__(self, client: socket.socket, until: float, clock: Callable[[], float]) -> None:
+        self._client = client
+        self._until = until
+        self._clock = clock
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        left_s = self._until - self._clock()
+        if left_s <= 0:
+            raise TimeoutError
+        self._client.settimeout(left_s)
+        return self._client.recv_into(buffer)
+
+
 class _Quiet(WSGIRequestHandler):
-    timeout = PATIENCE_S
+    timeout: ClassVar[float] = PATIENCE_S
+    clock = staticmethod(time.monotonic)
+
+    def setup(self) -> None:
+        super().setup()
+        self.rfile.close()
+        self.rfile = io.BufferedReader(_InTime(self.connection, self.clock() + self.timeout, self.clock))
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

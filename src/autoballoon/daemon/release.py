@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
+from autoballoon.core.pause import LAND_S
 from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.keeper import Apart, Identity, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.statefile import StateFile, Stopped, state_path
-from autoballoon.daemon.stops import Stops
+from autoballoon.daemon.stops import Stops, may_land
 from autoballoon.guests.hypervisor import Hypervisor
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.libvirt_uri import uri_of
@@ -75,23 +76,32 @@ async def _resume_all(hypervisor: Hypervisor, stops: Stops) -> list[str]:
         if left:
             await asyncio.sleep(AGAIN_S)
     if left:
-        who = ", ".join(f"{one.name} ({one.key})" for one in left)
-        told = "".join(f"{sentence}; " for sentence in said.values())
-        raise CouldNot(
-            f"{told}still stopped: {who}; see whether its QMP socket is in use or its libvirtd runs, and try again"
-        )
+        running = {guest.key for guest in await hypervisor.read() if guest.running}
+        soon = [one for one in left if one.key in running]
+        still = [one for one in left if one.key not in running]
+        told = [*said.values()]
+        if still:
+            mend = "see whether its QMP socket is in use or its libvirtd runs, and try again"
+            told.append(f"still stopped: {_named(still)}; {mend}")
+        if soon:
+            told.append(f"told to stop a moment ago, and may yet: {_named(soon)}; try again in {LAND_S:g} s")
+        raise CouldNot("; ".join(told))
     return list(said.values())
 
 
+def _named(some: Iterable[Stopped]) -> str:
+    return ", ".join(f"{one.name} ({one.key})" for one in some)
+
+
 async def _resume(hypervisor: Hypervisor, one: Stopped) -> str | None:
-    """What became of it, in a sentence; None when it could not be asked."""
+    """What became of it, in a sentence; None when it could not be asked, or may stop only now."""
     guest = next((guest for guest in await hypervisor.read() if guest.key == one.key), None)
     if guest is None or guest.pid is None:
         return None
     if guest.pid != one.pid:
         return f"{one.name}: another QEMU is at its socket now; it is left as it is"
     if guest.running:
-        return f"{one.name} runs already"
+        return None if may_land(one, asyncio.get_running_loop().time()) else f"{one.name} runs already"
     done = await hypervisor.resume(one.key)
     if done is None:
         return None

@@ -1,8 +1,10 @@
 """What outlives the daemon, in one small versioned file: written whole, or not at all."""
 
 import contextlib
+import errno
 import logging
 import os
+import stat
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -31,6 +33,8 @@ class Stopped(msgspec.Struct, frozen=True):
     pid: int
     process: str
     """Which process of which boot the pid was: host.process.ProcessReader.identity."""
+    told_at: float = -1e9
+    """When it was told to stop, monotonic seconds: it may run, and stop only after that (core.pause.LAND_S)."""
 
 
 class SavedGuest(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -85,6 +89,28 @@ def state_path(socket: str, environment: Mapping[str, str], root: Path = Path("/
     return its / NAME if socket == DEFAULT_SOCKET and its.is_dir() else Path(f"{socket}.state.json")
 
 
+_LINK = "is a symbolic link"
+_TO_DO = (
+    "A guest that it says was stopped stays so: resume it with `cont`; "
+    "a group whose memory.high it says was changed, too: write max into it"
+)
+_WHERE = "Nothing in it is believed; choose a [control] socket in a folder where nobody else may write"
+
+
+def _opened(path: str, flags: int) -> int:
+    """Follows no link, and waits for no writer of a pipe."""
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
+
+
+def _stranger(file: os.stat_result) -> str | None:
+    """Why another may have written what it says, in words that go on from its name; None where nobody can have."""
+    if not stat.S_ISREG(file.st_mode):
+        return "is no regular file"
+    if file.st_uid not in (0, os.geteuid()):
+        return f"belongs to somebody else (uid {file.st_uid})"
+    return "may be written by others" if file.st_mode & (stat.S_IWGRP | stat.S_IWOTH) else None
+
+
 class StateFile:
     """The file at `path`; it need not exist."""
 
@@ -96,11 +122,13 @@ class StateFile:
     def load(self) -> Saved:
         """What was kept; nothing when there is no file. One that cannot be used is set aside, and the log says so.
 
+        As root we resume guests and write to groups that it names. So one that another can have put there is not
+        used either: beside a control socket the folder may be anybody's.
         CouldNot when it may not be read: guests that it says were stopped would be forgotten.
         """
         try:
-            with self.path.open("rb") as file:
-                raw = file.read(LONGEST + 1)
+            with open(self.path, "rb", opener=_opened) as file:
+                stranger, raw = _stranger(os.fstat(file.fileno())), file.read(LONGEST + 1)
         except FileNotFoundError:
             return Saved()
         except PermissionError as error:
@@ -108,7 +136,11 @@ class StateFile:
                 f"the state file {self.path} cannot be read ({error.strerror}); run as root"
             ) from None
         except OSError as error:
-            self._set_aside(f"cannot be read ({error.strerror})")
+            is_link = error.errno == errno.ELOOP
+            self._set_aside(_LINK if is_link else f"cannot be read ({error.strerror})", is_ours=not is_link)
+            return Saved()
+        if stranger is not None:
+            self._set_aside(stranger, is_ours=False)
             return Saved()
         try:
             version = msgspec.json.decode(raw, type=_Version).v
@@ -120,7 +152,7 @@ class StateFile:
         self._set_aside(what)
         return Saved()
 
-    def _set_aside(self, what: str) -> None:
+    def _set_aside(self, what: str, *, is_ours: bool = True) -> None:
         aside = self.path.with_name(self.path.name + ASIDE)
         try:
             self.path.replace(aside)
@@ -128,11 +160,7 @@ class StateFile:
             log.error("the state file %s %s; it stays there: %s", self.path, what, error.strerror)
             return
         log.error(
-            "the state file %s %s; it is now %s. A guest that it says was stopped stays so: resume it with `cont`; "
-            "a group whose memory.high it says was changed, too: write max into it",
-            self.path,
-            what,
-            aside,
+            "the state file %s %s; it is now %s. %s", self.path, what, aside, _TO_DO if is_ours else _WHERE
         )
 
     def save(self, saved: Saved) -> None:

@@ -8,6 +8,7 @@ bounded in length and number, and a line that says "pressure" only has the guest
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -19,7 +20,7 @@ from autoballoon.guests.agent_line import MOST_A_SECOND, Allowance, Heard, Lines
 from autoballoon.guests.hypervisor import Problem
 from autoballoon.guests.qga import Qga
 from autoballoon.guests.qmp_wire import Unusable, new_socket
-from autoballoon.guests.sockets import Rescan, sockets
+from autoballoon.guests.sockets import Rescan, sockets, way_to
 from autoballoon.views.agents import SILENT_S, AgentStatus
 
 CHUNK = 16 << 10
@@ -106,7 +107,8 @@ class Session:
         except Unusable as error:
             return str(error)
         try:
-            peer.connect(self.path)
+            with way_to(self.path) as address:
+                peer.connect(address)
         except OSError as error:
             peer.close()
             if error.errno in (errno.ENOENT, errno.ECONNREFUSED):
@@ -166,8 +168,9 @@ class Agents:
         self._clock = clock
         self._refuse = refuse
         self._refused: dict[str, str] = {}
+        self._met_channels: Mapping[str, str] = {}
         self._channels: dict[str, str] = {}
-        """By a guest's key: the socket of its channel."""
+        """By a guest's key: the socket of its channel, by its real path as all others."""
         self._sessions: dict[str, Session | Qga] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._names: dict[str, str] = {}
@@ -199,8 +202,9 @@ class Agents:
         if names != self._names:
             self._names, self._owned = names, None
         found = channels or {}
-        if found != self._channels:
-            self._channels, self._owned = dict(found), None
+        if found != self._met_channels:
+            self._met_channels, self._owned = dict(found), None
+            self._channels = {key: os.path.realpath(path) for key, path in found.items()}
             self._look_now()
 
     def fill(self, guest: Guest) -> Guest:

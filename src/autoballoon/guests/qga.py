@@ -15,6 +15,7 @@ import msgspec
 from autoballoon.core.model import Guest
 from autoballoon.guests.agent_line import Heard
 from autoballoon.guests.qga_files import FILES, MEMINFO, word_of
+from autoballoon.guests.sockets import way_to
 from autoballoon.views.agents import QGA_SILENT_S, AgentStatus
 
 EVERY_S, SELDOM_S = 5.0, 60.0
@@ -129,7 +130,8 @@ async def read_files(socket: str) -> dict[str, bytes]:
 
     One after the other, each told to be closed as it is read: a reading that is given up leaves one open at most.
     """
-    reader, writer = await asyncio.open_unix_connection(socket)
+    with way_to(socket) as address:
+        reader, writer = await asyncio.open_unix_connection(address)
     files = {}
     try:
         talk = _Talk(reader, writer)

@@ -19,6 +19,7 @@ from typing import Any
 from qemu.qmp import ConnectError, QMPError, Runstate
 
 from autoballoon.guests.qmp_client import Client, Command, OnEvent, Unanswered
+from autoballoon.guests.sockets import way_to
 
 _NO_GREETING = (
     "gave no greeting within {:g} s: another client holds it or QEMU is stopped;"
@@ -203,7 +204,8 @@ def _connect(path: str) -> socket.socket:
     # asyncio takes EAGAIN from a full queue of a unix socket for a connection in progress, and reports it as made.
     peer = new_socket()
     try:
-        peer.connect(path)
+        with way_to(path) as address:
+            peer.connect(address)
     except OSError as error:
         peer.close()
         if error.errno in (errno.ENOENT, errno.ECONNREFUSED):

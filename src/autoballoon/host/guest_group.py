@@ -125,6 +125,22 @@ class GuestGroups:
         group.check(pid)
         return group
 
+    def at(self, shown: str) -> GuestGroup | None:
+        """The group whose folder was written down; None when it is gone.
+
+        Unfit where no group can have been: not below where they are mounted, or by way of a link.
+        """
+        path, tree = self._root / shown.lstrip("/"), self._tree()
+        if not path.is_dir():
+            return None
+        if (
+            tree is None
+            or tree not in path.parents
+            or path.resolve() != tree.resolve() / path.relative_to(tree)
+        ):
+            raise Unfit(Uncontained(Lack.UNSEEN, f"{shown} is no control group"))
+        return GuestGroup(path)
+
     def boot(self) -> str:
         """What tells this boot of the machine from every other."""
         return (self._read("proc/sys/kernel/random/boot_id") or "").strip()
