@@ -281,6 +281,7 @@ class Turn:
             below=0,
             asked_since=self.now if reason is Reason.DEFLATED else None,
             taken_from=None,
+            asked_before=None,
         )
 
     def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:
