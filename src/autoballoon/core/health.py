@@ -69,6 +69,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
         before=track.target if guest.actual >= track.target - SLACK else track.before,
+        refuses=track.refuses and (track.reached or guest.actual > track.target + SLACK),
         below=below,
         health=health,
     )

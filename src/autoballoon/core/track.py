@@ -185,6 +185,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """When it last became OK: a driver that has just come up is not stuck yet."""
     asked_since: float | None = None
     """A shrink has been wanted since then, and waits for a fresh reading."""
+    refuses: bool = False
+    """It kept what it was asked for though it had it to give; until a shrink comes to its end."""
     paced_at: float = -1e9
     """When it was last shrunk although the host was not short."""
     migrating: bool = False

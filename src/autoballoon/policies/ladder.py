@@ -123,7 +123,7 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`. The other choices start from it: policies/guest_swap.py, core/overload.py.
     """
-    excess = sum(map(attrgetter("need"), rungs)) - pool
+    excess = sum(map(attrgetter("need"), rungs)) + sum(map(attrgetter("refused"), rungs)) - pool
     if excess > 0:
         return [max(rung.least, rung.held) for rung in rungs], excess
     names: tuple[str, ...] = ("need", "headroom", "warm", "lately", "cold", "top")

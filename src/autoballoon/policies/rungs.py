@@ -48,6 +48,8 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     """The least headroom worth having, bytes."""
     held: int = 0
     """What it has and would not give up when it was asked, or is not to: that is promised to no other (I5)."""
+    refused: int = 0
+    """What it has beyond its need and refuses to give: no other can have it, so it counts as needed in an overload."""
     swapped: int = 0
     """What of its need it has put into swap of its own already."""
 
@@ -128,6 +130,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         slack=headroom // 2,
         base=base,
         held=min(held, top) if held else 0,
+        refused=max(0, track.actual - need) if track.refuses else 0,
         swapped=reading.swapped,
     )
 
