@@ -11,7 +11,7 @@ from autoballoon.policies import policy_named
 
 ENGINE = Engine(Rules(), policy_named("ladder"))
 WEB = Guest("web", "web", GIB, GIB, pid=7, age_s=0.0, available=500 * MIB, driver=True, up_s=99.0)
-KEPT = KeptGuest(pid=7, ceiling=600 * MIB, learnt=400 * MIB, learnt_at=50.0)
+KEPT = KeptGuest(pid=7, ceiling=600 * MIB, learnt=400 * MIB, learnt_at=50.0, asked=500 * MIB)
 
 
 def after(state: State, *guests: Guest, now: float = 100.0) -> State:
@@ -77,3 +77,29 @@ def test_letting_go_lifts_a_ceiling_that_others_set_and_forgets_nothing_learnt(k
     state = ENGINE.start(Kept({"web": KEPT}))
     state = ENGINE.unhold(after(state, WEB) if seen else state, key)
     assert ENGINE.kept(state).guests == {"web": msgspec.structs.replace(KEPT, ceiling=None)}
+
+
+def shrinking(asked_s: float) -> State:
+    """It was asked to become 700 MiB large so long ago, and has given nothing since."""
+    state = after(ENGINE.start(), WEB)
+    track = msgspec.structs.replace(
+        state.tracks["web"], target=700 * MIB, ours=True, reached=False, set_at=100.0 - asked_s, begun=GIB
+    )
+    return msgspec.structs.replace(state, tracks={"web": track})
+
+
+@pytest.mark.parametrize(("size", "adopted"), [(900 * MIB, None), (700 * MIB, None), (600 * MIB, 600 * MIB)])
+def test_a_shrink_that_a_killed_daemon_left_is_not_taken_for_somebodys_word(
+    size: int, adopted: int | None
+) -> None:
+    state = ENGINE.start(ENGINE.kept(shrinking(2.0)))
+    for now in range(200, 210):
+        state = after(state, WEB, now=now)
+    assert ENGINE.kept(state).guests["web"].asked == 700 * MIB, "another daemon may be killed too"
+    for now in range(210, 215):
+        state = after(state, msgspec.structs.replace(WEB, actual=size), now=now)
+    assert state.tracks["web"].adopted == adopted
+
+
+def test_a_shrink_that_takes_no_longer_than_others_is_not_kept() -> None:
+    assert ENGINE.kept(shrinking(0.5)) == Kept()

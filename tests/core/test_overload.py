@@ -224,6 +224,32 @@ def test_one_that_does_not_give_is_stopped_all_the_same() -> None:
     assert Reason.TURN_OVER in {reason for *_, reason in said(world, Suspend)}
 
 
+def beside_a_hoarder(overload: str) -> World:
+    """One whose balloon does nothing keeps 512 MiB and needs 60; two others need 250 each of some 830."""
+    hoarder = Tame("hoarder", lambda now: 60 * MIB, obeys=False, pid=99)
+    return world_of([hoarder, *crowd(2, peak=250)], overload=overload)
+
+
+def test_what_one_refuses_to_give_is_needed_elsewhere_and_somebody_is_stopped() -> None:
+    world = beside_a_hoarder("suspend")
+    world.run(60)
+    assert [reason for *_, reason in said(world, Suspend)] == [Reason.OVERLOAD]
+    watched(world, 40, lambda: len(stopped(world)) == 1)  # it is asked again meanwhile, and gives nothing
+    world.guests[0].obeys = True
+    world.run(60)
+    assert stopped(world) == []
+    assert not world.state.tracks["hoarder"].refuses
+    assert world.broken == set()
+
+
+def test_beside_one_that_refuses_to_give_nobody_is_left_below_its_need() -> None:
+    world = beside_a_hoarder("host-swap")
+    world.run(60)
+    assert all(guest.actual >= 250 * MIB for guest in world.guests[1:])
+    assert world.state.wishes is not None and world.state.wishes.over > 0
+    assert world.broken == set()
+
+
 def test_a_silent_guest_is_not_spared() -> None:
     guests = crowd(3)
     world = world_of(guests)

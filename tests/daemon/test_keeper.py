@@ -22,7 +22,7 @@ from tests.daemon.test_loop import World, at_once
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
 ENGINE = Engine(Rules(), policy_named("ladder"))
-WEB = KeptGuest(pid=7, ceiling=100 * MIB, learnt=90 * MIB, learnt_at=1000.0)
+WEB = KeptGuest(pid=7, ceiling=100 * MIB, learnt=90 * MIB, learnt_at=1000.0, asked=80 * MIB)
 LIVING = {7: "boot/7/1"}
 
 

@@ -16,6 +16,7 @@ class Bounds(msgspec.Struct, frozen=True):
     floor: int
     need: int
     swapped: int = 0
+    refused: int = 0
 
 
 def guest(swap_mib: int | None = None, used_mib: int | None = 0, shares: int = 1000) -> Guest:

@@ -163,12 +163,14 @@ def _need_of(guest: Guest, track: Track, run: Run | None, wishes: Wishes, now: f
     """Bytes beside QEMU's overhead: as wished, as remembered, or, where nothing is known, all that is promised.
 
     With the little beyond its need that an overload leaves it: guests that fit to the last page would not seem to.
+    What one has that refuses to give counts as needed.
     """
     if track.pause is not None:
         return track.pause.need
     wish = wishes.wishes.get(guest.key)
     if track.health is Health.OK and wish is not None:
-        return max(wish.need, wish.least)
+        need = max(wish.need, wish.least)
+        return max(need, track.actual) if track.refuses else need
     if run is not None and track.health is Health.SILENT and now - run.since < SETTLE_S:
         return run.need
     return charge_of(guest, track) - overhead_of(guest)

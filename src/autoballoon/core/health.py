@@ -69,6 +69,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
         before=track.target if guest.actual >= track.target - SLACK else track.before,
+        refuses=track.refuses and (track.reached or guest.actual > track.target + SLACK),
         below=below,
         health=health,
     )
@@ -115,6 +116,7 @@ def _plugged(track: Track, size: int, now: float) -> Track:
         actual=track.actual + by,
         begun=track.begun + by,
         taken_from=None if track.taken_from is None else track.taken_from + by,
+        asked_before=None if track.asked_before is None else track.asked_before + by,
         changed_at=now,
         below=0,
     )
@@ -158,9 +160,12 @@ def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
     """The size from which somebody else takes a guest that we have never moved: it stood still, and became smaller.
 
     What moves when it is first met is no such thing: a daemon before us may have begun it, or its driver just came up.
+    Nor is what goes no further than that daemon asked.
     """
     if track.taken_from is not None:
         return track.taken_from if guest.actual < track.taken_from - SLACK else None
+    if track.asked_before is not None and guest.actual >= track.asked_before - SLACK:
+        return None
     stood = track.health is OK and now - max(track.changed_at, track.met_at, track.ok_since) >= STEADY_S
     return track.actual if stood and guest.actual < track.actual - SLACK else None
 

@@ -9,6 +9,8 @@ import msgspec
 
 from autoballoon.core.track import Track
 
+LATE_S = 1.0
+"""A shrink that has come to its end by then is not kept (inflating 320 MiB took 0.4 s)."""
 EVERYONE = "*"
 """In place of a key: every guest there is and every one to come. No key is like it: keys are paths and URIs."""
 
@@ -23,6 +25,8 @@ class KeptGuest(msgspec.Struct, frozen=True, gc=False):
     """The size at which it fought: took memory back, could not give what was asked, or waited for memory; bytes."""
     learnt_at: float = 0.0
     """When it was learnt, monotonic seconds: they go on counting while no daemon runs, until the host boots."""
+    asked: int | None = None
+    """What it was asked to be, and has not become in LATE_S: it may still go there, whoever looks at it then; bytes."""
 
 
 class Kept(msgspec.Struct, frozen=True):
@@ -37,9 +41,18 @@ class Kept(msgspec.Struct, frozen=True):
 
 def kept_of(track: Track) -> KeptGuest | None:
     """What is worth keeping of this guest, if anything is; nothing of one whose process nobody could tell again."""
-    if track.pid is None or (track.adopted is None and not track.learnt):
+    asked = _unfinished(track)
+    if track.pid is None or (track.adopted is None and not track.learnt and asked is None):
         return None
-    return KeptGuest(track.pid, track.adopted, track.learnt, track.learnt_at)
+    return KeptGuest(track.pid, track.adopted, track.learnt, track.learnt_at, asked)
+
+
+def _unfinished(track: Track) -> int | None:
+    """What the guest was asked to be, by us or by a daemon before us, and has not become."""
+    if not track.ours:
+        return track.asked_before
+    is_late = track.reading is not None and track.reading.taken_at >= track.set_at + LATE_S
+    return track.target if track.shrinking and is_late else None
 
 
 def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
@@ -48,7 +61,12 @@ def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
         return track
     learnt_at = min(kept.learnt_at, now)
     return msgspec.structs.replace(
-        track, adopted=kept.ceiling, learnt=kept.learnt, learnt_at=learnt_at, beyond=kept.learnt
+        track,
+        adopted=kept.ceiling,
+        learnt=kept.learnt,
+        learnt_at=learnt_at,
+        beyond=kept.learnt,
+        asked_before=kept.asked,
     )
 
 

@@ -62,7 +62,7 @@ class Wishes(msgspec.Struct, frozen=True):
     cushion: int = 0
     """Bytes of the pool to leave with the host, for grants that cannot wait."""
     over: int = 0
-    """Overload: bytes by which needs exceed the pool."""
+    """Overload: bytes by which needs, and what is refused to those who need it, exceed the pool."""
     excess: int = 0
     """Overload: bytes by which charges may exceed the pool: what is left to the host's swap."""
     edges: Mapping[str, int] = {}

@@ -177,12 +177,16 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     """When this life of it was first seen."""
     taken_from: int | None = None
     """The size at which it stood until somebody else made it smaller; we have never moved it."""
+    asked_before: int | None = None
+    """What a daemon before us asked it to be, and it had not become: it may go there until we ask for anything."""
     below: int = 0
     """Readings in a row in which it had become smaller than anything we asked for."""
     ok_since: float = -1e9
     """When it last became OK: a driver that has just come up is not stuck yet."""
     asked_since: float | None = None
     """A shrink has been wanted since then, and waits for a fresh reading."""
+    refuses: bool = False
+    """It kept what it was asked for though it had it to give; until a shrink comes to its end."""
     paced_at: float = -1e9
     """When it was last shrunk although the host was not short."""
     migrating: bool = False

@@ -116,7 +116,8 @@ class Turn:
         if reason in (Reason.DEFLATED, Reason.STUCK):
             track = self._fought(guest, track)
         adopted = guest.actual if reason is Reason.MANUAL else track.adopted
-        track = msgspec.structs.replace(track, cool_until=self.now + cool, adopted=adopted)
+        refuses = cool >= guard.STUCK_COOL_S if reason is Reason.STUCK else track.refuses
+        track = msgspec.structs.replace(track, cool_until=self.now + cool, adopted=adopted, refuses=refuses)
         self._set(guest, track, guest.actual, reason, {"asked": track.target})
 
     def _hold(self, guest: Guest, track: Track, wish: Wish) -> None:
@@ -281,6 +282,7 @@ class Turn:
             below=0,
             asked_since=self.now if reason is Reason.DEFLATED else None,
             taken_from=None,
+            asked_before=None,
         )
 
     def _stay(self, guest: Guest, track: Track, reason: Reason, wish: Wish | None = None) -> None:

@@ -56,7 +56,10 @@ class Keeper:
         except CouldNot as error:
             log.warning("%s", error)
         return Kept(
-            guests={one.key: KeptGuest(one.pid, one.ceiling, one.learnt, one.learnt_at) for one in guests},
+            guests={
+                one.key: KeptGuest(one.pid, one.ceiling, one.learnt, one.learnt_at, one.asked)
+                for one in guests
+            },
             holds=frozenset(saved.holds),
             suspended={one.key: one.pid for one in stopped},
         )
@@ -123,13 +126,13 @@ def _entries(
         before = known.get((key, one.pid))
         process = before.process if before is not None else identity(one.pid)
         if process is not None:
-            entry = SavedGuest(key, process, one.pid, one.ceiling, one.learnt, one.learnt_at)
+            entry = SavedGuest(key, process, one.pid, one.ceiling, one.learnt, one.learnt_at, one.asked)
             yield before if before is not None and _is_alike(before, entry) else entry
 
 
 def _is_alike(before: SavedGuest, after: SavedGuest) -> bool:
     return (
-        before.ceiling == after.ceiling
+        (before.ceiling, before.asked) == (after.ceiling, after.asked)
         and abs(before.learnt - after.learnt) <= before.learnt * FADING
         and after.learnt_at - before.learnt_at < FADING_S
     )

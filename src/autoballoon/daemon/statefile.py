@@ -47,6 +47,7 @@ class SavedGuest(msgspec.Struct, frozen=True, omit_defaults=True):
     ceiling: int | None = None
     learnt: int = 0
     learnt_at: float = 0.0
+    asked: int | None = None
 
 
 class Contained(msgspec.Struct, frozen=True):

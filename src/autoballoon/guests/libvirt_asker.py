@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from autoballoon.guests import libvirt_orders as orders
 from autoballoon.guests.follow import Follow
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.guests.libvirt_crew import MOST_LEFT, Crew, Full, Late
+from autoballoon.guests.libvirt_crew import Crew, Full, Late
 from autoballoon.guests.libvirt_domain import Domain
 from autoballoon.guests.libvirt_lanes import Lanes, Lost, Refused
 from autoballoon.guests.libvirt_meet import Terms
@@ -17,9 +17,9 @@ T = TypeVar("T")
 ORDERS = "orders"
 _MOST_FOLLOWED = 4
 """Balloons that are followed at once; one look costs about 2 ms of a processor."""
-_AT_ONCE = MOST_LEFT
-"""Orders that are under way at once, each in a thread: libvirtd works on five of one connection, and when all hang no
-more threads are to hang with them."""
+_AT_ONCE = 4
+"""Orders and questions under way at once, each in a thread: libvirtd works on five of one connection, and when all hang
+no more threads are to hang with them."""
 _LEAVE_S = 0.7
 
 
@@ -119,7 +119,9 @@ class Asker:
         self._asked.add(domain.uuid)
         domain.is_asked = True
         try:
-            told = await self._question(domain, lambda handle: orders.ask(self._api, handle, period_s))
+            told = await self._question(
+                domain, lambda handle: orders.ask(self._api, handle, period_s, domain.hurry)
+            )
         finally:
             self._asked.discard(domain.uuid)
         if told is None:
@@ -159,13 +161,20 @@ class Asker:
             self._followed.discard(balloon)
 
     async def _tell(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
-        """See `_call`. What its guest is to do waits for no question, and for what it is to do already."""
-        async with domain.one_order, self._gate:
-            return await self._call(domain, work, lanes or self.lanes)
+        """See `_call`. What its guest is to do waits for a question no longer than libvirt takes for that."""
+        domain.orders += 1
+        domain.hurry.set()
+        try:
+            async with domain.one_call, self._gate:
+                return await self._call(domain, work, lanes or self.lanes)
+        finally:
+            domain.orders -= 1
+            if not domain.orders:
+                domain.hurry.clear()
 
     async def _question(self, domain: Domain, work: Callable[[Any], T]) -> T | None:
         """See `_call`."""
-        async with domain.one_question, self._gate:
+        async with domain.one_call, self._gate:
             return await self._call(domain, work, self.lanes)
 
     async def _call(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:

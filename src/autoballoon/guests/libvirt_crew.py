@@ -8,8 +8,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MOST_LEFT = 4
-"""With so many calls late no other is made: each holds a thread here, and one of libvirtd's twenty workers."""
+MOST_LEFT = 6
+"""With so many calls late no other is made: each holds a thread here, and one of libvirtd's twenty workers. A QEMU that
+hangs keeps two at most, a reading and a call of its own: beside two of them there are two for the others."""
 
 
 class Late(Exception):

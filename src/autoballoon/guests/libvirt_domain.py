@@ -1,6 +1,7 @@
 """What is known of one libvirt domain, and how each thing learnt changes it. No input or output."""
 
 import asyncio
+import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -68,9 +69,12 @@ class Domain:
     """When its size was last seen to change."""
     looked_at: float = -1e9
     """When QEMU itself was last asked for its size, and told one."""
-    one_question: asyncio.Lock = field(default_factory=asyncio.Lock)
-    one_order: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while one of its kind is under way: a QEMU that hangs keeps a thread of each and no more."""
+    one_call: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while an order to it or a question is under way: a QEMU that hangs keeps one thread of them and no more."""
+    orders: int = 0
+    """Orders that wait for that, or are under way."""
+    hurry: threading.Event = field(default_factory=threading.Event)
+    """Set while there is any: a question under way waits for its guest no longer."""
     balloon: Follow = field(default_factory=Follow)
     """When to look at it while it shrinks."""
     switched_on: bool = False

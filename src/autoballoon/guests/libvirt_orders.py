@@ -1,5 +1,6 @@
 """What is asked of libvirt, as calls that block: each runs in a thread, with a connection of the module `api`."""
 
+import threading
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -135,23 +136,24 @@ def look(domain: Any) -> Mapping[str, object]:
     return answer
 
 
-def ask(api: Any, domain: Any, period_s: int) -> tuple[Mapping[str, object], bool]:
+def ask(api: Any, domain: Any, period_s: int, hurry: threading.Event) -> tuple[Mapping[str, object], bool]:
     """Have the guest send statistics now: (them, whether they are known to have come after this call).
 
     The period set to 0 and back makes QEMU ask at once. Their time is in whole seconds, so that an answer within the
     second of the one before is known to be new only when a number in it differs.
+    With `hurry` set its answer is not waited for.
     """
     before = domain.memoryStats()
     began, wait_s = time.monotonic(), _FIRST_LOOK_S
     set_period(api, domain, 0)
     set_period(api, domain, period_s)
     while True:
-        time.sleep(wait_s)
+        is_over = hurry.wait(wait_s)
         after = domain.memoryStats()
         if _is_another(before, after):
             return after, True
         wait_s *= 2
-        if time.monotonic() - began + wait_s > _LAST_LOOK_S:
+        if is_over or time.monotonic() - began + wait_s > _LAST_LOOK_S:
             return after, False
 
 

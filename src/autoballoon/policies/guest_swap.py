@@ -11,7 +11,7 @@ KEEP = 0.25
 
 
 class Bounds(Protocol):
-    """Two of a guest's rungs and a part of the second, bytes; kept by rungs.Rungs."""
+    """Two of a guest's rungs, a part of the second and what lies beyond it, bytes; kept by rungs.Rungs."""
 
     @property
     def floor(self) -> int: ...
@@ -19,6 +19,8 @@ class Bounds(Protocol):
     def need(self) -> int: ...
     @property
     def swapped(self) -> int: ...
+    @property
+    def refused(self) -> int: ...
 
 
 def spare_swap(guest: Guest) -> int:
@@ -44,5 +46,5 @@ def take(
     for guest, rung, size, more in zip(guests, rungs, sizes, fair, strict=True):
         least = max(rung.floor + more, rung.need - rung.swapped - spare_swap(guest))
         after.append(size if guest.held or least >= rung.need else least)
-    left = sum(min(size, rung.need) for size, rung in zip(after, rungs, strict=True)) - pool
+    left = sum(min(size, rung.need) + rung.refused for size, rung in zip(after, rungs, strict=True)) - pool
     return after, max(0, left)

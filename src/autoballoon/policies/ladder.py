@@ -18,7 +18,7 @@ from autoballoon.core.pool import charge_of, overhang_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Track
 from autoballoon.policies import guest_swap
-from autoballoon.policies.habits import Memory, learn, unread_s
+from autoballoon.policies.habits import Habit, Memory, learn, unread_s
 from autoballoon.policies.rungs import Rungs, rungs_of
 
 HOST_REACT_S = 0.7
@@ -49,11 +49,7 @@ class Ladder:
         movable = sight.movable
         if not movable:
             return Wishes(memory=memory, wishes={}, cushion=self._cushion(memory, sight.account.pool))
-        pool = sight.account.pool - sum(map(overhead_of, movable))
-        if len(movable) < len(sight.snapshot.guests):
-            held = {guest.key for guest in movable}
-            pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
-        pool -= sum(overhang_of(guest, sight.tracks[guest.key], now) for guest in movable)
+        pool = _pool_of_movable(sight, now)
         cushion = self._cushion(memory, pool)
         tracks = [sight.tracks[guest.key] for guest in movable]
         habits = [memory.habits[guest.key] for guest in movable]
@@ -65,31 +61,11 @@ class Ladder:
             sizes, excess = guest_swap.take(movable, rungs, sizes, pool)
         wishes, edges, peaks = {}, {}, {}
         for guest, track, habit, rung, size in zip(movable, tracks, habits, rungs, sizes, strict=True):
-            caches = track.reading.caches if track.reading is not None else 0
             if size < rung.least and not over:
                 # What others hold and would not give up may leave less than its need, and nobody pays for that (I8);
                 # and taken to the last of its need it would seem to need more, and be given it, and so on for ever.
                 size = max(size, min(rung.least, track.target))  # noqa: PLW2901
-            reason = _why(rung, track, size)
-            numbers: dict[str, int | float] = {
-                "need": rung.need,
-                "headroom": rung.headroom - rung.need,
-                "cache": caches,
-            }
-            if reason is Reason.TAKE_COLD_CACHE:
-                numbers["unread_s"] = unread_s(habit, caches)
-            need, urgent, used = rung.need, rung.headroom, rung.warm
-            if size < used:
-                need, urgent, used = min(size, need), min(size, urgent), size
-            wishes[guest.key] = Wish(
-                size=size,
-                need=need,
-                urgent=urgent,
-                used=used,
-                least=rung.least if size >= rung.need else size,
-                reason=reason,
-                numbers=numbers,
-            )
+            wishes[guest.key] = _wish_of(track, habit, rung, size)
             # It is near its edge when half its headroom is used, be it in cache that it reads again and again.
             has = min(size, max(rung.headroom, min(rung.enough, track.target)))
             edges[guest.key] = max(rung.base // 2, has - rung.needed - rung.slack)
@@ -109,6 +85,42 @@ class Ladder:
         return max(0, least, min(most, round((memory.joint or 0.0) * HOST_REACT_S)))
 
 
+def _pool_of_movable(sight: Sight, now: float) -> int:
+    """What the movable guests have for their sizes: the pool without what others are charged, every overhead, and what
+    a balloon took and the host did not get back."""
+    movable = sight.movable
+    pool = sight.account.pool - sum(map(overhead_of, movable))
+    if len(movable) < len(sight.snapshot.guests):
+        held = {guest.key for guest in movable}
+        pool -= sum(charge_of(g, sight.tracks[g.key]) for g in sight.snapshot.guests if g.key not in held)
+    return pool - sum(overhang_of(guest, sight.tracks[guest.key], now) for guest in movable)
+
+
+def _wish_of(track: Track, habit: Habit, rung: Rungs, size: int) -> Wish:
+    """The wish for a guest that is to have `size` bytes."""
+    caches = track.reading.caches if track.reading is not None else 0
+    reason = _why(rung, track, size)
+    numbers: dict[str, int | float] = {
+        "need": rung.need,
+        "headroom": rung.headroom - rung.need,
+        "cache": caches,
+    }
+    if reason is Reason.TAKE_COLD_CACHE:
+        numbers["unread_s"] = unread_s(habit, caches)
+    need, urgent, used = rung.need, rung.headroom, rung.warm
+    if size < used:
+        need, urgent, used = min(size, need), min(size, urgent), size
+    return Wish(
+        size=size,
+        need=need,
+        urgent=urgent,
+        used=used,
+        least=rung.least if size >= rung.need else size,
+        reason=reason,
+        numbers=numbers,
+    )
+
+
 def _why(rung: Rungs, track: Track, size: int) -> Reason:
     if size < track.target:
         return rung.taken(size)
@@ -123,7 +135,7 @@ def hand_out(rungs: list[Rungs], shares: list[int], pool: int, kept: int) -> tup
     In an overload everyone keeps its need and a little more, and the host swaps as it would without us: this is
     `overload = "host-swap"`. The other choices start from it: policies/guest_swap.py, core/overload.py.
     """
-    excess = sum(map(attrgetter("need"), rungs)) - pool
+    excess = sum(map(attrgetter("need"), rungs)) + sum(map(attrgetter("refused"), rungs)) - pool
     if excess > 0:
         return [max(rung.least, rung.held) for rung in rungs], excess
     names: tuple[str, ...] = ("need", "headroom", "warm", "lately", "cold", "top")

@@ -3,7 +3,7 @@
 import msgspec
 
 from autoballoon.core.model import Guest, Reason
-from autoballoon.core.track import Track
+from autoballoon.core.track import Reading, Track
 from autoballoon.core.units import MIB
 from autoballoon.policies.habits import Habit, base_headroom, misses_cache
 
@@ -48,6 +48,8 @@ class Rungs(msgspec.Struct, frozen=True, gc=False):
     """The least headroom worth having, bytes."""
     held: int = 0
     """What it has and would not give up when it was asked, or is not to: that is promised to no other (I5)."""
+    refused: int = 0
+    """What it has beyond its need and refuses to give: no other can have it, so it counts as needed in an overload."""
     swapped: int = 0
     """What of its need it has put into swap of its own already."""
 
@@ -76,13 +78,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         top = max(min(top, track.adopted), min(guest.floor, guest.max))
     floor = min(guest.floor, top)
     base, needed = base_headroom(guest), reading.need
-    # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
-    least = headroom = base
-    peak, run = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
-    if peak > base or run > base:
-        most = min(_bound(guest, base), base + max(0, habit.lately - needed))
-        least = max(base, min(peak, most))
-        headroom = max(base, min(run, most))
+    least, headroom = _headroom(guest, habit, base, needed)
     if reading.available < base * NEAR_END:
         # It is at the end of its memory: how much more it needs cannot be told, only that it needs more; but what it
         # has just put into swap of its own is counted already.
@@ -95,13 +91,7 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         with_headroom = max(with_headroom, floor)
         floor = min(floor, max(track.target, track.actual))
         need = max(need, floor)
-    in_use = reading.caches - habit.cold
-    if guest.caches is None:
-        # What it has available is known, and not what of that is cache: what it has just freed is none.
-        in_use = min(reading.caches, guest.max // UNTOLD_PART)
-    used = max(in_use, habit.proven)
-    if misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
-        used += _appetite(guest, habit)
+    used = _used_cache(guest, reading, habit)
     enough = needed + least + used
     warm = max(with_headroom, enough)
     lately = max(warm, habit.lately + base + used)
@@ -128,8 +118,31 @@ def rungs_of(guest: Guest, track: Track, habit: Habit, now: float) -> Rungs:
         slack=headroom // 2,
         base=base,
         held=min(held, top) if held else 0,
+        refused=max(0, track.actual - need) if track.refuses else 0,
         swapped=reading.swapped,
     )
+
+
+def _headroom(guest: Guest, habit: Habit, base: int, needed: int) -> tuple[int, int]:
+    """The least headroom, beside which cache is claimed, and what it wants to grow into now; bytes."""
+    peak, run = int(habit.peak * GUEST_REACT_S), int(habit.rate * RUN_S)
+    if peak <= base and run <= base:
+        return base, base  # nearly always
+    # It grows as far as it did before, rather than beyond: what goes beyond is followed, reading by reading.
+    most = min(_bound(guest, base), base + max(0, habit.lately - needed))
+    return max(base, min(peak, most)), max(base, min(run, most))
+
+
+def _used_cache(guest: Guest, reading: Reading, habit: Habit) -> int:
+    """Bytes of cache that it reads, or would if it had them."""
+    in_use = reading.caches - habit.cold
+    if guest.caches is None:
+        # What it has available is known, and not what of that is cache: what it has just freed is none.
+        in_use = min(reading.caches, guest.max // UNTOLD_PART)
+    used = max(in_use, habit.proven)
+    if misses_cache(habit.faulting, reading) and reading.free is not None and reading.is_full:
+        used += _appetite(guest, habit)
+    return used
 
 
 def _bound(guest: Guest, base: int) -> int:
