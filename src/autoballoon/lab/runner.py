@@ -99,7 +99,7 @@ async def _rounds(
 def in_turn(arms: tuple[Arm, ...], round_: int) -> tuple[Arm, ...]:
     """The arms as they are run in a round, the first of which is 1: every other one backwards.
 
-    A machine that grows slower (heat, neighbours, a file cache that fills) would else always count against the same arms.
+    A machine that grows slower (heat, neighbours, a cache that fills) would else always count against the same arms.
     """
     return arms if round_ % 2 else arms[::-1]
 
