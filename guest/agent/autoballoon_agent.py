@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3 -IS
 """autoballoon-agent: tells the host how this guest's memory is, once a second, and at once when it runs short.
 
     autoballoon-agent            run; started by the systemd unit beside this file
@@ -7,10 +7,11 @@
 
 One line of JSON a message, over the virtio-serial port org.autoballoon.0 (docs/reference/agent.md). This one file is
 all there is of it; Python 3.6 or newer, nothing but its standard library. Bytes and seconds; null is unknown.
+
+What it holds, its guest lacks: it runs without Python's `site` and without `json`, and from compiled code.
 """
 
 import gc
-import json
 import os
 import select
 import sys
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 PORT = "dev/virtio-ports/org.autoballoon.0"
 KEPT = "run/autoballoon-agent/status.json"
 """What the host has asked for, for `status`."""
+CODE = "run/autoballoon-agent/agent.pyc"
+"""This file, compiled by the agent when it starts."""
 TICK_S = 1.0
 """Between two lines when nothing happens: as often as the balloon's own statistics come."""
 GAP_S = 0.15
@@ -39,6 +42,8 @@ FALL, FALL_PART = 8 << 20, 16
 """So many bytes less than last told, or this part of it, whichever is more: that is told at once."""
 LONGEST = 4096
 """Bytes of a line, either way."""
+DIGITS = 20
+"""The longest number that anybody means: 64 bits."""
 AWAY_S = 0.5
 """How often a port is tried that is not there, or at whose other end nobody listens."""
 
@@ -46,11 +51,30 @@ LINE = (
     b'{"v":1,"seq":%d,"why":"%s","total":%s,"available":%s,"swap_total":%s,"swap_used":%s,"refaults":%s,'
     b'"psi_some_s":%s,"psi_full_s":%s,"alloc_stalls":%s,"oom_kills":%s}\n'
 )
+ORDER = b'{"v":1,'
+"""So begins what the host asks, with "target" and "max" behind it."""
+KEPT_LINE = (
+    '{"pid":%(pid)d,"target":%(target)d,"max":%(max)d,"since_s":%(since_s).3f,"heard_s":%(heard_s).3f}\n'
+)
 PRESSURE, TICK = b"pressure", b"tick"
 
 
 class CouldNot(Exception):
     """One sentence for people; the exit code is 3."""
+
+
+def whole_number(text: "bytes | bytearray", name: bytes, start: int, end: int) -> "Optional[int]":
+    """The whole number that follows the first `name` from `start` to `end`; None where there is none."""
+    at = text.find(name, start, end)
+    if at < 0:
+        return None
+    at += len(name)
+    while at < end and text[at] == 32:
+        at += 1
+    first = at
+    while at < end and 48 <= text[at] <= 57:
+        at += 1
+    return int(text[first:at]) if first < at <= first + DIGITS else None
 
 
 class File:
@@ -84,17 +108,7 @@ class File:
     def number(self, name: bytes, after: bytes = b"") -> "Optional[int]":
         """The whole number that follows the first `name` that comes after `after`; None where it is not told."""
         at = self._buffer.find(after, 0, self._end)
-        at = self._buffer.find(name, at, self._end) if at >= 0 else at
-        if at < 0:
-            return None
-        at += len(name)
-        end = at
-        while end < self._end and self._buffer[end] == 32:
-            end += 1
-        at = end
-        while end < self._end and 48 <= self._buffer[end] <= 57:
-            end += 1
-        return int(self._buffer[at:end]) if end > at else None
+        return None if at < 0 else whole_number(self._buffer, name, at, self._end)
 
     def sum(self, *names: bytes) -> "Optional[int]":
         """The sum of those that are told; None where none is."""
@@ -268,20 +282,11 @@ class Orders:
         self._kept_at: Optional[float] = None
 
     def hear(self, line: bytes, now: float) -> None:
-        """Take in a line of the host's; what is none is left out."""
-        try:
-            said = json.loads(line.decode())
-        except (ValueError, RecursionError):
+        """Take in a line of the host's, in the form in which the host writes it; another is left out."""
+        if not line.startswith(ORDER):
             return
-        if not isinstance(said, dict) or said.get("v") != 1:
-            return
-        target, most = said.get("target"), said.get("max")
-        if (
-            type(target) is not int
-            or type(most) is not int
-            or not 0 < target < 1 << 63
-            or not 0 < most < 1 << 63
-        ):
+        target, most = (whole_number(line, name, 0, len(line)) for name in (b',"target":', b',"max":'))
+        if target is None or most is None or not 0 < target < 1 << 63 or not 0 < most < 1 << 63:
             return
         was = self.kept
         is_squeezed = target < most
@@ -304,7 +309,7 @@ class Orders:
         try:
             os.makedirs(os.path.dirname(self._path), exist_ok=True)
             with open(self._path + ".new", "w") as file:
-                json.dump(self.kept, file)
+                file.write(KEPT_LINE % self.kept)
             os.rename(self._path + ".new", self._path)
         except OSError:
             pass
@@ -458,8 +463,24 @@ def stand_fast() -> None:
     gc.disable()  # nothing here makes cycles
 
 
+def leave_compiler(root: str) -> None:
+    """Begin anew from compiled code, as this process: what compiling took, over a megabyte, would stay with it."""
+    if __file__.endswith(".pyc"):
+        return
+    try:
+        from py_compile import PyCompileError, compile
+
+        path = os.path.join(root, CODE)
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        compile(__file__, path, doraise=True)
+        os.execv(sys.executable, [sys.executable, "-IS", path, *sys.argv[1:]])
+    except (ImportError, OSError, PyCompileError):
+        pass  # it runs as well from this file
+
+
 def run(root: str) -> None:
     """Speak until ended."""
+    leave_compiler(root)
     agent = Agent(root)
     agent.port.open()
     agent.orders.forget()
@@ -475,6 +496,8 @@ def run(root: str) -> None:
 
 def status(root: str, now: float) -> str:
     """Whether this guest is squeezed, in sentences. CouldNot when no agent runs that would know."""
+    import json  # a megabyte, for those only who ask
+
     try:
         with open(os.path.join(root, KEPT)) as file:
             kept = json.load(file)

@@ -149,7 +149,9 @@ def test_its_syntax_is_that_of_python_3_6() -> None:
     tree = ast.parse(PROGRAM.read_text(), feature_version=(3, 6))
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
     imported |= {str(node.module) for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert imported <= {"gc", "json", "os", "select", "sys", "time", "typing", "ctypes"}
+    assert imported <= {"gc", "json", "os", "py_compile", "select", "sys", "time", "typing", "ctypes"}
+    at_once = {name.name for node in tree.body if isinstance(node, ast.Import) for name in node.names}
+    assert at_once == {"gc", "os", "select", "sys", "time"}, "what is imported stays in the guest's memory"
     called = {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
     assert not called & {"preadv", "removeprefix", "removesuffix", "freeze", "monotonic_ns"}, "newer than 3.6"
 
@@ -363,6 +365,23 @@ def test_without_ctypes_it_says_that_its_memory_is_not_locked(
     )
 
 
+@pytest.mark.parametrize("is_full", [False, True])
+def test_it_runs_from_compiled_code_where_it_can_write_that(guest: Guest, is_full: bool) -> None:
+    guest.plug_in()
+    if is_full:
+        (guest.root / "run").write_text("no folder")
+    port = os.open(guest.root / agent.PORT, os.O_RDWR | os.O_NOCTTY)  # what nobody has open is at its end
+    with subprocess.Popen([sys.executable, PROGRAM, "--root", guest.root]) as process:
+        try:
+            assert select.select([guest.host], [], [], 20)[0], "it speaks"
+            words = Path(f"/proc/{process.pid}/cmdline").read_text().split("\0")
+        finally:
+            process.kill()
+            os.close(port)
+    code = [str(PROGRAM)] if is_full else ["-IS", str(guest.root / agent.CODE)]
+    assert words[1:-1] == [*code, "--root", str(guest.root)]
+
+
 HOSTILE = st.one_of(
     st.binary(max_size=300),
     st.sampled_from(
@@ -375,6 +394,9 @@ HOSTILE = st.one_of(
             b'{"v":1,"target":-1,"max":5}\n',
             b'{"v":1,"target":' + b"9" * 4000 + b',"max":1}\n',
             b'{"v":2,"target":1,"max":1}\n',
+            b'{"v":1,"target":,"max":1}\n',
+            b'{"v":1,"target":0,"max":1}\n',
+            b'{"v":1,"target":1}\n',
         ]
     ),
 )
