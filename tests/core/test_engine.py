@@ -407,18 +407,27 @@ def test_one_that_tells_no_time_is_taken_to_wait_when_its_kernel_stalls_or_kills
     assert measured.urgent == before.urgent, "time that was measured is better than a guess at it"
 
 
-def test_what_stalls_while_a_guest_shrinks_is_its_balloon() -> None:
+@pytest.mark.parametrize("tells", [{"alloc_stalls": 100}, {"psi_some_s": 0.5}])
+def test_what_stalls_while_a_guest_shrinks_is_its_balloon(tells: dict[str, float]) -> None:
     engine = World([], 1400 * MIB).engine
     state = engine.start()
     waits = []
     for now in range(8):
         size = (1024 - 64 * min(now, 4)) * MIB
-        guest = seen(actual=size, alloc_stalls=100 * now, available=300 * MIB)
+        told = {name: by * now for name, by in tells.items()}
+        guest = seen(actual=size, available=300 * MIB, **told)
         state, _ = engine.step(state, Snapshot(Host(1400 * MIB, 300 * MIB), (guest,)), float(now))
         reading = state.tracks["g"].reading
         assert reading is not None
         waits.append(reading.waits)
     assert waits == [False, False, False, False, False, False, True, True]
+
+
+def test_one_that_waits_for_cache_that_it_reads_again_lacks_no_more_than_that() -> None:
+    before = wish_after(lambda now: {"psi_some_s": 0.0, "refaults": 4000 * now})
+    reads = wish_after(lambda now: {"psi_some_s": 0.3 * now, "refaults": 4000 * now})
+    waits = wish_after(lambda now: {"psi_some_s": 0.6 * now, "refaults": 4000 * now})
+    assert reads.urgent == before.urgent < waits.urgent - 100 * MIB
 
 
 def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
@@ -428,6 +437,15 @@ def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
 
     assert wants(free=90) <= 900 * MIB  # it waits for what comes in, and there is room for that
     assert wants(free=10) > 920 * MIB
+
+
+def test_one_that_has_been_given_more_waited_at_the_size_before() -> None:
+    """What it was given came while it waited, and shows at once; that it waited shows in the next reading."""
+    track = None
+    for now, size in enumerate((512, 512, 900)):
+        guest = seen(actual=size * MIB, available=10 * MIB, psi_some_s=0.5 * now)
+        track = health.observe(track, guest, float(now))
+    assert track is not None and track.learnt == (512 + 32) * MIB
 
 
 def test_cache_that_was_tried_in_vain_is_remembered_for_longer() -> None:

@@ -21,6 +21,9 @@ GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
 SWAPPED_FADE_S = 30.0
 """What a guest swapped out and does not bring in again is half forgotten after this time: it was not needed."""
+READ_S = 1e-4
+"""A page that has to be read again is taken to cost so long a wait, as from an SSD: a wait for cache is no lack of
+memory for what its programs hold."""
 EXCHANGED_FADE_S = 10.0
 """What it swapped in for something else is half forgotten after this time."""
 LACKS_MIN, LACKS_PART = 16 * MIB, 32
@@ -82,8 +85,10 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
 def _learnt(track: Track, guest: Guest, reading: Reading, now: float) -> Track:
     """The track with what a new reading tells of the size for which the guest fights."""
     if reading.waits:
-        # One with memory free waits for what comes in, and has room for it.
-        size = guest.actual + (max(LACKS_MIN, guest.max // LACKS_PART) if reading.is_full else 0)
+        # It waited at the size that it had before, if it has been given more since.
+        size = guest.actual if track.reading is None else min(track.reading.actual, guest.actual)
+        if reading.is_full:  # one with memory free waits for what comes in, and has room for it
+            size += max(LACKS_MIN, guest.max // LACKS_PART)
         track = msgspec.structs.replace(track, learnt=size, learnt_at=now, beyond=size)
     beyond = min(track.beyond, max(0, track.learnt - reading.need))
     return track if beyond == track.beyond else msgspec.structs.replace(track, beyond=beyond)
@@ -224,7 +229,7 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
         shrank = guest.actual < track.actual or track.fell_at >= last.taken_at
-        stalled = _stalled(last, guest, elapsed, shrank=shrank)
+        stalled = _stalled(last, guest, elapsed, misses, shrank=shrank)
     return Reading(  # with more than 15 names Python would make a dictionary of them for each call
         taken_at,
         guest.actual,
@@ -247,20 +252,21 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
     )
 
 
-def _stalled(last: Reading, guest: Guest, elapsed: float, *, shrank: bool) -> float:
+def _stalled(last: Reading, guest: Guest, elapsed: float, misses: float, *, shrank: bool) -> float:
     """Reading.stalled, by what the guest has measured, or by how often somebody in it had to reclaim memory.
 
-    While it shrinks that is the balloon's driver, most of all.
+    While it shrinks that is the balloon's driver, most of all. What it read again, `misses` pages, is cache that it
+    lacks, and is told by that.
     """
     if _risen(last.oom_kills, guest.oom_kills):
         return 1.0
-    if guest.psi_some_s is not None:
-        waited_s = _risen(last.psi_some_s, guest.psi_some_s)
-    elif shrank:
+    if shrank:
         return 0.0
+    if guest.psi_some_s is not None:
+        waited_s = _risen(last.psi_some_s, guest.psi_some_s) - READ_S * misses
     else:
         waited_s = STALL_S * _risen(last.alloc_stalls, guest.alloc_stalls)
-    return min(1.0, waited_s / elapsed)
+    return min(1.0, max(0.0, waited_s) / elapsed)
 
 
 def _swap_of(last: Reading, guest: Guest, elapsed: float) -> tuple[float, int, int]:
