@@ -184,6 +184,21 @@ def test_who_says_nothing_is_hung_up_on(
         assert get(server.port)[0] == 200
 
 
+def test_who_takes_nothing_is_hung_up_on_without_a_word(
+    metrics: Metrics,
+    server: MetricsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_Quiet, "timeout", 0.05)
+    monkeypatch.setattr(metrics_server, "exposition", lambda scene: bytes(64 << 20))  # more than sockets hold
+    tick(metrics)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as full:
+        full.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert get(server.port, "/else")[0] == 404, "the next is served"
+    assert capsys.readouterr().err == ""
+
+
 def test_who_sends_byte_after_byte_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
 

@@ -128,6 +128,23 @@ class _InTime(io.RawIOBase):
         return self._client.recv_into(buffer)
 
 
+class _Taken(io.BufferedIOBase):
+    """What a client takes. One that is gone or too slow has hung up: of anything else wsgiref prints a traceback."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            self._client.sendall(data)
+        except OSError:
+            raise ConnectionAbortedError from None
+        return len(data)
+
+
 class _Quiet(WSGIRequestHandler):
     timeout: ClassVar[float] = PATIENCE_S
     clock = staticmethod(time.monotonic)
@@ -136,6 +153,7 @@ class _Quiet(WSGIRequestHandler):
         super().setup()
         self.rfile.close()
         self.rfile = io.BufferedReader(_InTime(self.connection, self.clock() + self.timeout, self.clock))
+        self.wfile = _Taken(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass
