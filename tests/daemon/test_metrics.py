@@ -247,6 +247,23 @@ def test_a_daemon_that_starts_where_the_address_is_taken_serves_when_it_is_free(
     metrics.close()
 
 
+def test_without_a_thread_it_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    metrics, port = Metrics(), free_port()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        metrics.begin(f"127.0.0.1:{port}")
+    (problem,) = metrics.problems()
+    assert problem.says.startswith("no thread could be started (can't start new thread); raise TasksMax")
+    tick(metrics, daemon=at(1.0))
+    assert not metrics.problems(), "nothing else listens there"
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        metrics.close()
+
+
 def at(now: float) -> DaemonStatus:
     return msgspec.structs.replace(DAEMON, tick=msgspec.structs.replace(DAEMON.tick, at_s=now))
 
