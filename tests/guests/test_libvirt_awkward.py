@@ -441,8 +441,8 @@ async def test_beside_those_that_hang_the_others_are_read_and_moved(world: World
     keys = [world.key(domain) for domain in hang]
     for _ in range(3):
         await asyncio.sleep(0.015)  # a new reading is due
+        await world.hypervisor.read()
         await asyncio.gather(
-            world.hypervisor.read(),
             world.hypervisor.ask(frozenset(keys[1:])),
             *(world.hypervisor.set_target(key, 300 * MIB) for key in keys),
         )
