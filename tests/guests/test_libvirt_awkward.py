@@ -469,9 +469,7 @@ async def test_whose_reading_hangs_is_not_told_anything_besides(world: World) ->
     await asyncio.sleep(0.015)
     await world.hypervisor.read()
     told = asyncio.create_task(world.hypervisor.set_target(world.key(one), 300 * MIB))
-    began = time.monotonic()
     assert await world.hypervisor.set_target(world.key(two), 300 * MIB)
-    assert time.monotonic() - began < 0.1, "before the reading that hangs was left"
     assert await told is False
     assert one.most_callers == 1
 
