@@ -5,11 +5,13 @@ import logging
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 
+from autoballoon.core.errors import CouldNot
 from autoballoon.daemon.journal import LONGEST_QUEUE, Form, LineHandler, is_journal
 
 log = logging.getLogger("autoballoon.tests.journal")
@@ -164,6 +166,20 @@ def test_a_program_that_ends_has_written_all_of_its_log() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=30
     )
     assert [line.rpartition(" ")[2] for line in ended.stderr.splitlines()] == [str(n) for n in range(500)]
+
+
+def test_without_a_thread_for_it_there_is_one_sentence(pipe: Pipe, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    known = list(logging._handlerList)  # type: ignore[attr-defined]
+    monkeypatch.setattr(threading.Thread, "start", refused)
+    with pytest.raises(
+        CouldNot, match=r"^no thread could be started \(can't start new thread\); raise TasksMax"
+    ):
+        LineHandler(pipe.fd)
+    handlers = logging._handlerList  # type: ignore[attr-defined]
+    assert all(one in known for one in handlers), "logging would close it when the process ends"
 
 
 @pytest.mark.parametrize("to_journal", [True, False])

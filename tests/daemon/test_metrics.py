@@ -184,6 +184,21 @@ def test_who_says_nothing_is_hung_up_on(
         assert get(server.port)[0] == 200
 
 
+def test_who_takes_nothing_is_hung_up_on_without_a_word(
+    metrics: Metrics,
+    server: MetricsServer,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(_Quiet, "timeout", 0.05)
+    monkeypatch.setattr(metrics_server, "exposition", lambda scene: bytes(64 << 20))  # more than sockets hold
+    tick(metrics)
+    with socket.create_connection(("127.0.0.1", server.port), timeout=5) as full:
+        full.sendall(b"GET /metrics HTTP/1.0\r\n\r\n")
+        assert get(server.port, "/else")[0] == 404, "the next is served"
+    assert capsys.readouterr().err == ""
+
+
 def test_who_sends_byte_after_byte_has_no_more_time_than_others(monkeypatch: pytest.MonkeyPatch) -> None:
     ours, theirs = socket.socketpair()
 
@@ -230,6 +245,23 @@ def test_a_daemon_that_starts_where_the_address_is_taken_serves_when_it_is_free(
     assert not metrics.problems()
     assert get(port)[0] == 200
     metrics.close()
+
+
+def test_without_a_thread_it_is_told_and_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    metrics, port = Metrics(), free_port()
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        metrics.begin(f"127.0.0.1:{port}")
+    (problem,) = metrics.problems()
+    assert problem.says.startswith("no thread could be started (can't start new thread); raise TasksMax")
+    tick(metrics, daemon=at(1.0))
+    assert not metrics.problems(), "nothing else listens there"
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        metrics.close()
 
 
 def at(now: float) -> DaemonStatus:

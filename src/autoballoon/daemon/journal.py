@@ -4,13 +4,14 @@ import contextlib
 import logging
 import os
 import queue
-import threading
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Literal
 
 import msgspec
+
+from autoballoon.host.apart import begin
 
 LONGEST_QUEUE = 1000
 """Lines that may wait to be written; more are dropped, and how many is told."""
@@ -27,8 +28,10 @@ class LineHandler(logging.Handler):
     """Hands finished lines to a thread that writes them to the file descriptor `fd`; never waits."""
 
     def __init__(self, fd: int, form: Form = "text", *, to_journal: bool = False) -> None:
-        """`to_journal`: the journal reads `fd`; it knows the time, and the level by a prefix (sd-daemon(3))."""
-        super().__init__()
+        """`to_journal`: the journal reads `fd`; it knows the time, and the level by a prefix (sd-daemon(3)).
+
+        CouldNot when there is no thread for it.
+        """
         self._fd = fd
         self._form = form
         self.to_journal = to_journal
@@ -38,8 +41,8 @@ class LineHandler(logging.Handler):
         self._told = 0
         """Of those, how many the writer has told of; nobody else changes it, so that no count is lost between them."""
         self._leaving = False
-        self._writer = threading.Thread(target=self._write_all, name="log", daemon=True)
-        self._writer.start()
+        self._writer = begin(self._write_all, "log")
+        super().__init__()  # from now on logging closes it when the process ends
 
     def emit(self, record: logging.LogRecord) -> None:
         """Queue the record, or count it as dropped."""

@@ -6,7 +6,6 @@ One request at a time, for a bounded time; the text is made once for each tick t
 import io
 import socket
 import socketserver
-import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar
@@ -18,10 +17,13 @@ from prometheus_client.registry import Collector
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.daemon.config import address_of
+from autoballoon.host.apart import begin
 from autoballoon.views.metrics import METRICS, Scene, lateness
 
 PATIENCE_S = 2.0
 """For all that one client sends and takes: the next waits meanwhile."""
+_LOOK_S = 0.1
+"""Between two looks at whether it is closed, while nobody asks."""
 _TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _KINDS: dict[str, type[GaugeMetricFamily | CounterMetricFamily]] = {
     "gauge": GaugeMetricFamily,
@@ -59,7 +61,7 @@ class _Once(Collector):
 
 
 class MetricsServer:
-    """Serves until it is closed. CouldNot when the address cannot be had."""
+    """Serves until it is closed. CouldNot when the address cannot be had, or no thread."""
 
     def __init__(self, address: str, scene: Callable[[], Scene | None]) -> None:
         host, port = address_of(address)
@@ -73,20 +75,23 @@ class MetricsServer:
                 f"[metrics] listen: cannot listen on {address} ({error.strerror}); choose another address or port"
             ) from None
         self._server.set_app(self._answer)
+        self._server.timeout = _LOOK_S
         self.port: int = self._server.server_address[1]
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.1}, name="metrics", daemon=True
-        )
-        self._thread.start()
+        self._is_closed = False
+        try:
+            begin(self._serve, "metrics")
+        except CouldNot:
+            self._server.server_close()
+            raise
 
     def close(self) -> None:
         """Stop listening, soon: the loop does not wait for a request that is being answered."""
+        self._is_closed = True
 
-        def end() -> None:
-            self._server.shutdown()
-            self._server.server_close()
-
-        threading.Thread(target=end, name="metrics-close", daemon=True).start()
+    def _serve(self) -> None:
+        with self._server:
+            while not self._is_closed:
+                self._server.handle_request()
 
     def _answer(self, request: dict[str, Any], start: Start) -> Iterable[bytes]:
         scene = self._scene()
@@ -128,6 +133,23 @@ class _InTime(io.RawIOBase):
         return self._client.recv_into(buffer)
 
 
+class _Taken(io.BufferedIOBase):
+    """What a client takes. One that is gone or too slow has hung up: of anything else wsgiref prints a traceback."""
+
+    def __init__(self, client: socket.socket) -> None:
+        self._client = client
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: Any) -> int:
+        try:
+            self._client.sendall(data)
+        except OSError:
+            raise ConnectionAbortedError from None
+        return len(data)
+
+
 class _Quiet(WSGIRequestHandler):
     timeout: ClassVar[float] = PATIENCE_S
     clock = staticmethod(time.monotonic)
@@ -136,6 +158,7 @@ class _Quiet(WSGIRequestHandler):
         super().setup()
         self.rfile.close()
         self.rfile = io.BufferedReader(_InTime(self.connection, self.clock() + self.timeout, self.clock))
+        self.wfile = _Taken(self.connection)
 
     def log_message(self, format: str, *args: Any) -> None:
         pass

@@ -1,4 +1,4 @@
-"""Calls that wait for a disk or for the kernel."""
+"""Threads: of calls that wait for a disk or for the kernel, and of what goes on beside the event loop."""
 
 import asyncio
 import threading
@@ -9,6 +9,18 @@ from typing import Any, TypeVar
 from autoballoon.core.errors import CouldNot
 
 T = TypeVar("T")
+
+
+def begin(work: Callable[[], None], name: str) -> threading.Thread:
+    """Have `work` done in a thread, which a process that ends does not wait for. CouldNot when there is none for it."""
+    thread = threading.Thread(target=work, name=name, daemon=True)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise CouldNot(
+            f"no thread could be started ({error}); raise TasksMax of the service or `ulimit -u`"
+        ) from None
+    return thread
 
 
 async def apart(call: Callable[..., T], *given: Any) -> T:
@@ -26,10 +38,5 @@ async def apart(call: Callable[..., T], *given: Any) -> T:
         except BaseException as error:
             done.set_exception(error)
 
-    try:
-        threading.Thread(target=work, name="apart", daemon=True).start()
-    except RuntimeError as error:
-        raise CouldNot(
-            f"no thread could be started ({error}); raise TasksMax of the service or `ulimit -u`"
-        ) from None
+    begin(work, "apart")
     return await asyncio.wrap_future(done)
