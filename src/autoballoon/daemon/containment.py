@@ -18,10 +18,10 @@ from autoballoon.core.model import Guest
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import MIB, size_text
 from autoballoon.daemon.config import Config
-from autoballoon.daemon.keeper import Apart, Keeper
+from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.statefile import Contained
 from autoballoon.guests.hypervisor import Problem
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.guest_group import GuestGroup, GuestGroups, Unfit
 
 log = logging.getLogger(__name__)

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,14 +11,12 @@ from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.kept import Kept, KeptGuest
 from autoballoon.daemon.statefile import Saved, SavedGuest, StateFile
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 
 log = logging.getLogger(__name__)
 
 Identity = Callable[[int], str | None]
 """(pid) -> which process that is, or None when it is gone."""
-Apart = Callable[..., Awaitable[Any]]
-"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: host.apart.apart."""
 
 SAVE_EVERY_S = 1.0
 """What is not urgent is saved at most so often."""

@@ -25,7 +25,7 @@ from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.control import ControlServer
 from autoballoon.daemon.history import History
 from autoballoon.daemon.holes import Holes
-from autoballoon.daemon.keeper import Apart, Keeper
+from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.operator import Operator
 from autoballoon.daemon.parting import left_alone
@@ -36,7 +36,7 @@ from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Problem, Wake
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.huge import Splits
 from autoballoon.views.status import Tick
 
