@@ -248,6 +248,27 @@ def test_while_the_file_cannot_be_written_nobody_is_stopped(
     assert "no guest is stopped: the state file cannot be written" in caplog.text
 
 
+def test_who_was_stopped_is_let_run_though_the_host_cannot_be_read(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the control group that is its capacity has been removed."""
+
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        async with world:
+            await asyncio.sleep(CROWDED_S)
+            assert world.stopped
+            sizes = {name: guest.target for name, guest in world.guests.items()}
+            world.broken = CouldNot("the group can no longer be read")
+            with pytest.raises(CouldNot, match="10 ticks in a row failed"):
+                await world.running
+        assert world.stopped == []
+        assert {name: guest.target for name, guest in world.guests.items()} == sizes
+
+    virtually(main())
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_one_that_somebody_else_stopped_first_is_not_ours(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         world = Crowd(tmp_path)
