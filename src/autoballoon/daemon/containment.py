@@ -215,7 +215,7 @@ class Containment:
         self._failed = None
         try:
             # Nobody else writes these: with nothing new, no tick waits for a disk that is slow with something else.
-            if entries != self._keeper.saved.contained:
+            if entries != self._keeper.saved.contained or self._keeper.is_late:
                 await self._keeper.put(contained=entries)
         except CouldNot as error:
             self._failed = f"no further guest is contained: {error}"
