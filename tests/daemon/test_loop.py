@@ -391,7 +391,7 @@ def test_a_split_that_hangs_keeps_nothing_from_being_given_back(tmp_path: Path, 
             splits += 1
             await asyncio.sleep(3600)
 
-        world.split_holed = hangs  # type: ignore[assignment]
+        world.split_holed = hangs  # type: ignore[method-assign]
         async with world:
             await asyncio.sleep(30)
             assert splits == 1
