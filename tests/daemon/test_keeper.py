@@ -13,7 +13,7 @@ from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.kept import EVERYONE, Kept, KeptGuest
 from autoballoon.core.units import MIB
-from autoballoon.daemon.keeper import AGAIN_S, FADING_S, Keeper
+from autoballoon.daemon.keeper import AGAIN_S, FADING_S, WRITE_S, Keeper
 from autoballoon.daemon.statefile import Saved, SavedGuest, StateFile, Stopped
 from autoballoon.guests.fake import FakeGuest
 from autoballoon.policies import policy_named
@@ -148,6 +148,35 @@ def test_a_full_disk_is_told_once_and_tried_again(
     errors = [record for record in caplog.records if record.levelno == logging.ERROR]
     assert len(errors) == 1
     assert "No space left" in errors[0].getMessage()
+
+
+def test_while_a_write_hangs_nothing_counts_as_written(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        comes = asyncio.Event()
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            await comes.wait()
+            return call(*given)
+
+        disk = Disk(tmp_path / "state.json")
+        keeper = Keeper(disk, apart)
+        began = asyncio.get_running_loop().time()
+        with pytest.raises(CouldNot, match="its disk hangs"):
+            await keeper.put(holds=("db",))
+        assert asyncio.get_running_loop().time() - began == WRITE_S
+        assert keeper.is_late
+        with pytest.raises(CouldNot):  # as it was before, and the file is about to become another
+            await keeper.put(holds=())
+        assert asyncio.get_running_loop().time() - began == WRITE_S, "nobody waits for it twice"
+        comes.set()
+        await asyncio.sleep(1)
+        assert keeper.saved == disk.load() == Saved(holds=("db",))
+        assert not keeper.is_late
+        await keeper.put(holds=())
+        assert disk.load() == Saved()
+        assert disk.writes == 2
+
+    virtually(main())
 
 
 def test_a_slow_disk_holds_up_no_tick(tmp_path: Path, virtually: Run) -> None:

@@ -19,6 +19,7 @@ from autoballoon.daemon.config import Config
 from autoballoon.daemon.journal import CLOSE_S as LOG_CLOSE_S
 from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.parts import Parts
+from autoballoon.daemon.statefile import Saved, SavedGuest, StateFile
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
 from autoballoon.guests.hypervisor import Wake
 from autoballoon.host.huge import Splits
@@ -354,6 +355,49 @@ def test_a_disk_that_hangs_keeps_no_memory_from_guests(tmp_path: Path, virtually
             world.capacity = 4000 * MIB
         assert all(guest.target == guest.max for guest in world.guests.values())
         saving.cancel()
+
+    virtually(main())
+
+
+def test_a_disk_that_hangs_at_the_start_keeps_nobody_from_stopping_it(tmp_path: Path, virtually: Run) -> None:
+    kept = StateFile(tmp_path / "control.sock.state.json")
+    kept.save(Saved(holds=("/fake/web",)))
+
+    async def main() -> None:
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            return await asyncio.sleep(3600) if call.__name__ == hangs else call(*given)
+
+        world = World(tmp_path, 1500, FakeGuest("web"))
+        for hangs in ("load", "save"):
+            if hangs == "save":  # of a guest that has ended nothing is kept, so that the file is written anew
+                kept.save(Saved(holds=("/fake/web",), guests=(SavedGuest("/fake/web", "boot/7/1", 7),)))
+            world.daemon = Daemon(lambda: world.config, world.assemble, apart)
+            async with world:
+                await asyncio.sleep(1)
+                began = asyncio.get_running_loop().time()
+            assert asyncio.get_running_loop().time() - began < 5 - LOG_CLOSE_S
+            assert kept.load().holds == ("/fake/web",)
+
+    virtually(main())
+
+
+def test_a_split_that_hangs_keeps_nothing_from_being_given_back(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        world = World(tmp_path, 1500, *(FakeGuest(f"web-{n}") for n in range(4)))
+        splits = 0
+
+        async def hangs(pid: int) -> None:
+            nonlocal splits
+            splits += 1
+            await asyncio.sleep(3600)
+
+        world.split_holed = hangs  # type: ignore[method-assign]
+        async with world:
+            await asyncio.sleep(30)
+            assert splits == 1
+            began = asyncio.get_running_loop().time()
+        assert asyncio.get_running_loop().time() - began < 5 - LOG_CLOSE_S
+        assert world.hypervisor.is_closed
 
     virtually(main())
 

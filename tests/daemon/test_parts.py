@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import os
 from pathlib import Path
 
 import pytest
@@ -108,3 +109,13 @@ def test_a_link_into_another_managers_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "guest.qmp").symlink_to("/run/qemu-server/100.qmp")
     with pytest.raises(BadInput, match="Proxmox"):
         assemble(Config(qmp=(f"{tmp_path}/*.qmp",)), sleep_on)
+
+
+async def test_smaps_is_read_beside_the_ticks(tmp_path: Path) -> None:
+    parts = assemble(Config(qmp=(f"{tmp_path}/*.qmp",)), sleep_on)
+    memory = parts.processes.read(os.getpid(), 128 * MIB)
+    assert memory is not None and memory.overhead is None, "not read yet"
+    await asyncio.gather(*asyncio.all_tasks() - {asyncio.current_task()})
+    memory = parts.processes.read(os.getpid(), 128 * MIB)
+    assert memory is not None and memory.overhead is not None
+    await parts.close()

@@ -1,5 +1,6 @@
-"""What is made of guests that several hypervisors show."""
+"""What is made of guests that several hypervisors show, and of what the host tells of them."""
 
+import asyncio
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from autoballoon.core.units import GIB, MIB
 from autoballoon.daemon.bounds import Bounds
 from autoballoon.daemon.sense import Senses
 from autoballoon.guests.fake import FakeGuest, FakeHypervisor
+from autoballoon.host.process import ProcessReader
 
 Run = Callable[[Coroutine[Any, Any, None]], None]
 
@@ -87,5 +89,30 @@ def test_channels_that_a_hypervisor_tells_of_are_listened_to(virtually: Run, tmp
         await senses.guests()
         assert senses.agents.problems() == [] and senses.agents.status([]) == {}
         await senses.agents.close()
+
+    virtually(scene())
+
+
+def test_a_look_at_all_guests_waits_for_no_smaps(virtually: Run) -> None:
+    async def scene() -> None:
+        time = asyncio.get_running_loop().time
+        comes = asyncio.Event()
+
+        async def threads(call: Callable[..., object], *given: Any) -> object:
+            await comes.wait()
+            return call(*given)
+
+        captured = Path(__file__).parent.parent / "fixtures/host/qemu"
+        guests = [FakeGuest("one", pid=101), FakeGuest("two", pid=102)]
+        there = FakeHypervisor(time, guests)
+        senses = Senses(AHost(), ProcessReader(captured, time, threads), (there,), lambda name: Bounds())
+        began = time()
+        first = await senses.snapshot()
+        assert time() == began
+        assert [guest.overhead for guest in first.guests] == [None, None]
+        assert all(guest.resident for guest in first.guests), "what they hold is known all the same"
+        comes.set()
+        await asyncio.sleep(1)
+        assert all(guest.overhead for guest in (await senses.snapshot()).guests)
 
     virtually(scene())

@@ -13,6 +13,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.pause import LAND_S
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import parse
+from autoballoon.daemon.loop import Daemon
 from autoballoon.daemon.release import release
 from autoballoon.daemon.statefile import Saved, StateFile
 from autoballoon.guests.fake import FakeGuest
@@ -246,6 +247,58 @@ def test_while_the_file_cannot_be_written_nobody_is_stopped(
 
     virtually(main())
     assert "no guest is stopped: the state file cannot be written" in caplog.text
+
+
+def test_while_the_disk_hangs_nobody_is_stopped_and_ticks_go_on(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        saves, comes = 0, asyncio.Event()
+
+        async def apart(call: Callable[..., Any], *given: Any) -> Any:
+            nonlocal saves
+            if call.__name__ == "save":
+                saves += 1
+                await comes.wait()
+            return call(*given)
+
+        world.daemon = Daemon(lambda: world.config, world.assemble, apart)
+        async with world:
+            await asyncio.sleep(2 * CROWDED_S)
+            assert world.stopped == []
+            assert (await world.status()).daemon.tick.number >= 2 * CROWDED_S - 5
+            assert saves == 1, "a thread hangs, and no other does"
+            comes.set()
+            await asyncio.sleep(5)
+            assert saves > 1
+            assert world.file.load().stopped == (), "what came too late is crossed out"
+        assert world.stopped == []
+
+    virtually(main())
+    assert "no guest is stopped: the state file" in caplog.text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_who_was_stopped_is_let_run_though_the_host_cannot_be_read(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As when the control group that is its capacity has been removed."""
+
+    async def main() -> None:
+        world = Crowd(tmp_path)
+        async with world:
+            await asyncio.sleep(CROWDED_S)
+            assert world.stopped
+            sizes = {name: guest.target for name, guest in world.guests.items()}
+            world.broken = CouldNot("the group can no longer be read")
+            with pytest.raises(CouldNot, match="10 ticks in a row failed"):
+                await world.running
+        assert world.stopped == []
+        assert {name: guest.target for name, guest in world.guests.items()} == sizes
+
+    virtually(main())
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_one_that_somebody_else_stopped_first_is_not_ours(tmp_path: Path, virtually: Run) -> None:

@@ -18,10 +18,10 @@ from autoballoon.core.model import Guest
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import MIB, size_text
 from autoballoon.daemon.config import Config
-from autoballoon.daemon.keeper import Apart, Keeper
+from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.statefile import Contained
 from autoballoon.guests.hypervisor import Problem
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.guest_group import GuestGroup, GuestGroups, Unfit
 
 log = logging.getLogger(__name__)
@@ -215,7 +215,7 @@ class Containment:
         self._failed = None
         try:
             # Nobody else writes these: with nothing new, no tick waits for a disk that is slow with something else.
-            if entries != self._keeper.saved.contained:
+            if entries != self._keeper.saved.contained or self._keeper.is_late:
                 await self._keeper.put(contained=entries)
         except CouldNot as error:
             self._failed = f"no further guest is contained: {error}"

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import msgspec
@@ -11,15 +11,16 @@ from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.kept import Kept, KeptGuest
 from autoballoon.daemon.statefile import Saved, SavedGuest, StateFile
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 
 log = logging.getLogger(__name__)
 
 Identity = Callable[[int], str | None]
 """(pid) -> which process that is, or None when it is gone."""
-Apart = Callable[..., Awaitable[Any]]
-"""Calls a function that waits for a disk, and lets the event loop go on meanwhile: host.apart.apart."""
 
+WRITE_S = 2.0
+"""For the disk to take the file. A tick may wait for that, and with it all guests: one that hangs has the write go on
+without us, and until it comes back nothing else is written, and nobody is stopped or contained anew."""
 SAVE_EVERY_S = 1.0
 """What is not urgent is saved at most so often."""
 AGAIN_S = 30.0
@@ -40,6 +41,7 @@ class Keeper:
         self._file = file
         self._apart = apart
         self._turn = asyncio.Lock()
+        self._write: asyncio.Task[None] | None = None
         self._task: asyncio.Task[None] | None = None
         self._not_before = -1e9
         self._forget_at = -1e9
@@ -65,12 +67,35 @@ class Keeper:
         )
 
     async def put(self, **fields: Any) -> None:
-        """Have these fields of Saved in the file, on the disk when it returns. CouldNot when that fails."""
+        """Have these fields of Saved in the file, on the disk when it returns.
+
+        CouldNot when that fails, or takes longer than WRITE_S: they may be there later, and `saved` tells so then.
+        """
         async with self._turn:
             saved = msgspec.structs.replace(self.saved, **fields)
-            if saved != self.saved:
-                await self._apart(self._file.save, saved)
-                self.saved = saved
+            if not self._is_writing:
+                if saved == self.saved:
+                    return
+                self._write = asyncio.create_task(self._save_all(saved))
+                self._write.add_done_callback(lambda done: done.cancelled() or done.exception())
+                await asyncio.wait((self._write,), timeout=WRITE_S)
+            if self._is_writing:
+                raise CouldNot(f"the state file {self._file.path} is not written: its disk hangs, or is busy")
+            assert self._write is not None
+            self._write.result()
+
+    async def _save_all(self, saved: Saved) -> None:
+        await self._apart(self._file.save, saved)
+        self.saved = saved
+
+    @property
+    def _is_writing(self) -> bool:
+        return self._write is not None and not self._write.done()
+
+    @property
+    def is_late(self) -> bool:
+        """A write is under way that nobody waits for any more: the file may become another than `saved`."""
+        return self._is_writing and not self._turn.locked()
 
     def look(self, engine: Engine, state: State, identity: Identity, now: float) -> State:
         """Begin to save what is worth keeping, if that is due; the state to go on with, without those who ended."""

@@ -14,7 +14,7 @@ from autoballoon import __version__
 from autoballoon.core.calm import calm
 from autoballoon.core.engine import State
 from autoballoon.core.errors import BadInput, CouldNot, in_a_sentence
-from autoballoon.core.model import Decision, Resume, SetTarget, Snapshot, Stay
+from autoballoon.core.model import Decision, Host, Resume, SetTarget, Snapshot, Stay
 from autoballoon.core.units import size_text
 from autoballoon.daemon.act import ACT_PATIENCE_S, Hands
 from autoballoon.daemon.bulletin import Bulletin
@@ -25,7 +25,7 @@ from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.control import ControlServer
 from autoballoon.daemon.history import History
 from autoballoon.daemon.holes import Holes
-from autoballoon.daemon.keeper import Apart, Keeper
+from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.operator import Operator
 from autoballoon.daemon.parting import left_alone
@@ -36,7 +36,7 @@ from autoballoon.daemon.stops import Stops
 from autoballoon.daemon.systemd import Manager, Watchdog
 from autoballoon.daemon.watches import Watches
 from autoballoon.guests.hypervisor import Problem, Wake
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.huge import Splits
 from autoballoon.views.status import Tick
 
@@ -122,10 +122,6 @@ class Daemon:
         try:
             await server.start(control.listener)
             self._bulletin.metrics.begin(self._parts.config.metrics)
-            kept = await self._keeper.load(self._parts.processes.identity)
-            self._state = self._parts.engine.start(kept)
-            self._stops.inherit()
-            await self._lift()  # where a daemon that died left its limits
             await self._until_stopped(self._balance())
         finally:
             self._manager.stopping()
@@ -138,6 +134,10 @@ class Daemon:
             self._manager.close()
 
     async def _balance(self) -> None:
+        kept = await self._keeper.load(self._parts.processes.identity)
+        self._state = self._parts.engine.start(kept)
+        self._stops.inherit()
+        await self._lift()  # where a daemon that died left its limits
         await self._parts.start(self.wake, pressed=self._watches.pressed)
         log.info(self._introduction())
         self._watches.start()
@@ -288,7 +288,7 @@ class Daemon:
 
         async def part() -> None:
             old = self._parts
-            snapshot = await old.senses.snapshot()
+            snapshot = await _last_look(old)
             now = asyncio.get_running_loop().time()
             if _sources(new) != _sources(old) or new.config.dry_run:
                 self._state, resumes = old.engine.release(self._state, snapshot, now)
@@ -320,7 +320,7 @@ class Daemon:
         await _let_go(self._close())
 
     async def _say_farewell(self) -> None:
-        snapshot = await self._parts.senses.snapshot()
+        snapshot = await _last_look(self._parts)
         now = asyncio.get_running_loop().time()
         farewell = self._parts.engine.farewell(self._state, snapshot, now)
         await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
@@ -331,7 +331,8 @@ class Daemon:
         """Have the state file tell of this moment."""
         if self._stops.entries:
             await self._cross_out()
-        await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
+        if self._ticks:  # else what was kept may not even have been read
+            await self._keeper.close(self._parts.engine, self._state, self._parts.processes.identity)
 
     async def _cross_out(self) -> None:
         """Have those no more in the state file who run, as the last orders were answered."""
@@ -340,8 +341,7 @@ class Daemon:
         await self._stops.cross_out(await self._parts.senses.guests(), self._state)
 
     async def _close(self) -> None:
-        await self._holes.close()
-        await self._parts.close()
+        await asyncio.gather(self._holes.close(), self._parts.close())
 
 
 async def _within(bound_s: float, work: Awaitable[object], otherwise: str) -> None:
@@ -351,6 +351,15 @@ async def _within(bound_s: float, work: Awaitable[object], otherwise: str) -> No
             await work
     except Exception as error:
         log.error("%s: %s", otherwise, in_a_sentence(error))
+
+
+async def _last_look(parts: Parts) -> Snapshot:
+    """What is known now. A host that cannot be read has nothing to hand out; who was stopped is to run all the same."""
+    try:
+        return await parts.senses.snapshot()
+    except Exception as error:
+        log.error("no guest gets memory back: %s", in_a_sentence(error))
+        return Snapshot(Host(capacity=0, available=0), tuple(await parts.senses.guests()))
 
 
 async def _let_go(closing: Awaitable[object]) -> None:

@@ -13,6 +13,7 @@ from autoballoon.guests.agent import Agents, Pressed
 from autoballoon.guests.hypervisor import Hypervisor, Problem, Wake
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.host.apart import apart
 from autoballoon.host.find import other_managers_socket, qemu_behind
 from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.guest_group import GuestGroups
@@ -103,7 +104,7 @@ def assemble(config: Config, wake: Wake, old: Parts | None = None) -> Parts:
     refuse_others_sockets(config.qga, "qga")
     if config.contain:
         GuestGroups().require()
-    processes = ProcessReader() if old is None else old.processes
+    processes = ProcessReader(apart=apart) if old is None else old.processes
     libvirt, qmp = _kept(old)
     # libvirt first: what a guest of it says on a socket of its own is not looked at.
     hypervisors: list[Hypervisor] = []

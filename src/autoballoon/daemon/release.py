@@ -9,7 +9,7 @@ from pathlib import Path
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.pause import LAND_S
 from autoballoon.daemon.containment import Containment
-from autoballoon.daemon.keeper import Apart, Identity, Keeper
+from autoballoon.daemon.keeper import Identity, Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.statefile import StateFile, Stopped, state_path
 from autoballoon.daemon.stops import Stops, may_land
@@ -18,7 +18,7 @@ from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.libvirt_uri import uri_of
 from autoballoon.guests.qmp import QmpHypervisor
 from autoballoon.guests.several import Several
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.find import qemu_behind
 from autoballoon.host.find_domain import qemu_of_domain
 from autoballoon.host.process import ProcessReader

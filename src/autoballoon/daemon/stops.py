@@ -57,7 +57,8 @@ class Stops:
         """
         pids = self._late_pids | dict(engine.stopped(state))
         known = {(one.key, one.pid): one for one in self.entries}
-        if known.keys() == pids.items() and not state.load.owed:  # who is out of sight may have ended
+        is_written = known.keys() == pids.items() and not self._keeper.is_late
+        if is_written and not state.load.owed:  # who is out of sight may have ended
             return state, decisions
         names = {decision.key: decision.guest for decision in decisions}
         stopped = []

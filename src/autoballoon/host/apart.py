@@ -2,13 +2,16 @@
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
 from typing import Any, TypeVar
 
 from autoballoon.core.errors import CouldNot
 
 T = TypeVar("T")
+
+Apart = Callable[..., Awaitable[Any]]
+"""Calls a function that may wait, and lets the event loop go on meanwhile: `apart`."""
 
 
 def begin(work: Callable[[], None], name: str) -> threading.Thread:

@@ -1,23 +1,28 @@
 """The host's own view of a QEMU process: what it holds of the guest's memory, and what it takes beyond it."""
 
+import asyncio
 import os
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import KIB
-from autoballoon.host.apart import apart
+from autoballoon.host.apart import Apart, apart
 from autoballoon.host.files import KeptFile, fields, read_if_there
 from autoballoon.host.huge import Splits, split_holed
 from autoballoon.host.smaps import Split, split
 
 _SOONEST_S, _LATEST_S = 2.0, 60.0
 _COST = 200
-"""Reading smaps again takes at most one part in this many of the time, for all processes together: it walks page
-tables, and a large guest has many (`make bench` prints what one reading takes)."""
+"""Reading smaps again takes at most one part in this many of a processor's time, for all processes together: it walks
+page tables, and a large guest has many (`make bench` prints what one reading takes)."""
+_LATE_S, _MOST_LATE = 10.0, 6
+"""A reading apart that takes longer than this (the kernel has it wait for a lock on the process's memory) keeps others
+waiting no more; beside so many of these no other is begun, for each holds a thread."""
 _FORGET_S = 600.0
 _HELD = (b"RssAnon", b"RssShmem", b"VmPTE", b"VmSwap", b"HugetlbPages")
 
@@ -31,24 +36,27 @@ class ProcessMemory(msgspec.Struct, frozen=True):
     """What of it lies on huge pages set aside (hugetlbfs), which control groups charge apart."""
     swapped: int
     """Guest memory in the host's swap."""
-    overhead: int
+    overhead: int | None
     """Anonymous memory and page tables beyond guest memory, the most ever seen. Mapped files never count:
-    the text of one QEMU is shared by all."""
+    the text of one QEMU is shared by all. None until smaps have been read."""
 
 
 class _Known:
     """What is remembered of one process."""
 
-    def __init__(self, started: int, ram: int, born: float) -> None:
+    def __init__(self, pid: int, started: int, ram: int, born: float) -> None:
+        self.pid = pid
         self.started = started
         self.ram = ram
         self.born = born
         self.must_look = True
         """Nothing is known of its split yet, or it no longer holds."""
+        self.is_looked_at = False
+        """Its smaps are being read."""
         self.look_again_at = 0.0
         self.seen_at = 0.0
         self.overhead = 0
-        self.parts = Split(private_size=ram)
+        self.parts: Split | None = None
         self.own_shared = 0
         self.own_swap = 0
 
@@ -58,17 +66,33 @@ class ProcessReader:
 
     Each reading is of status and stat. The split of it between guest and QEMU comes from smaps, which is read again
     when the process has become twice as old (a young QEMU still grows: devices, TCG's translation buffer), but after
-    2 to 60 s, and all such readings together take at most a two-hundredth of the time. In between, what
-    anonymous memory the process gains or loses counts as the guest's: their sum is always right. Without
-    leave to read smaps everything counts as the guest's, up to its RAM.
+    2 to 60 s, and all such readings together take at most a two-hundredth of a processor (`worked` counts the seconds
+    that the calling thread had of one). In between, what anonymous memory the process gains or loses counts as the
+    guest's: their sum is always right. Without leave to read smaps everything counts as the guest's, up to its RAM.
+
+    With `apart` (host.apart) smaps is read beside the running event loop, one process after the other, and `read` waits
+    for none of it: until a process's first smaps is there everything counts as the guest's.
     """
 
-    def __init__(self, root: Path = Path("/"), clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        clock: Callable[[], float] = time.monotonic,
+        apart: Apart | None = None,
+        worked: Callable[[], float] = time.thread_time,
+    ) -> None:
         self._proc = root / "proc"
         self._clock = clock
+        self._apart = apart
+        self._worked = worked
         self._known: dict[int, _Known] = {}
         self._files: dict[int, dict[str, KeptFile]] = {}
         self._smaps_again_at = 0.0
+        self._wanted: dict[int, _Known] = {}
+        """Whose smaps are to be read, by pid; who has waited longest is the first."""
+        self._looker: asyncio.Task[None] | None = None
+        self._looks: set[asyncio.Task[None]] = set()
+        """Readings apart under way: the looker's, and those that are late."""
 
     def read(self, pid: int, ram: int) -> ProcessMemory | None:
         """The process now, for a guest of `ram` bytes of RAM; None when it is gone.
@@ -82,8 +106,9 @@ class ProcessReader:
             self._forget(pid)
             return None
         known = self._recall(pid, started, ram)
-        if known.must_look or known.seen_at >= max(known.look_again_at, self._smaps_again_at):
-            self._look_closely(pid, known, status)
+        if not known.is_looked_at and (known.must_look or known.seen_at >= known.look_again_at):
+            self._wanted[pid] = known  # who waits already keeps its place
+            self._look_at_wanted()
         return _measure(known, status)
 
     def cpu_s(self, pid: int) -> float | None:
@@ -101,7 +126,7 @@ class ProcessReader:
         when there is none.
         """
         known = self._known.get(pid)
-        if known is None:
+        if known is None or known.parts is None:
             return None
         before = self._huge_splits()
         cpu_s = await apart(split_holed, pid, known.parts.ranges)
@@ -146,6 +171,7 @@ class ProcessReader:
 
     def _forget(self, pid: int) -> None:
         self._known.pop(pid, None)
+        self._wanted.pop(pid, None)
         self._close(pid)
 
     def _close(self, pid: int) -> None:
@@ -162,27 +188,84 @@ class ProcessReader:
         if known is None or known.started != started:
             for old in [p for p, k in self._known.items() if now - k.seen_at >= _FORGET_S]:
                 self._forget(old)
-            known = _Known(started, ram, born=now - (self.age_s(pid) or 0.0))
+            known = _Known(pid, started, ram, born=now - (self.age_s(pid) or 0.0))
             self._known[pid] = known
         elif known.ram != ram:  # memory was plugged: the old split no longer holds
             known.ram = ram
-            known.must_look, known.overhead = True, 0
+            known.must_look = True
         known.seen_at = now
         return known
 
-    def _look_closely(self, pid: int, known: _Known, status: dict[bytes, int]) -> None:
-        began = self._clock()
-        smaps = read_if_there(self._proc / str(pid) / "smaps")
-        parts = split(smaps, known.ram) if smaps else None
-        ended = self._clock()
-        if parts is not None:
-            known.parts = parts
-            known.own_shared = _shared(status) - parts.shared
-            known.own_swap = status.get(b"VmSwap", 0) - parts.anonymous_swap
-        usual = min(max(ended - known.born, _SOONEST_S), _LATEST_S)
-        known.must_look = False
-        known.look_again_at = ended + usual
-        self._smaps_again_at = max(self._smaps_again_at, ended) + _COST * (ended - began)
+    def _look_at_wanted(self) -> None:
+        """Have smaps read for those whose turn it is."""
+        if self._apart is None:
+            while (known := self._next()) is not None:
+                self._learn(known, known.ram, _look(self._proc / str(known.pid), known.ram, self._worked))
+        elif self._looker is None or self._looker.done():
+            self._looker = asyncio.create_task(self._look_one_by_one())
+
+    def _next(self) -> _Known | None:
+        """Takes out who has waited longest of those who must be looked at; or else of all, if that may be now."""
+        known = min(self._wanted.values(), key=lambda known: not known.must_look, default=None)
+        if known is None or not (known.must_look or self._clock() >= self._smaps_again_at):
+            return None
+        return self._wanted.pop(known.pid)
+
+    async def _look_one_by_one(self) -> None:
+        while len(self._looks) < _MOST_LATE and (known := self._next()) is not None:
+            known.is_looked_at = True
+            look = asyncio.create_task(self._look_apart(known, known.ram))
+            self._looks.add(look)
+            look.add_done_callback(self._looks.discard)
+            await asyncio.wait((look,), timeout=_LATE_S)
+
+    async def _look_apart(self, known: _Known, ram: int) -> None:
+        assert self._apart is not None
+        try:
+            with suppress(CouldNot):  # there is no thread for it: it is wanted again when next read
+                self._learn(
+                    known, ram, await self._apart(_look, self._proc / str(known.pid), ram, self._worked)
+                )
+        finally:
+            known.is_looked_at = False
+
+    def _learn(self, known: _Known, ram: int, seen: "_Seen") -> None:
+        """What smaps said of the process, when it was to be of a guest of `ram` bytes."""
+        now = self._clock()
+        self._smaps_again_at = max(self._smaps_again_at, now) + _COST * seen.cost_s
+        if known.ram != ram:  # memory was plugged meanwhile
+            return
+        if seen.parts is not None:
+            known.parts = seen.parts
+            known.own_shared = seen.shared - seen.parts.shared
+            known.own_swap = seen.swap - seen.parts.anonymous_swap
+        elif known.parts is None:
+            known.parts = Split(private_size=ram)
+        if known.must_look:  # what seemed overhead until now was not told from the guest's
+            known.must_look, known.overhead = False, 0
+        known.look_again_at = now + min(max(now - known.born, _SOONEST_S), _LATEST_S)
+
+
+class _Seen(msgspec.Struct, frozen=True):
+    """One reading of smaps, and what status says beside it."""
+
+    parts: Split | None
+    """None where smaps may not be read, or have no guest RAM."""
+    shared: int
+    swap: int
+    cost_s: float
+    """Seconds of a processor."""
+
+
+def _look(folder: Path, ram: int, worked: Callable[[], float]) -> _Seen:
+    """Reads the smaps in /proc/PID; in any thread, as nothing is shared with it."""
+    began = worked()
+    smaps = read_if_there(folder / "smaps")
+    parts = split(smaps, ram) if smaps else None
+    status = _held(
+        read_if_there(folder / "status") or b""
+    )  # of the moment that smaps was had, however long that took
+    return _Seen(parts, _shared(status), status.get(b"VmSwap", 0), worked() - began)
 
 
 def _stat_fields(text: bytes) -> list[bytes]:
@@ -222,7 +305,7 @@ def _shared(status: dict[bytes, int]) -> int:
 
 def _measure(known: _Known, status: dict[bytes, int]) -> ProcessMemory:
     """Guest and QEMU told apart: their split at the last smaps, and the counters of now."""
-    parts = known.parts
+    parts = known.parts or Split(private_size=known.ram)
     anonymous = min(max(status[b"RssAnon"] - parts.own, 0), parts.private_size)
     shared = max(_shared(status) - known.own_shared, 0)
     beyond = status[b"RssAnon"] - anonymous + status.get(b"VmPTE", 0)
@@ -233,5 +316,5 @@ def _measure(known: _Known, status: dict[bytes, int]) -> ProcessMemory:
         resident=resident,
         huge=min(status.get(b"HugetlbPages", 0), resident),
         swapped=min(swapped, known.ram),
-        overhead=known.overhead,
+        overhead=None if known.parts is None else known.overhead,
     )
