@@ -396,6 +396,32 @@ def test_nobody_new_is_contained_while_it_cannot_be_written_down(tmp_path: Path,
     virtually(main())
 
 
+def test_it_is_lifted_though_the_disk_is_full(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with Contained(tmp_path) as world:
+            await world.settle()
+            keeper = world.daemon._keeper
+            save = keeper._file.save
+
+            def full(saved: Saved) -> None:
+                raise CouldNot("the disk is full")
+
+            keeper._file.save = full  # type: ignore[method-assign]
+            world.config = msgspec.structs.replace(parse(""), socket=world.config.socket)
+            world.daemon.reload()
+            await asyncio.sleep(20)
+            assert (world.high("web"), world.high("db")) == (None, None)
+            assert len(world.file.load().contained) == 2
+            keeper._file.save = save  # type: ignore[method-assign]
+            await asyncio.sleep(70)
+            assert world.file.load().contained == ()
+
+    virtually(main())
+    assert "this tick failed" not in caplog.text
+
+
 def test_a_disk_that_hangs_holds_no_tick_while_nothing_new_is_to_be_written(
     tmp_path: Path, virtually: Run
 ) -> None:

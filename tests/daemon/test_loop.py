@@ -598,6 +598,27 @@ def test_a_tick_that_fails_holds_everything_and_the_next_goes_on(
     assert failures == ["this tick failed and everything stays as it is: /proc/meminfo: cannot be read"] * 9
 
 
+def test_a_tick_that_cannot_be_told_of_is_one_that_failed(
+    tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000) as world:
+            await asyncio.sleep(3.5)
+            tell = world.daemon._bulletin.tell
+
+            def broken(*_: object) -> None:
+                raise ZeroDivisionError("a mistake of ours")
+
+            world.daemon._bulletin.tell = broken  # type: ignore[method-assign]
+            await asyncio.sleep(3)
+            world.daemon._bulletin.tell = tell  # type: ignore[method-assign]
+            await asyncio.sleep(1)
+            assert (await world.status()).daemon.tick.number == 8
+
+    virtually(main())
+    assert caplog.text.count("this tick failed") == 3
+
+
 def test_ten_failures_in_a_row_end_the_daemon(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         world = World(tmp_path, 8000)

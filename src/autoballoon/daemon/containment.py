@@ -7,6 +7,7 @@ back when we leave. So it is in the state file before we change it, and who come
 import asyncio
 import logging
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -98,7 +99,8 @@ class Containment:
         now = asyncio.get_running_loop().time()
         if not config.contain or config.dry_run:
             if self._held or self._unfit or (self._keeper.saved.contained and now >= self._lift_at):
-                await self.lift()
+                with suppress(CouldNot):  # the file cannot be written: it is told the next time
+                    await self.lift()
             return
         managed = {guest.key: guest for guest in guests if guest.managed and guest.pid is not None}
         self._unfit = {key: unfit for key, unfit in self._unfit.items() if key in managed}

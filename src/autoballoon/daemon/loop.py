@@ -192,6 +192,7 @@ class Daemon:
             now = asyncio.get_running_loop().time()
             self._state, snapshot = self._operator.carry_out(self._state, seen, now)
             decisions = await self._decide_and_act(snapshot, now)
+            self._report(beat, snapshot, decisions, now)
         except Exception as error:
             self._failures += 1
             self._bulletin.metrics.failed()
@@ -204,6 +205,9 @@ class Daemon:
                 ) from error
             return
         self._failures = 0
+
+    def _report(self, beat: Beat, snapshot: Snapshot, decisions: Sequence[Decision], now: float) -> None:
+        """Tell of this tick whoever asks, and whoever waits for it."""
         ended = asyncio.get_running_loop().time()
         tick = Tick(self._ticks, beat.why, round(beat.late_s, 6), round(ended - beat.begun, 6), now)
         lateness, logged = self._pulse.punctuality.lately(), [*self._steps.problems(), *self._refused]
