@@ -51,9 +51,6 @@ class FakeDomain:
         """Cleared: libvirt is at work on it, say in a hook, and whoever would look at it waits."""
         self.unlocked.set()
         self.job = threading.Lock()
-        self.callers: set[int] = set()
-        """The threads that ask QEMU, or wait for that."""
-        self.most_callers = 0
         self.lies: dict[str, object] = {}
         """Values that replace what libvirt tells, by its names (without `balloon.`)."""
         self.served: dict[str, object] = {}
@@ -217,21 +214,19 @@ class _Connection:
 
     def getAllDomainStats(self, groups: int, flags: int) -> list[tuple["_Handle", dict[str, object]]]:
         assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE
-        return self._stats(list(self.api.domains.values()), groups, flags)
+        return self._stats(list(self.api.domains.values()), flags)
 
     def domainListGetStats(
         self, handles: list["_Handle"], groups: int, flags: int
     ) -> list[tuple["_Handle", dict[str, object]]]:
-        return self._stats([handle.domain for handle in handles], groups, flags)
+        return self._stats([handle.domain for handle in handles], flags)
 
-    def _stats(
-        self, domains: list[FakeDomain], groups: int, flags: int
-    ) -> list[tuple["_Handle", dict[str, object]]]:
+    def _stats(self, domains: list[FakeDomain], flags: int) -> list[tuple["_Handle", dict[str, object]]]:
         self.check()
         assert flags & self.api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
         for domain in domains:
             domain.unlocked.wait()
-        return [(handle := _Handle(self.api, self, domain), handle.row(groups)) for domain in domains]
+        return [(handle := _Handle(self.api, self, domain), handle.row()) for domain in domains]
 
 
 class _Handle:
@@ -243,27 +238,19 @@ class _Handle:
     def _ask_qemu(self, *, wait: bool = True) -> bool:
         """Enter the monitor; False when the job is another's and may not be waited for."""
         self._connection.check()
-        domain, thread = self.domain, threading.get_ident()
-        if not wait and not domain.job.acquire(blocking=False):
+        if not self.domain.job.acquire(blocking=wait):
             return False
-        domain.callers.add(thread)
-        domain.most_callers = max(domain.most_callers, len(domain.callers))
         try:
-            if wait:
-                domain.job.acquire()
-            domain.answers.wait()
-            if domain.number < 0:
+            self.domain.answers.wait()
+            if self.domain.number < 0:
                 raise Error("domain is not running")
             return True
         finally:
-            domain.callers.discard(thread)
-            domain.job.release()
+            self.domain.job.release()
 
-    def row(self, groups: int) -> dict[str, object]:
+    def row(self) -> dict[str, object]:
         domain, guest = self.domain, self.domain.guest
         told: dict[str, object] = {"state.state": domain.state[0], "state.reason": domain.state[1]}
-        if not groups & self._api.VIR_DOMAIN_STATS_BALLOON:
-            return told
         guest.advance(self._api.clock())
         actual = domain.served.get("actual", 0) if guest.taken_at is None else 0
         told["balloon.current"] = actual or guest.actual // KIB

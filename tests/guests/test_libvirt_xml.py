@@ -20,11 +20,6 @@ def test_the_ceiling_is_the_inactive_current_memory() -> None:
     assert describe(LIVE, None).ceiling == 0
 
 
-def test_what_it_has_and_its_size_are_known_without_qemu() -> None:
-    found = describe(LIVE, None)
-    assert (found.max, found.size) == (1024 * MIB, 512 * MIB)
-
-
 def test_the_balloon_and_its_statistics() -> None:
     found = describe(LIVE.format(devices=BALLOON), None)
     assert found.has_balloon and found.may_deflate and found.period_s == 5 and not found.has_virtio_mem

@@ -1,14 +1,13 @@
 """Orders to single domains and questions to them: each in a thread, so that none delays another."""
 
 import asyncio
-import contextlib
-from collections.abc import Awaitable, Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, TypeVar
 
 from autoballoon.guests import libvirt_orders as orders
 from autoballoon.guests.follow import Follow
 from autoballoon.guests.hypervisor import Wake
-from autoballoon.guests.libvirt_crew import MOST_LEFT, Crew, Full, Late
+from autoballoon.guests.libvirt_crew import Crew, Full, Late
 from autoballoon.guests.libvirt_domain import Domain
 from autoballoon.guests.libvirt_lanes import Lanes, Lost, Refused
 from autoballoon.guests.libvirt_meet import Terms
@@ -18,29 +17,21 @@ T = TypeVar("T")
 ORDERS = "orders"
 _MOST_FOLLOWED = 4
 """Balloons that are followed at once; one look costs about 2 ms of a processor."""
-_AT_ONCE = MOST_LEFT - 1
-"""Orders and questions under way at once, each in a thread; one thread is left for readings. libvirtd works on five of
-one connection."""
+_AT_ONCE = 4
+"""Orders and questions under way at once, each in a thread: libvirtd works on five of one connection, and when all hang
+no more threads are to hang with them."""
 _LEAVE_S = 0.7
 
 
 class Asker:
-    """Asks domains through `lanes`, which are None while there is no connection. Nothing here raises.
+    """Asks domains through `lanes`, which are None while there is no connection. Nothing here raises."""
 
-    `look` has the domains read when that is due, and waits for it only shortly.
-    """
-
-    def __init__(
-        self, api: Any, terms: Terms, wake: Wake, crew: Crew, look: Callable[[], Awaitable[None]]
-    ) -> None:
+    def __init__(self, api: Any, terms: Terms, wake: Wake, crew: Crew) -> None:
         self.lanes: Lanes | None = None
         self._api = api
         self._terms = terms
         self._wake = wake
         self._crew = crew
-        self._look = look
-        self._back = asyncio.Event()
-        """Set, and then replaced, when a call or a reading has come back."""
         self._gate = asyncio.Semaphore(_AT_ONCE)
         self._followed: set[Follow] = set()
         self._asked: set[str] = set()
@@ -97,11 +88,6 @@ class Asker:
         """Switch its statistics on; told by `switched_on`, unless only its owner's period is set again."""
         self._apart(self._set_period(domain, domain.period_s, self.lanes))
 
-    def came_back(self) -> None:
-        """A reading, or a call, has come back: whoever waits for that looks again whether its domain is free."""
-        self._back.set()
-        self._back = asyncio.Event()
-
     async def leave(self, lanes: Lanes, domains: Iterable[Domain]) -> None:
         """Switch off again what was switched on, as far as guests answer within a bounded time."""
         ours = [self._apart(self._set_period(domain, 0, lanes)) for domain in domains if domain.switched_on]
@@ -116,8 +102,6 @@ class Asker:
         done = await self._tell(domain, lambda handle: orders.set_period(self._api, handle, seconds), lanes)
         if done:
             domain.switched_on = seconds > 0 and (domain.switched_on or not domain.says.period_s)
-        elif seconds:
-            domain.reviewed_at = -1e9  # the next review, which comes soon, tries again
 
     async def _see_whether_it_stays(self, domain: Domain) -> None:
         try:
@@ -177,48 +161,32 @@ class Asker:
             self._followed.discard(balloon)
 
     async def _tell(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None = None) -> T | None:
-        """See `_when_free`. What its guest is to do waits for a question no longer than libvirt takes for that."""
+        """See `_call`. What its guest is to do waits for a question no longer than libvirt takes for that."""
         domain.orders += 1
         domain.hurry.set()
         try:
-            return await self._when_free(domain, work, lanes or self.lanes)
+            async with domain.one_call, self._gate:
+                return await self._call(domain, work, lanes or self.lanes)
         finally:
             domain.orders -= 1
             if not domain.orders:
                 domain.hurry.clear()
 
     async def _question(self, domain: Domain, work: Callable[[Any], T]) -> T | None:
-        """See `_when_free`."""
-        return await self._when_free(domain, work, self.lanes)
+        """See `_call`."""
+        async with domain.one_call, self._gate:
+            return await self._call(domain, work, self.lanes)
 
-    async def _when_free(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
-        """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back.
-
-        It begins once no other call may be at the domain's QEMU, and no reading begins there before it has come back.
-        """
-        loop = asyncio.get_running_loop()
-        until = loop.time() + self._terms.patience_s
-        async with domain.one_call:
-            while True:
-                async with self._gate:
-                    if lanes is None or domain.is_held(self.late_s):
-                        return None
-                    if not domain.is_busy:
-                        return await self._call(domain, work, lanes)
-                if loop.time() >= until:
-                    return None
-                await self._look()  # one that hangs at another domain is told from one at this by the next
-                if domain.is_busy:
-                    with contextlib.suppress(TimeoutError):
-                        async with asyncio.timeout(self._terms.look_s):
-                            await self._back.wait()
-
-    async def _call(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes) -> T | None:
-        domain.is_called = True
+    async def _call(self, domain: Domain, work: Callable[[Any], T], lanes: Lanes | None) -> T | None:
+        """What `work(handle of the domain)` returns; None when it could not be asked, or does not come back."""
+        if lanes is None or domain.is_held(self.late_s):
+            return None
+        ended = asyncio.Event()
 
         def over() -> None:
-            domain.is_called = domain.is_late = False
-            self.came_back()
+            if ended.is_set():
+                domain.out -= 1
+            ended.set()
 
         try:
             return await lanes.call(
@@ -228,7 +196,9 @@ class Asker:
                 over,
             )
         except Late:
-            domain.is_late = domain.is_called
+            if not ended.is_set():
+                domain.out += 1
+                ended.set()
         except (Full, Lost, Refused):
             pass
         return None

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-MOST_LEFT = 4
-"""Threads for the calls of one libvirt, so that no more can be left; each has one of libvirtd's twenty workers too. A
-QEMU that hangs keeps one: beside three of them there is one for the others."""
+MOST_LEFT = 6
+"""With so many calls late no other is made: each holds a thread here, and one of libvirtd's twenty workers. A QEMU that
+hangs keeps two at most, a reading and a call of its own: beside two of them there are two for the others."""
 
 
 class Late(Exception):
@@ -18,7 +18,7 @@ class Late(Exception):
 
 
 class Full(Exception):
-    """The call is not made: those before it have not come back, or there is no thread for it."""
+    """No other call is made: too many have not come back, or there is no thread for it."""
 
 
 class Crew:
@@ -26,7 +26,6 @@ class Crew:
 
     def __init__(self, most_left: int = MOST_LEFT) -> None:
         self._most_left = most_left
-        self._threads = asyncio.Semaphore(most_left)
         self._left: set[asyncio.Future[Any]] = set()
 
     @property
@@ -40,20 +39,19 @@ class Crew:
         return len(self._left) >= self._most_left
 
     async def call(
-        self, work: Callable[[], T], patience_s: float, ended: Callable[[], None] = lambda: None
+        self, work: Callable[[], T], patience_s: float, ended: Callable[[], None] | None = None
     ) -> T:
-        """What `work` returns or raises. Late after `patience_s`; Full when it has no thread by then, or all are late.
+        """What `work` returns or raises. Late after `patience_s`; Full when too many are late.
 
-        `ended` is called in the event loop when the call has come back, however late, or is not made.
+        `ended` is called in the event loop when the call has come back, however late.
         """
-        try:
-            await self._take_thread(patience_s)
-        except BaseException:
-            ended()
-            raise
+        if self.is_full:
+            if ended is not None:
+                ended()
+            raise Full
         future = self.apart(work)
-        future.add_done_callback(lambda _: self._threads.release())
-        future.add_done_callback(lambda _: ended())
+        if ended is not None:
+            future.add_done_callback(lambda _: ended())
         try:
             await asyncio.wait({future}, timeout=patience_s)
         finally:
@@ -63,15 +61,6 @@ class Crew:
         if not future.done():
             raise Late
         return future.result()
-
-    async def _take_thread(self, patience_s: float) -> None:
-        if self.is_full:
-            raise Full
-        try:
-            async with asyncio.timeout(patience_s):
-                await self._threads.acquire()
-        except TimeoutError:
-            raise Full from None
 
     def _came_back(self, future: "asyncio.Future[Any]") -> None:
         self._left.discard(future)

@@ -59,12 +59,8 @@ class Domain:
     """When its XML was last read."""
     has_run: bool = False
     """It has been seen running: what is paused now does not come in from elsewhere."""
-    readings: set[float] = field(default_factory=set)
-    """When those readings began that may be at its QEMU: none has come back, and no later one has had an answer."""
-    is_called: bool = False
-    """A call of its own has begun and has not come back."""
-    is_late: bool = False
-    """And is late."""
+    out: int = 0
+    """Calls for it that are late and have not come back."""
     missing_since: float | None = None
     """Since when libvirt gives no statistics of it, because another call holds it or its QEMU does not answer."""
     unanswered_since: float | None = None
@@ -74,7 +70,7 @@ class Domain:
     looked_at: float = -1e9
     """When QEMU itself was last asked for its size, and told one."""
     one_call: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while an order to it or a question is under way, or waits for a reading: one at a time."""
+    """Held while an order to it or a question is under way: a QEMU that hangs keeps one thread of them and no more."""
     orders: int = 0
     """Orders that wait for that, or are under way."""
     hurry: threading.Event = field(default_factory=threading.Event)
@@ -95,10 +91,8 @@ class Domain:
 
     def learn_row(self, record: Mapping[str, object], asked_at: float) -> None:
         """Take in what one reading of all domains, begun at `asked_at`, says of this one."""
-        self.learn_state(record.get("state.state"), record.get("state.reason"))
-        if "balloon.maximum" not in record:  # no more was asked for: this is told without QEMU too
-            return
         self.seen_at = asked_at
+        self.learn_state(record.get("state.state"), record.get("state.reason"))
         self.learn_max(record.get("balloon.maximum"))
         if "balloon.last-update" not in record:
             # Only who has the domain's job gets statistics; without, libvirt gives what it knows without QEMU.
@@ -106,7 +100,6 @@ class Domain:
                 self.missing_since = asked_at
         else:
             self.missing_since = None
-            self.readings -= {began for began in self.readings if began <= asked_at}
             self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
             self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
@@ -193,12 +186,7 @@ class Domain:
         By what the last readings told: that there is no reading says nothing of this domain.
         """
         is_missing = self.missing_since is not None and self.seen_at - self.missing_since >= late_s
-        return self.is_late or is_missing
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether a call may be at its QEMU now: one that hangs is to keep no second thread."""
-        return self.is_called or bool(self.readings)
+        return self.out > 0 or is_missing
 
     def has_arrived(self) -> bool:
         """Whether it has the size that we asked for."""

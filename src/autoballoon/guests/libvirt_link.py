@@ -16,9 +16,6 @@ from autoballoon.guests.libvirt_lanes import OPEN_S, Lanes, Lost, Refused
 from autoballoon.guests.libvirt_meet import Terms, meet
 from autoballoon.guests.libvirt_uri import key_of
 
-Read = Callable[[Any], list[orders.Row]]
-"""What reads domains over a connection."""
-
 log = logging.getLogger(__name__)
 
 REVIEW_S = 30.0
@@ -27,8 +24,7 @@ _AT_ONCE = 32
 """Domains whose XML is read in one call."""
 _LISTING, _READING, _WATCHING = "listing", "reading", "watching"
 _MOST_LISTINGS = 2
-"""Readings of all domains that may be out at once, for a hook may hold each: what else there is to ask needs threads
-too (MOST_LEFT)."""
+"""Readings of all domains that may be out at once: what else there is to ask needs threads too (MOST_LEFT)."""
 
 
 class Link:
@@ -50,12 +46,12 @@ class Link:
         """Ends the events of the connection."""
         self._listing: asyncio.Task[None] | None = None
         """All domains are read, and the new ones met."""
-        self._listings: set[float] = set()
-        """When those readings of all domains began that have not come back."""
+        self._listings = 0
+        """Readings of all domains that have not come back."""
         self._reading: asyncio.Task[None] | None = None
         """The known domains are read, because reading all takes long."""
         self._read_at = -1e9
-        self.asker = Asker(api, terms, wake, self._crew, self.look)
+        self.asker = Asker(api, terms, wake, self._crew)
 
     def key(self, uuid: str) -> str:
         """What identifies a domain of this URI."""
@@ -134,8 +130,8 @@ class Link:
         if lanes is None:
             self._forget_dead()
         elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
-            is_slow = bool(self._listings or _under_way(self._listing))
-            if len(self._listings) < _MOST_LISTINGS and not _under_way(self._listing):
+            is_slow = self._listings > 0 or bool(_under_way(self._listing))
+            if self._listings < _MOST_LISTINGS and not _under_way(self._listing):
                 self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
             if is_slow and self.domains and not _under_way(self._reading):
                 self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
@@ -154,37 +150,18 @@ class Link:
     async def _read_all(self, lanes: Lanes) -> None:
         """Learn how all domains are, and which have come and gone."""
         asked_at = self._read_at = self._terms.clock()
-        asked, whom = self._not_called(), None
-        if self._listings:  # it may be a QEMU that holds the one before: this one asks none
-            asked, whom = [], frozenset[tuple[str, int]]()
-        elif len(asked) < len(self.domains):
-            whom = frozenset((domain.uuid, domain.number) for domain in asked)
-        read = partial(orders.read_all, self._api, whom)
-        marks = [self._listings, *(domain.readings for domain in asked)]
-        rows = await self._read(lanes, _LISTING, read, marks, asked_at)
+        self._listings += 1
+        rows = await lanes.call(
+            _LISTING, partial(orders.read_all, self._api), self._terms.patience_s, self._listed
+        )
         unmet = self._take_in(rows, asked_at)
         for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
             if self.domains[uuid].seen_at < asked_at:
                 self._gone(uuid)
         await self._get_to_know(lanes, unmet, asked_at)
 
-    def _not_called(self) -> list[Domain]:
-        """The known domains at whose QEMU no call of their own is: one that hangs is to hold no reading besides."""
-        return [domain for domain in self.domains.values() if not domain.is_called]
-
-    async def _read(
-        self, lanes: Lanes, purpose: str, read: Read, marks: Sequence[set[float]], asked_at: float
-    ) -> list[orders.Row]:
-        """What `read` tells; `asked_at` is in all `marks` until it has come back, however late."""
-        for mark in marks:
-            mark.add(asked_at)
-
-        def over() -> None:
-            for mark in marks:
-                mark.discard(asked_at)
-            self.asker.came_back()
-
-        return await lanes.call(purpose, read, self._terms.patience_s, over)
+    def _listed(self) -> None:
+        self._listings -= 1
 
     async def _read_known(self, lanes: Lanes) -> None:
         """Learn how the known domains are while reading all takes long.
@@ -193,10 +170,8 @@ class Link:
         reads all domains waits for that lock.
         """
         asked_at = self._read_at = self._terms.clock()
-        asked = self._not_called()
-        read = partial(orders.read_some, self._api, [domain.uuid for domain in asked])
-        marks = [domain.readings for domain in asked]
-        self._take_in(await self._read(lanes, _READING, read, marks, asked_at), asked_at)
+        read = partial(orders.read_some, self._api, [*self.domains])
+        self._take_in(await lanes.call(_READING, read, self._terms.patience_s), asked_at)
 
     async def _safely(self, reading: Coroutine[Any, Any, None]) -> None:
         """`reading`, whose failures are told by `problems`."""
@@ -238,8 +213,6 @@ class Link:
                 known = self.domains.get(one.told.uuid)
                 domain = one.as_domain(known, unmet[one.told.uuid], asked_at)
                 self.domains[one.told.uuid] = domain
-                if domain is not known:
-                    domain.readings |= self._listings  # one may be at it since before we knew it
                 if known is None:
                     self._wake(f"{domain.known.name} is here")
                 if domain.known.has_balloon and not one.says.period_s:

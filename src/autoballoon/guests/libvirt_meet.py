@@ -8,7 +8,6 @@ from typing import Any
 
 import msgspec
 
-from autoballoon.core.units import KIB
 from autoballoon.guests.libvirt_domain import Domain
 from autoballoon.guests.libvirt_orders import Told, tell_of
 from autoballoon.guests.libvirt_uri import pid_folders
@@ -73,9 +72,8 @@ class Met(msgspec.Struct, frozen=True):
                 born_at=None if self.age_s is None else now - self.age_s,
             )
             domain = Domain(self.told.uuid, self.told.number, known, self.says, now, now)
-            domain.learn_max(self.says.max // KIB)
+            domain.learn_max(row.get("balloon.maximum"))
             known.actual = known.max
-            domain.learn_size(self.says.size // KIB, now)
         domain.known.has_balloon = self.says.has_balloon
         domain.learn_row(row, now)
         return domain

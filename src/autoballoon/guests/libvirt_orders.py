@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -33,23 +33,17 @@ class Told(msgspec.Struct, frozen=True):
     """None for a transient domain."""
 
 
-def read_all(api: Any, asked: Collection[tuple[str, int]] | None, connection: Any) -> list[Row]:
+def read_all(api: Any, connection: Any) -> list[Row]:
     """Every running or paused domain, in one call that waits for none whose job another holds.
 
-    With `asked` the QEMUs of these (UUID, libvirt's id) are asked and no others, of whom the state is told. It does
-    wait for a domain that libvirt itself has locked, as it does while a hook for it runs.
+    It does wait for a domain that libvirt itself has locked, as it does while a hook for it runs.
     """
     flags = api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_ACTIVE | api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT
-    if asked is None:
-        return _rows(connection.getAllDomainStats(_groups(api), flags))
-    records = connection.getAllDomainStats(api.VIR_DOMAIN_STATS_STATE, flags)
-    rows = [row for row in _rows(records) if row[:2] not in asked]
-    domains = [domain for domain, _ in records if (domain.UUIDString(), domain.ID()) in asked]
-    return rows + _read(api, domains, connection)
+    return _rows(connection.getAllDomainStats(_groups(api), flags))
 
 
 def read_some(api: Any, uuids: Sequence[str], connection: Any) -> list[Row]:
-    """What `read_all` tells of these domains alone: no other is waited for."""
+    """As `read_all`, of these domains alone: no other is waited for."""
     domains = []
     for uuid in uuids:
         try:
@@ -57,10 +51,6 @@ def read_some(api: Any, uuids: Sequence[str], connection: Any) -> list[Row]:
         except api.libvirtError:
             if not connection.isAlive():
                 raise
-    return _read(api, domains, connection)
-
-
-def _read(api: Any, domains: list[Any], connection: Any) -> list[Row]:
     if not domains:  # none would mean all
         return []
     flags = api.VIR_CONNECT_GET_ALL_DOMAINS_STATS_NOWAIT

@@ -27,10 +27,6 @@ class Description(msgspec.Struct, frozen=True):
     period_s: int
     """Between two requests for statistics; 0: off."""
     has_virtio_mem: bool
-    max: int = 0
-    """The RAM that it has, base and plugged ..."""
-    size: int = 0
-    """... and the size that it has now, as libvirt knows both without QEMU; 0: not told."""
     agent: str | None = None
     """The socket of the channel of our agent, at which QEMU listens."""
 
@@ -46,15 +42,13 @@ def describe(live: str, inactive: str | None) -> Description:
     model = "none" if balloon is None else balloon.get("model", "virtio")
     stats = None if balloon is None else balloon.find("stats")
     return Description(
-        ceiling=0 if inactive is None else _size(_parse(inactive), "currentMemory", "memory"),
+        ceiling=0 if inactive is None else _current(_parse(inactive)),
         has_balloon=model.startswith("virtio"),
         may_deflate=balloon is not None and balloon.get("autodeflate") == "on",
         period_s=0 if stats is None else _whole(stats.get("period")),
         has_virtio_mem=any(
             device.get("model") == "virtio-mem" for device in domain.findall("devices/memory")
         ),
-        max=_size(domain, "memory"),
-        size=_size(domain, "currentMemory", "memory"),
         agent=_agent(domain),
     )
 
@@ -79,9 +73,8 @@ def _parse(text: str) -> ET.Element:
         raise Unreadable(f"its XML cannot be read ({error})") from None
 
 
-def _size(domain: ET.Element, *tags: str) -> int:
-    """What the first of these elements says, in bytes; 0 without."""
-    for tag in tags:
+def _current(domain: ET.Element) -> int:
+    for tag in ("currentMemory", "memory"):
         element = domain.find(tag)
         if element is not None and element.get("unit", "KiB") == "KiB":  # the only unit that libvirt writes
             return _whole(element.text) * KIB
