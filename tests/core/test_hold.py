@@ -4,7 +4,7 @@ from random import Random
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from autoballoon.core.engine import Rules
@@ -12,7 +12,7 @@ from autoballoon.core.invariants import FOLLOWS, violations
 from autoballoon.core.model import Reason, Resume, SetTarget, Stay, Suspend
 from autoballoon.core.units import MIB, page_floor
 from autoballoon.policies import POLICIES
-from tests.core.histories import History, histories, play
+from tests.core.histories import History, histories, history, play
 from tests.core.test_invariants import keep_fair_shares
 from tests.core.world import Tame, World
 
@@ -60,6 +60,7 @@ def test_nor_is_it_in_an_overload_and_it_is_not_stopped(overload: str, ticks: Hi
                 )
 
 
+@example(history(7252, ticks=1, count=5), 3626)  # its host holds more of one than that is to be
 @given(histories(), st.integers(0, 2**32))
 def test_nobody_is_pushed_below_its_fair_share_beside_what_is_held(ticks: History, seed: int) -> None:
     keep_fair_shares(holding(ticks, seed))

@@ -12,7 +12,7 @@ from autoballoon.core import guard
 from autoballoon.core.engine import Engine, Rules
 from autoballoon.core.invariants import FOLLOWS, hold_back, violations
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot, Stay, Suspend
-from autoballoon.core.pool import account_of, charge_of, overhead_of
+from autoballoon.core.pool import account_of, charge_of, overhang_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import GIB, MIB, PAGE, Portion
@@ -128,13 +128,14 @@ def test_i6_nothing_is_manual_at_first_contact(ticks: History) -> None:
 def least_shares(step: Step, guests: list[Guest], tracks: dict[str, Track]) -> list[int]:
     """What each would get of the pool if all others claimed as much as they could ever have: worse no report can be.
 
-    Before that comes what no report decides: what a guest keeps though it was asked for it (I5), after its boot (I3) or
-    because the operator holds it, and the floors.
+    Before that comes what no report decides: what a balloon took and the host did not get back, what a guest keeps
+    though it was asked for it (I5), after its boot (I3) or because the operator holds it, and the floors.
     """
     assert step.after.account is not None
     seen = {guest.key for guest in guests}
     left = step.after.account.pool - sum(overhead_of(guest) for guest in guests)
     left -= sum(charge_of(g, tracks[g.key]) for g in step.snapshot.guests if g.key not in seen)
+    left -= sum(overhang_of(g, tracks[g.key], step.now) for g in guests)
     tops = [guard.bounds(guest, tracks[guest.key])[1] for guest in guests]
     keeps = [step.now < max(tracks[g.key].cool_until, tracks[g.key].grace_until) for g in guests]
     sizes = [0] * len(guests)

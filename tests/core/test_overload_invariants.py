@@ -343,6 +343,7 @@ def test_when_there_is_room_all_run(needs: list[int], more: int) -> None:
 
 
 @example(2, 800, 0, 300, 120)
+@example(2, 300, 80, 251, 30)
 @given(
     st.integers(2, 4), st.integers(300, 900), st.integers(0, 100), st.integers(60, 600), st.integers(10, 300)
 )

@@ -609,7 +609,7 @@ def test_a_tick_that_cannot_be_told_of_is_one_that_failed(
             def broken(*_: object) -> None:
                 raise ZeroDivisionError("a mistake of ours")
 
-            world.daemon._bulletin.tell = broken  # type: ignore[method-assign]
+            world.daemon._bulletin.tell = broken  # type: ignore[assignment, method-assign]
             await asyncio.sleep(3)
             world.daemon._bulletin.tell = tell  # type: ignore[method-assign]
             await asyncio.sleep(1)

@@ -177,9 +177,15 @@ def _need_of(guest: Guest, track: Track, run: Run | None, wishes: Wishes, now: f
 
 
 def counted(
-    contest: Contest, runs: Mapping[str, Run], begun: frozenset[str], elapsed: float, now: float
+    contest: Contest,
+    runs: Mapping[str, Run],
+    begun: frozenset[str],
+    moved: Mapping[str, int],
+    elapsed: float,
+    now: float,
 ) -> dict[str, Run]:
-    """What everybody has had, `elapsed` seconds later; `begun`: who begins to run now.
+    """What everybody has had, `elapsed` seconds later; `begun`: who begins to run now; `moved`: who is stopped now, and
+    what has to make way for that: who waits may need less by the next step, and that has been paid for all the same.
 
     Of guests that take no part at this step nothing is forgotten.
     """
@@ -196,6 +202,6 @@ def counted(
             need=one.need,
             ran=min(ran[one.key] - least, AHEAD_TURNS * one.turn_s * 1000 / max(1, one.guest.shares)),
             was_stopped=one.run.was_stopped or one.track.pause is not None,
-            moved=one.run.moved if one.key in owing else 0,
+            moved=moved.get(one.key, one.run.moved if one.key in owing else 0),
         )
     return after

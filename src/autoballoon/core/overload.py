@@ -89,6 +89,8 @@ class _Step:
         self._squeezed: dict[str, Wish] = {}
         self._leaving: dict[str, float] = {}
         self._begun: set[str] = set()
+        self._moved: dict[str, int] = {}
+        """Who is stopped now, and what has to make way for others for that, bytes."""
 
     def outcome(self, load: Load) -> Outcome:
         """What was decided, with the state to go on from."""
@@ -137,7 +139,7 @@ class _Step:
             begun = {one.key for one in self.contest.running} - self._leaving.keys()
         elapsed = self.now - load.at if load.is_on else 0.0
         there = {g.key: load.runs[g.key] for g in self.sight.snapshot.guests if g.key in load.runs}
-        return counted(self.contest, there, frozenset(begun), elapsed, self.now)
+        return counted(self.contest, there, frozenset(begun), self._moved, elapsed, self.now)
 
     def _stop_too_many(self) -> bool:
         """Those that run do not fit: stop as many as have to, one at least goes on; False when nobody can."""
@@ -240,6 +242,7 @@ class _Step:
         self._decisions[one.key] = Suspend(guest.key, guest.name, reason, numbers)
         pause = Pause(pid=guest.pid, at=self.now, need=one.need)
         self._tracks[one.key] = msgspec.structs.replace(one.track, pause=pause)
+        self._moved[one.key] = min(one.need, max(0, excess))
 
     def _resume(self, one: Contender, reason: Reason, numbers: dict[str, int | float]) -> None:
         order, track = resume(one.guest, one.track, reason, {"need": one.need} | numbers, self.now)

@@ -47,9 +47,10 @@ class _Plan:
 
     __slots__ = ("guest", "has", "keeps_warm", "long", "now", "soon", "stuck", "warm")
 
-    def __init__(self, guest: Guest, now: float, horizon: float, fair: float, foresight: Foresight) -> None:
+    def __init__(
+        self, guest: Guest, now: float, horizon: float, fair: float, floor: float, foresight: Foresight
+    ) -> None:
         group = guest.group
-        floor = min(group.floor.of(guest.max), guest.max)
         top = max(floor, min(group.ceiling.of(guest.max), guest.max))
         begin = now if group.clock == "wall" else guest.work_s
         beside = guest.kernel + KEPT_CACHE + SPARE + guest.low
@@ -75,6 +76,11 @@ class _Plan:
         warm = self.keeps_warm
         keeps = (self.long + warm, self.soon + warm, self.soon, self.now)[level]
         return 0.0 if self.stuck else max(0.0, guest_target(self.guest) - keeps)
+
+
+def floor_of(guest: Guest) -> float:
+    """What the operator wants it to have at least."""
+    return float(min(guest.group.floor.of(guest.max), guest.max))
 
 
 def guest_target(guest: Guest) -> float:
@@ -113,7 +119,13 @@ class Oracle(Keeper):
             for guest in guests
             if id(guest) not in others
         )
-        plans = [_Plan(guest, now, horizon, pool / len(able), self.foresight) for guest in able]
+        floors = list(map(floor_of, able))
+        if sum(floors) > pool:  # nobody is raised to a floor that is not to be had for all
+            floors = list(map(min, floors, map(guest_target, able)))
+        plans = [
+            _Plan(guest, now, horizon, pool / len(able), floor, self.foresight)
+            for guest, floor in zip(able, floors, strict=True)
+        ]
         self._see_who_is_stuck(plans, now)
         self._move(plans, pool)
 
