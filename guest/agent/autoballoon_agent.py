@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 PORT = "dev/virtio-ports/org.autoballoon.0"
 KEPT = "run/autoballoon-agent/status.json"
 """What the host has asked for, for `status`."""
-CODE = "run/autoballoon-agent/agent.pyc"
-"""This file, compiled by the agent when it starts."""
+ANEW = "import marshal, os; exec(marshal.loads(os.fdopen(%d, 'rb').read()))  # autoballoon-agent"
+"""Runs compiled code that comes through a pipe."""
 TICK_S = 1.0
 """Between two lines when nothing happens: as often as the balloon's own statistics come."""
 GAP_S = 0.15
@@ -463,24 +463,30 @@ def stand_fast() -> None:
     gc.disable()  # nothing here makes cycles
 
 
-def leave_compiler(root: str) -> None:
+def leave_compiler() -> None:
     """Begin anew from compiled code, as this process: what compiling took, over a megabyte, would stay with it."""
-    if __file__.endswith(".pyc"):
+    if sys.argv[0] == "-c" or not sys.executable:
         return
-    try:
-        from py_compile import PyCompileError, compile
+    import marshal
 
-        path = os.path.join(root, CODE)
-        os.makedirs(os.path.dirname(path), exist_ok=True)
-        compile(__file__, path, doraise=True)
-        os.execv(sys.executable, [sys.executable, "-IS", path, *sys.argv[1:]])
-    except (ImportError, OSError, PyCompileError):
+    try:
+        with open(__file__, "rb") as file:
+            code = marshal.dumps(compile(file.read(), __file__, "exec"))
+        end, other_end = os.pipe()
+        os.set_blocking(other_end, False)
+        is_whole = os.write(other_end, code) == len(code)  # nearly always: a pipe holds 64 KiB
+        os.close(other_end)
+        if is_whole:
+            os.set_inheritable(end, True)
+            os.execv(sys.executable, [sys.executable, "-IS", "-c", ANEW % end, *sys.argv[1:]])
+        os.close(end)
+    except OSError:
         pass  # it runs as well from this file
 
 
 def run(root: str) -> None:
     """Speak until ended."""
-    leave_compiler(root)
+    leave_compiler()
     agent = Agent(root)
     agent.port.open()
     agent.orders.forget()

@@ -428,6 +428,9 @@ def test_one_that_waits_for_cache_that_it_reads_again_lacks_no_more_than_that() 
     reads = wish_after(lambda now: {"psi_some_s": 0.3 * now, "refaults": 4000 * now})
     waits = wish_after(lambda now: {"psi_some_s": 0.6 * now, "refaults": 4000 * now})
     assert reads.urgent == before.urgent < waits.urgent - 100 * MIB
+    # Pages read for the first time are no cache that it had: the kernel does not count waits for them.
+    begins = wish_after(lambda now: {"psi_some_s": 0.3 * now, "refaults": 0, "major_faults": 4000 * now})
+    assert begins.urgent > before.urgent + 100 * MIB
 
 
 def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:

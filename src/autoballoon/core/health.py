@@ -228,8 +228,9 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         if guest.refaults is not None:
             misses = max(misses, _risen(last.refaults, guest.refaults))
         faulting = misses * PAGE / elapsed
+        again = _risen(last.refaults, guest.refaults)
         shrank = guest.actual < track.actual or track.fell_at >= last.taken_at
-        stalled = _stalled(last, guest, elapsed, misses, shrank=shrank)
+        stalled = _stalled(last, guest, elapsed, again, shrank=shrank)
     return Reading(  # with more than 15 names Python would make a dictionary of them for each call
         taken_at,
         guest.actual,
@@ -252,18 +253,18 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
     )
 
 
-def _stalled(last: Reading, guest: Guest, elapsed: float, misses: float, *, shrank: bool) -> float:
+def _stalled(last: Reading, guest: Guest, elapsed: float, again: float, *, shrank: bool) -> float:
     """Reading.stalled, by what the guest has measured, or by how often somebody in it had to reclaim memory.
 
-    While it shrinks that is the balloon's driver, most of all. What it read again, `misses` pages, is cache that it
-    lacks, and is told by that.
+    While it shrinks that is the balloon's driver, most of all. Pages of cache that it had dropped and read `again` are
+    told by that.
     """
     if _risen(last.oom_kills, guest.oom_kills):
         return 1.0
     if shrank:
         return 0.0
     if guest.psi_some_s is not None:
-        waited_s = _risen(last.psi_some_s, guest.psi_some_s) - READ_S * misses
+        waited_s = _risen(last.psi_some_s, guest.psi_some_s) - READ_S * again
     else:
         waited_s = STALL_S * _risen(last.alloc_stalls, guest.alloc_stalls)
     return min(1.0, max(0.0, waited_s) / elapsed)
