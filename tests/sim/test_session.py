@@ -124,8 +124,21 @@ def test_a_lying_agent_says_that_it_waits_whatever_its_guest_does() -> None:
     assert late.available == early.available
 
 
+def test_a_balloon_that_drops_cache_waits_for_it_and_what_is_read_again_is_told() -> None:
+    guest = living(agent=True, need="100MiB", files="800MiB", warm="200MiB")
+    session = Session(guest, 3, 0.0)
+    before = guest.cache.size
+    session.order(200 * MIB, 0.0)
+    live(guest, session, 0.0, 3.0)
+    dropped_mib = (before - guest.cache.size) / MIB
+    assert dropped_mib > 500
+    told = session.shown(3.0)
+    assert (told.psi_some_s or 0) >= 0.9 * dropped_mib / 1000
+    assert (told.refaults or 0) > 0
+
+
 def test_pressure_is_what_the_guests_own_kernel_sees() -> None:
-    """It knows nothing of the host's swap, and does not count the work of its balloon."""
+    """It knows nothing of the host's swap, and does not count the work of a balloon that drops no cache."""
     guest = living(agent=True, swap="1GiB", need="300MiB")
     session = Session(guest, 3, 0.0)
     session.order(500 * MIB, 0.0)

@@ -48,9 +48,9 @@ class Body:
         self.work_s = self.lost_s = 0.0
         self.stalled_s = 0.0
         """Seconds in which it waited for memory of its own: its PSI. It does not count the host's swap, of which it
-        knows nothing, nor the work of its balloon."""
+        knows nothing; of its balloon's work it counts what drops cache."""
         self.oom_kills = 0
-        self.swap_in = self.swap_out = self.faults = 0.0
+        self.swap_in = self.swap_out = self.faults = self.refaults = 0.0
         self.swapped_in_before = self.swapped_out_before = 0.0
         """Bytes, in its earlier lives."""
         self.reset(-1000.0 if self.begins is None else self.begins)
@@ -87,7 +87,7 @@ class Body:
         """Seconds it still waits for the host, which pages out to give it what it took."""
         self.grew = 0.0
         """Bytes that it newly took of the host in this step."""
-        self.swap_in = self.swap_out = self.faults = 0.0
+        self.swap_in = self.swap_out = self.faults = self.refaults = 0.0
         """Since its boot, bytes."""
         self.lacks_since: float | None = None
         self.restarts_until = -1.0

@@ -9,6 +9,7 @@ import msgspec
 
 from autoballoon.core.calm import CALM_EVERY_S
 from autoballoon.core.model import Guest as Seen
+from autoballoon.core.units import PAGE
 from autoballoon.guests.follow import Follow, Looks
 from autoballoon.sim.body import Report
 from autoballoon.sim.guest import Guest
@@ -132,6 +133,7 @@ class Session:
             swap_total=int(guest.group.swap),
             swap_used=int(guest.own_swap),
             oom_kills=guest.oom_kills,
+            refaults=int(guest.refaults / PAGE),
             psi_some_s=guest.stalled_s,
         )
         return guest.group.tells(guest, truth, now)
