@@ -45,19 +45,6 @@ def test_names_and_units() -> None:
     assert guest.age_s == 0.5 and guest.driver is True and guest.deflates_itself is True
 
 
-def test_a_reading_that_a_hanging_qemu_held_up_is_older_news() -> None:
-    one = domain()
-    one.learn_row(row(update=10), 1.0)
-    one.learn_row({**row(update=12), "balloon.major_fault": 9}, 3.0)
-    one.learn_row(row(update=11), 2.0)
-    guest = one.as_guest("key", 3.0)
-    assert guest.major_faults == 9 and guest.up_s == 3.0, "counters that fall would be those of another life"
-    one.learn_answer({"usable": 300 * 1024, "major_fault": 12, "last_update": 14}, 5.0, is_fresh=True)
-    one.learn_row({**row(update=13), "balloon.major_fault": 10}, 4.0)
-    guest = one.as_guest("key", 5.0)
-    assert guest.major_faults == 12 and guest.up_s == 5.0
-
-
 def test_what_is_not_told_is_missing_only_while_it_is_not() -> None:
     one = domain()
     one.learn_row(row(), 1.0)

@@ -91,8 +91,6 @@ class Domain:
 
     def learn_row(self, record: Mapping[str, object], asked_at: float) -> None:
         """Take in what one reading of all domains, begun at `asked_at`, says of this one."""
-        if asked_at < self.seen_at:
-            return  # a QEMU held it up, and a later one has told more
         self.seen_at = asked_at
         self.learn_state(record.get("state.state"), record.get("state.reason"))
         self.learn_max(record.get("balloon.maximum"))
@@ -102,8 +100,7 @@ class Domain:
                 self.missing_since = asked_at
         else:
             self.missing_since = None
-            if asked_at >= self.known.looked_at:  # counters that fall would look like a reset
-                self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
+            self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
             self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
