@@ -1,7 +1,8 @@
 """`contain = true`: a limit that follows what was granted, never in a guest's way, and gone when we are."""
 
 import asyncio
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -92,6 +93,22 @@ class Contained(World):
         """Until both have been made smaller: the host is short."""
         await asyncio.sleep(30)
         assert all(guest.actual < 320 * MIB for guest in self.guests.values())
+
+
+@contextmanager
+def full_disk(world: Contained) -> Iterator[None]:
+    """The state file cannot be written."""
+    file = world.daemon._keeper._file
+    save = file.save
+
+    def full(saved: Saved) -> None:
+        raise CouldNot("the disk is full")
+
+    file.save = full  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        file.save = save  # type: ignore[method-assign]
 
 
 def fits(world: Contained, name: str) -> bool:
@@ -379,17 +396,10 @@ def test_one_that_takes_more_is_told_of(tmp_path: Path, virtually: Run) -> None:
 def test_nobody_new_is_contained_while_it_cannot_be_written_down(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with Contained(tmp_path) as world:
-            keeper = world.daemon._keeper
-            save = keeper._file.save
-
-            def full(saved: Saved) -> None:
-                raise CouldNot("the disk is full")
-
-            keeper._file.save = full  # type: ignore[method-assign]
-            await world.settle()
-            assert world.high("web") is None
-            assert "no further guest" in (await world.status()).daemon.problems[0].says
-            keeper._file.save = save  # type: ignore[method-assign]
+            with full_disk(world):
+                await world.settle()
+                assert world.high("web") is None
+                assert "no further guest" in (await world.status()).daemon.problems[0].says
             await asyncio.sleep(5)
             assert fits(world, "web")
 
@@ -402,19 +412,12 @@ def test_it_is_lifted_though_the_disk_is_full(
     async def main() -> None:
         async with Contained(tmp_path) as world:
             await world.settle()
-            keeper = world.daemon._keeper
-            save = keeper._file.save
-
-            def full(saved: Saved) -> None:
-                raise CouldNot("the disk is full")
-
-            keeper._file.save = full  # type: ignore[method-assign]
             world.config = msgspec.structs.replace(parse(""), socket=world.config.socket)
-            world.daemon.reload()
-            await asyncio.sleep(20)
-            assert (world.high("web"), world.high("db")) == (None, None)
-            assert len(world.file.load().contained) == 2
-            keeper._file.save = save  # type: ignore[method-assign]
+            with full_disk(world):
+                world.daemon.reload()
+                await asyncio.sleep(20)
+                assert (world.high("web"), world.high("db")) == (None, None)
+                assert len(world.file.load().contained) == 2
             await asyncio.sleep(70)
             assert world.file.load().contained == ()
 

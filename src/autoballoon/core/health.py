@@ -21,11 +21,11 @@ GROWTH_MIN_S = 0.05
 """Readings closer than this say nothing about growth."""
 SWAPPED_FADE_S = 30.0
 """What a guest swapped out and does not bring in again is half forgotten after this time: it was not needed."""
+EXCHANGED_FADE_S = 10.0
+"""What it swapped in for something else is half forgotten after this time."""
 READ_S = 1e-4
 """A page that has to be read again is taken to cost so long a wait, as from an SSD: a wait for cache is no lack of
 memory for what its programs hold."""
-EXCHANGED_FADE_S = 10.0
-"""What it swapped in for something else is half forgotten after this time."""
 LACKS_MIN, LACKS_PART = 16 * MIB, 32
 """A guest that waits for memory, and has none free, has too little: what it fights for is more than it has by so many
 bytes, or by this part of its maximum."""
@@ -225,10 +225,8 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         misses = _risen(last.major_faults, guest.major_faults)
         if misses and guest.swap_in != last.swap_in:  # what comes in from its swap is no cache
             misses = max(0, misses - _risen(last.swap_in, guest.swap_in) / PAGE)
-        if guest.refaults is not None:
-            misses = max(misses, _risen(last.refaults, guest.refaults))
-        faulting = misses * PAGE / elapsed
         again = _risen(last.refaults, guest.refaults)
+        faulting = max(misses, again) * PAGE / elapsed
         shrank = guest.actual < track.actual or track.fell_at >= last.taken_at
         stalled = _stalled(last, guest, elapsed, again, shrank=shrank)
     return Reading(  # with more than 15 names Python would make a dictionary of them for each call

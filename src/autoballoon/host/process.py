@@ -262,9 +262,8 @@ def _look(folder: Path, ram: int, worked: Callable[[], float]) -> _Seen:
     began = worked()
     smaps = read_if_there(folder / "smaps")
     parts = split(smaps, ram) if smaps else None
-    status = _held(
-        read_if_there(folder / "status") or b""
-    )  # of the moment that smaps was had, however long that took
+    # Of the moment that smaps was had, however long that took.
+    status = _held(read_if_there(folder / "status") or b"")
     return _Seen(parts, _shared(status), status.get(b"VmSwap", 0), worked() - began)
 
 
