@@ -53,5 +53,6 @@ def test_without_the_module_one_sentence_says_how_to_get_it(
     has_libvirt(monkeypatch, there=False)
     result = call(*(("check", config) if verb == "check" else ("run", "--config", config)))
     assert result.exit_code == 3
-    assert result.output.startswith("autoballoon: [connect] libvirt needs")
+    where = f"{config}: " if verb == "check" else ""
+    assert result.output.startswith(f"autoballoon: {where}[connect] libvirt needs")
     assert "python3-libvirt" in result.output and result.output.count("\n") == 1

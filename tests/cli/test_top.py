@@ -116,7 +116,7 @@ def test_without_textual_it_is_one_sentence(tmp_path: Path, monkeypatch: pytest.
     result = call("top", "--socket", tmp_path / "none.sock")
     assert result.exit_code == 3
     assert result.output == (
-        "autoballoon: top needs textual; install the extra: pip install 'autoballoon[tui]'\n"
+        "autoballoon: top needs textual; in a checkout: .venv/bin/pip install '.[tui]'\n"
     )
 
 

@@ -103,6 +103,15 @@ def test_check_counts_sockets_and_names_what_is_none(config: Path, tmp_path: Pat
     assert f"; no socket: {tmp_path}/words.qmp\n" in output
 
 
+def test_check_says_that_others_may_see_more(config: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config.write_text('[connect]\nqmp = ["/run/none/*.qmp"]\n')
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    assert (
+        "0 there now; run as root to see those in folders that you may not read\n"
+        in call("check", config).output
+    )
+
+
 def test_check_counts_the_sockets_of_agents_too(config: Path) -> None:
     config.write_text('[connect]\nagent = ["/run/none/*.agent"]\nqga = ["/run/none/*.qga"]\n')
     output = call("check", config).output
@@ -141,7 +150,7 @@ def test_check_refuses_a_socket_that_is_another_programs(
     with another_program(path, serve):
         result = call("check", config)
     assert result.exit_code == 2
-    assert result.output == f"autoballoon: [connect] qmp: {path} {says} of [connect] qmp\n"
+    assert result.output == f"autoballoon: {config}: [connect] qmp: {path} {says} of [connect] qmp\n"
 
 
 def test_check_of_a_guest_without_a_balloon_is_exit_code_3(config: Path, tmp_path: Path) -> None:

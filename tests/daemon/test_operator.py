@@ -187,6 +187,23 @@ def test_room_is_made_kept_and_used(tmp_path: Path, virtually: Run) -> None:
     virtually(main())
 
 
+def test_room_asked_for_twice_for_one_guest_is_made_once(tmp_path: Path, virtually: Run) -> None:
+    """By hand, and then by libvirt's hook as the guest starts."""
+
+    async def main() -> None:
+        async with World(tmp_path, 2400, *guests()) as world:
+            await asyncio.sleep(30)
+            for _ in range(2):
+                began = asyncio.get_running_loop().time()
+                told = await ask(world, "room", **{"size": 700 * MIB, "for": "new", "timeout_s": 30})
+            assert told["got"] == 700 * MIB and asyncio.get_running_loop().time() - began < 1
+            await ask(world, "room", **{"size": 100 * MIB, "for": "other"})
+            await asyncio.sleep(1)
+            assert (await world.status()).daemon.account.promised == 800 * MIB
+
+    virtually(main())
+
+
 def test_room_that_nobody_uses_is_given_back(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with World(tmp_path, 2400, *guests()) as world:

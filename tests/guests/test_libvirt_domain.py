@@ -77,6 +77,20 @@ def test_a_moving_balloon_shows_nothing_of_the_kind() -> None:
     assert one.as_guest("key", 9.0).deflates_itself is True
 
 
+def test_what_a_reading_that_was_held_up_tells_late_is_no_reset() -> None:
+    """Another QEMU held it up after this one's row was made; a later reading was there first."""
+    one = domain()
+    for second in (1, 2, 4):
+        one.learn_row(row(update=second) | {"balloon.major_fault": 100 * second}, float(second))
+    one.learn_row(row(available_mib=100, update=3) | {"balloon.major_fault": 300}, 3.0)
+    guest = one.as_guest("key", 5.0)
+    assert (guest.available, guest.major_faults, guest.age_s) == (300 * MIB, 400, 1.0)
+    assert one.known.born_at == 0.0 and guest.up_s == 5.0
+    one.learn_row(row(available_mib=100, update=5) | {"balloon.major_fault": 7}, 5.0)
+    guest = one.as_guest("key", 6.0)
+    assert (guest.available, one.known.born_at) == (100 * MIB, 5.0), "that is one"
+
+
 def test_after_a_reset_neither_old_sizes_nor_old_statistics_are_believed() -> None:
     one = domain()
     one.learn_row(row(300, update=10), 1.0)

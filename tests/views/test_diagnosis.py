@@ -161,6 +161,21 @@ def test_the_mend_is_in_the_words_of_who_started_the_guest(manager: str | None) 
     assert words[manager] in found(facts(manager=manager, balloon=False))["no-balloon"].mend
 
 
+@pytest.mark.parametrize(
+    ("word", "about", "option"),
+    [
+        ("autodeflate-off", {"autodeflate": False}, "deflate-on-oom=on"),
+        ("reporting-off", {"reporting": False}, "free-page-reporting=on"),
+        ("not-connected", {"seen": False}, "deflate-on-oom=on"),
+    ],
+)
+def test_a_guest_of_proxmox_is_given_no_second_balloon(word: str, about: dict[str, Any], option: str) -> None:
+    """It has one of Proxmox's, and QEMU takes one; and what `args` holds is not to be lost."""
+    mend = found(facts(manager="Proxmox VE", **about))[word].mend
+    assert f"-global virtio-balloon-pci.{option}'" in mend and "-device" not in mend
+    assert "qm config VMID | grep ^args" in mend
+
+
 @pytest.mark.parametrize("manager", ["libvirt", None])
 def test_no_mend_leaves_a_gap(manager: str | None) -> None:
     """It is to be typed as it stands; only what QEMU is started with is the operator's."""

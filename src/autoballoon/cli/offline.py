@@ -52,7 +52,9 @@ GAP_S = 120.0
 @click.option(
     "--reserve", help="What the host keeps free, as in the configuration.  [default: 5%, or the daemon's]"
 )
-@click.option("--overload", help="What to do when needs exceed the host.  [default: host-swap]")
+@click.option(
+    "--overload", help="What to do when needs exceed the host.  [default: host-swap, or the daemon's]"
+)
 @click.option("--json", "as_json", is_flag=True, help="Print targets, wishes and reasons as JSON.")
 def plan(
     file: Path | None,

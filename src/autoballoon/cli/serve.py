@@ -7,7 +7,7 @@ import glob
 import logging
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import click
@@ -44,7 +44,9 @@ _LEVELS = ["debug", "info", "warning", "error"]
 )
 @click.option("--dry-run", is_flag=True, help="Decide and tell, and move nothing; whatever the file says.")
 @click.option(
-    "--release", is_flag=True, help="Only resume guests that a daemon which ended had stopped, and exit."
+    "--release",
+    is_flag=True,
+    help="Only resume guests that a daemon which ended had stopped, lift limits that it had set, and exit.",
 )
 @click.option(
     "--no-asking", is_flag=True, help="For comparison: guests are not asked for statistics between ticks."
@@ -116,17 +118,18 @@ async def _live(daemon: Daemon) -> None:
 def check(path: Path, as_json: bool) -> None:
     """Say whether FILE can be used on this machine, and what would run."""
     config = load(path)
-    refuse_others_sockets(config.qmp)
-    refuse_others_sockets(config.agent, "agent")
-    refuse_others_sockets(config.qga, "qga")
-    if config.libvirt:
-        load_libvirt()
-    if config.contain:
-        GuestGroups().require()
-    troubles, refused = _troubles(config)
-    reader = HostReader(config.capacity)
-    host = reader.read()
-    reader.close()
+    with _naming(path):
+        refuse_others_sockets(config.qmp)
+        refuse_others_sockets(config.agent, "agent")
+        refuse_others_sockets(config.qga, "qga")
+        if config.libvirt:
+            load_libvirt()
+        if config.contain:
+            GuestGroups().require()
+        troubles, refused = _troubles(config)
+        reader = HostReader(config.capacity)
+        host = reader.read()
+        reader.close()
     matches = {one: sorted(glob.glob(one)) for some in _globs(config).values() for one in some}  # noqa: PTH207
     told = refused | {one: str(error) for one, error in troubles.items()}
     if as_json:
@@ -136,7 +139,16 @@ def check(path: Path, as_json: bool) -> None:
         click.echo("\n".join(_would_run(path, config, host, matches, told)))
     lacking = [one for one, error in troubles.items() if isinstance(error, NoBalloon)]
     if lacking:
-        raise CouldNot(f"{', '.join(lacking)}: {NO_BALLOON}, or take it out of [connect] qmp")
+        raise CouldNot(f"{path}: {', '.join(lacking)}: {NO_BALLOON}, or take it out of [connect] qmp")
+
+
+@contextlib.contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error in here names the file at `path`, in which it is to be mended."""
+    try:
+        yield
+    except (BadInput, CouldNot) as error:
+        raise type(error)(f"{path}: {error}") from None
 
 
 def _would_run(
@@ -206,6 +218,8 @@ def _there(pattern: str, found: Sequence[str]) -> str:
         says += (
             "; autoballoon.service has a /tmp of its own and will not see them: give them a folder in /run"
         )
+    if os.geteuid() != 0:
+        says += "; run as root to see those in folders that you may not read"
     return f"{says}; no socket: {', '.join(others)}" if others else says
 
 

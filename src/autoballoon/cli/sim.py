@@ -109,7 +109,7 @@ def _plot(scenarios: list[str], arms: list[str], seed: int, path: Path) -> list[
     try:
         from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # noqa: PLC0415  (an extra)
     except ImportError:
-        raise CouldNot("--plot needs plotly; install the extra: pip install 'autoballoon[report]'") from None
+        raise CouldNot("--plot needs plotly; in a checkout: .venv/bin/pip install '.[report]'") from None
     (name,) = scenarios
     scenario = load(name)
     _check_writable(path)

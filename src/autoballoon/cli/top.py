@@ -16,7 +16,7 @@ def top(path: Path) -> None:
     try:
         from autoballoon.cli.top_app import Top  # noqa: PLC0415  (an extra)
     except ImportError:
-        raise CouldNot("top needs textual; install the extra: pip install 'autoballoon[tui]'") from None
+        raise CouldNot("top needs textual; in a checkout: .venv/bin/pip install '.[tui]'") from None
     if not sys.stdout.isatty():
         raise CouldNot("top draws on a terminal, and this is none; use `autoballoon status`")
     ask(path, "ping")

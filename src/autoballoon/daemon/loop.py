@@ -163,7 +163,7 @@ class Daemon:
         dry = f"DRY RUN: {DRY_RUN_SAYS}; " if config.dry_run else ""
         where = ", ".join((*config.libvirt, *config.qmp)) or "no socket at all"
         return (
-            f"{dry}autoballoon {__version__}: {size_text(host.capacity)} for guests at {where}; "
+            f"{dry}autoballoon {__version__}: a host of {size_text(host.capacity)}, guests at {where}; "
             f"policy {config.policy}, reserve {config.reserve}"
         )
 

@@ -114,6 +114,6 @@ class Metrics:
         except ImportError:
             raise CouldNot(
                 "[metrics] needs the Python package prometheus-client; "
-                "install autoballoon[metrics], or remove the table"
+                "in a checkout: .venv/bin/pip install '.[metrics]', or remove the table"
             ) from None
         return MetricsServer(address, lambda: self.scene)

@@ -48,6 +48,7 @@ class Rooms:
         """The verb `room`: make room and keep it; answered when it is there, or cannot be had in time."""
         promise = self._promise(args)
         loop = asyncio.get_running_loop()
+        self._replace(promise)
         self._promises[promise.id] = promise
         done: asyncio.Future[object] = loop.create_future()
         self._waiting[promise.id] = done
@@ -111,6 +112,12 @@ class Rooms:
         self._numbers += 1
         until = asyncio.get_running_loop().time() + args.timeout_s
         return Promise(self._numbers, args.size, args.name, until, keep_s=args.timeout_s)
+
+    def _replace(self, promise: Promise) -> None:
+        """What is kept for the same guest is kept no more: it may be asked for by hand, and then by libvirt's hook."""
+        for older in [*self._promises.values()]:
+            if older.is_made and older.name is not None and older.name == promise.name:
+                self._end(older.id, "asked for again")
 
     def _refuse(self, promise: Promise, got: int, state: State, snapshot: Snapshot) -> None:
         assert state.account is not None

@@ -25,7 +25,8 @@ def load_libvirt() -> Any:
     except ImportError as error:
         raise CouldNot(
             f"[connect] libvirt needs libvirt's Python module, which cannot be imported ({error});"
-            " install it (Debian: python3-libvirt; pip: autoballoon[libvirt]) or remove the key"
+            " install it (Debian: apt-get install python3-libvirt; in a checkout tools/setup deb after that),"
+            " or remove the key"
         ) from None
 
 

@@ -100,13 +100,22 @@ class Domain:
                 self.missing_since = asked_at
         else:
             self.missing_since = None
-            self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
+            if not self._is_older_news(record["balloon.last-update"], asked_at):
+                self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
             self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
         # What libvirt shows of a size without asking QEMU is that of the last event: a shrink would look taken back.
         if asked_at - self.looked_at >= EVENT_GAP_S:
             self.learn_size(record.get("balloon.current"), asked_at)
+
+    def _is_older_news(self, update: object, asked_at: float) -> bool:
+        """Whether a reading begun at `asked_at`, which another QEMU may have held up, brings statistics from before
+        those that are known: its lower counts would look like a reset."""
+        reading = self.known.reading
+        if reading is None or asked_at >= self.known.looked_at:
+            return False
+        return isinstance(update, int) and update <= reading.last_update
 
     def _see_whether_a_driver_is_missing(self, now: float) -> None:
         """libvirt does not tell of drivers. A guest that has all its memory and never sent statistics has none, or one

@@ -23,8 +23,9 @@ REVIEW_S = 30.0
 _AT_ONCE = 32
 """Domains whose XML is read in one call."""
 _LISTING, _READING, _WATCHING = "listing", "reading", "watching"
-_MOST_LISTINGS = 2
-"""Readings of all domains that may be out at once: what else there is to ask needs threads too (MOST_LEFT)."""
+_MOST_LISTINGS, _MOST_READINGS = 2, 4
+"""Readings of all domains that may be out at once, and readings of any kind: orders and questions need threads too
+(MOST_LEFT)."""
 
 
 class Link:
@@ -48,6 +49,8 @@ class Link:
         """All domains are read, and the new ones met."""
         self._listings = 0
         """Readings of all domains that have not come back."""
+        self._readings = 0
+        """Readings, those of all domains among them, that have not come back."""
         self._reading: asyncio.Task[None] | None = None
         """The known domains are read, because reading all takes long."""
         self._read_at = -1e9
@@ -67,13 +70,20 @@ class Link:
         if self._defect is not None:
             found.append((self.uri, self._defect))
         if self._crew.left:
-            full = "; no other call is made until one comes back" if self._crew.is_full else ""
+            full = f"; no other {what} is made until one comes back" if (what := self._stopped()) else ""
             held = [domain.known.name for domain in self.domains.values() if domain.is_held(late_s)]
             whose = f"{', '.join(sorted(held)[:5])} not answering" if held else "a hook may be at work"
             found.append((self.uri, f"{_calls(self._crew.left)} not come back ({whose}){full}"))
         for uuid, domain in self.domains.items():
             found += [(self.key(uuid), says) for says in domain.problems(late_s)]
         return found
+
+    def _stopped(self) -> str | None:
+        """What is not done any more, because too much of it has not come back."""
+        if self._crew.is_full:
+            return "call"
+        is_late = self._readings >= _MOST_READINGS and not _under_way(self._listing, self._reading)
+        return "reading" if is_late else None
 
     @property
     def late_s(self) -> float:
@@ -131,9 +141,11 @@ class Link:
             self._forget_dead()
         elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
             is_slow = self._listings > 0 or bool(_under_way(self._listing))
-            if self._listings < _MOST_LISTINGS and not _under_way(self._listing):
+            may_list = self._listings < _MOST_LISTINGS and not _under_way(self._listing)
+            if may_list and self._readings < _MOST_READINGS:
                 self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
-            if is_slow and self.domains and not _under_way(self._reading):
+            may_read = bool(self.domains) and not _under_way(self._reading)
+            if is_slow and may_read and self._readings < _MOST_READINGS:
                 self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
             if tasks := _under_way(self._listing, self._reading):
                 await asyncio.wait(tasks, timeout=self._terms.look_s)
@@ -150,7 +162,7 @@ class Link:
     async def _read_all(self, lanes: Lanes) -> None:
         """Learn how all domains are, and which have come and gone."""
         asked_at = self._read_at = self._terms.clock()
-        self._listings += 1
+        self._listings, self._readings = self._listings + 1, self._readings + 1
         rows = await lanes.call(
             _LISTING, partial(orders.read_all, self._api), self._terms.patience_s, self._listed
         )
@@ -162,6 +174,10 @@ class Link:
 
     def _listed(self) -> None:
         self._listings -= 1
+        self._was_read()
+
+    def _was_read(self) -> None:
+        self._readings -= 1
 
     async def _read_known(self, lanes: Lanes) -> None:
         """Learn how the known domains are while reading all takes long.
@@ -170,8 +186,10 @@ class Link:
         reads all domains waits for that lock.
         """
         asked_at = self._read_at = self._terms.clock()
+        self._readings += 1
         read = partial(orders.read_some, self._api, [*self.domains])
-        self._take_in(await lanes.call(_READING, read, self._terms.patience_s), asked_at)
+        rows = await lanes.call(_READING, read, self._terms.patience_s, self._was_read)
+        self._take_in(rows, asked_at)
 
     async def _safely(self, reading: Coroutine[Any, Any, None]) -> None:
         """`reading`, whose failures are told by `problems`."""

@@ -11,6 +11,6 @@ def publish(folder: Path) -> str:
     try:
         from plotly.offline import get_plotlyjs  # type: ignore[import-untyped]  # noqa: PLC0415  (an extra)
     except ImportError:
-        return f"results in {folder}; for report.html install the extra: pip install 'autoballoon[report]'"
+        return f"results in {folder}; report.html needs plotly: .venv/bin/pip install '.[report]'"
     made = page(kept.read(folder), kept.read_samples(folder), kept.read_told(folder), get_plotlyjs())
     return f"results in {folder}, with a picture in {kept.write_page(folder, made)}"

@@ -177,7 +177,7 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "host",
             "no configuration was given and no daemon answers, so guests are known from /proc alone",
             "What only QEMU can tell (is the driver up, do statistics come) is not looked at.",
-            "autoballoon doctor --config /etc/autoballoon.toml",
+            "autoballoon doctor --config FILE      # the file that autoballoon run is given",
         )
     elif not facts.guests:
         yield Finding(
@@ -186,7 +186,7 @@ def _of_both(facts: Facts) -> Iterator[Finding]:
             "host",
             "there is no guest to look at",
             "The daemon runs all the same and picks guests up as they come.",
-            "autoballoon check /etc/autoballoon.toml      # does [connect] name the right sockets?",
+            "autoballoon check FILE      # does [connect] name the right sockets?",
         )
     explained = {key for guest in facts.guests if not _is_fine(guest) for key in (guest.key, guest.name)}
     uncontained = {guest.key for guest in facts.guests if guest.managed and guest.uncontained}

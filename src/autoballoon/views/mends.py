@@ -14,10 +14,21 @@ def device(guest: GuestFacts, lacks: str = "") -> str:
             f"<memballoon model='virtio' autodeflate='{deflates}' freePageReporting='on'>"
             "<stats period='1'/></memballoon>"
         )
-    if guest.manager == "Proxmox VE" and not lacks:
-        return "qm set VMID --balloon MIB      # less than its memory; then stop it and start it again"
+    if guest.manager == "Proxmox VE":
+        if not lacks:
+            return "qm set VMID --balloon MIB      # less than its memory; then stop it and start it again"
+        option = "free-page-reporting=on" if lacks == "reporting" else f"deflate-on-oom={deflates}"
+        return _arguments(f"-global virtio-balloon-pci.{option}")
     options = f"virtio-balloon-pci,id=balloon0,deflate-on-oom={deflates},free-page-reporting=on"
     return f"-device {options},guest-stats-polling-interval=1      # at its next start"
+
+
+def _arguments(more: str) -> str:
+    """How a guest of Proxmox VE gets words on QEMU's command line; it has a balloon device of Proxmox's already."""
+    return (
+        "qm config VMID | grep ^args      # what is there has to stay, in one text with this:\n"
+        f"qm set VMID --args '{more}'      # then stop it and start it again"
+    )
 
 
 def period(guest: GuestFacts) -> str:
@@ -34,7 +45,8 @@ def second_socket(guest: GuestFacts) -> str:
     if guest.manager == "libvirt":
         return f'[connect]\nlibvirt = ["{guest.connection or "qemu:///system"}"]'
     if guest.manager == "Proxmox VE":
-        return f"qm set VMID --args '{line}'      # then stop it and start it again"
+        deflates = "-global virtio-balloon-pci.deflate-on-oom=on"
+        return f"{_arguments(f'{line} {deflates}')}\nqm set VMID --shares 0      # or pvestatd moves it too"
     return f"{line}      # at its next start"
 
 
