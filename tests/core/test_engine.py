@@ -1,6 +1,7 @@
 """What the engine does, told as short stories in a small world on virtual time."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
+from autoballoon.core.track import GROW_WAIT_S
 from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -62,6 +64,41 @@ def test_a_guest_grows_in_one_step() -> None:
     world = World([Tame("g", steady(190), actual=200 * MIB, target=200 * MIB)], 1000 * MIB)
     world.run(60)
     assert [d.size for _, d in world.decisions if isinstance(d, SetTarget)] == [512 * MIB]
+
+
+def test_a_guest_that_runs_short_is_told_again_when_the_order_to_grow_was_lost() -> None:
+    guest = Tame("g", steady(190), actual=200 * MIB, lost=1)
+    world = World([guest], 1000 * MIB)
+    guest.target = guest.actual
+    world.run(60)
+    assert said(world, "g") == [Reason.NEED, Reason.AGAIN]
+    assert guest.actual == 512 * MIB
+    assert world.broken == set()
+
+
+def test_one_that_hears_nothing_is_told_again_now_and_then() -> None:
+    """Its balloon still fills up to what was asked of it before, though late."""
+    guest = Tame("g", lambda now: (60 if now < 20 else 350) * MIB, floor=64 * MIB, rate=8 * MIB)
+    world = World([guest, Tame("other", lambda now: (300 if now < 20 else 60) * MIB)], 640 * MIB)
+    world.run(20)
+    asked, guest.lost = guest.target, 1000
+    world.run(40)
+    assert guest.actual == asked
+    times = [at for at, d in world.decisions if d.reason is Reason.AGAIN]
+    assert len(times) > 3 and min(b - a for a, b in pairwise(times)) >= GROW_WAIT_S - 1e-9
+    guest.lost, guest.rate = 0, 800 * MIB
+    world.run(5)
+    assert guest.actual > 350 * MIB
+    assert Reason.MANUAL not in said(world, "g")
+    assert world.broken == set()
+
+
+def test_one_that_grows_slowly_is_not_told_again() -> None:
+    guest = Tame("g", steady(190), actual=200 * MIB, target=200 * MIB, rate=10 * MIB)
+    world = World([guest], 1000 * MIB)
+    world.run(60)
+    assert said(world, "g") == [Reason.NEED]
+    assert guest.actual == 512 * MIB
 
 
 def test_under_constant_load_targets_come_to_rest() -> None:
