@@ -162,6 +162,20 @@ def test_stale_readings_never_shrink() -> None:
         assert [d.reason for d in decisions] == [Reason.SILENT]
 
 
+def test_a_dry_run_too_asks_before_a_shrink_and_then_shows_it() -> None:
+    engine = Engine(Rules(dry_run=True), policy_named("ladder"))
+    state, told, asked = engine.start(), [], []
+    for now in range(100, 110):
+        guest = seen(available=800 * MIB, age_s=0.7)  # as any other that is looked at once a second
+        snapshot = Snapshot(Host(1100 * MIB, 60 * MIB), (guest,))
+        state, (decision,) = engine.step(state, snapshot, float(now))
+        told.append(decision.reason)
+        asked.append("g" in engine.curious(state, now + 0.2))
+    assert told == [Reason.WAIT_READING] + [Reason.TAKE_SURPLUS] * 9
+    assert asked == [True] + [False] * 9
+    assert state.tracks["g"].target == guest.actual and not state.tracks["g"].ours
+
+
 def test_a_stuck_guest_gets_its_size_back_as_target_and_is_left_alone_for_a_while() -> None:
     stuck = Tame("stuck", steady(60))
     busy = Tame("busy", burst(20, 60, 450))
