@@ -247,6 +247,7 @@ def test_memory_that_is_unplugged_and_plugged_again_is_no_operators_wish() -> No
     assert track.adopted is None and track.max == guest.max
     assert {Reason.MANUAL, Reason.DEFLATED}.isdisjoint(said(world, "g"))
     assert guest.actual > 450 * MIB
+    assert world.broken == set()
 
 
 def test_what_the_host_keeps_of_a_guest_beyond_its_size_is_given_to_nobody() -> None:
