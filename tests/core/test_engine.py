@@ -419,6 +419,19 @@ def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() 
     assert left.need < calm.need + 5 * MIB
 
 
+def test_a_swap_counter_that_jumps_tells_of_no_more_growth_than_a_guest_has_memory() -> None:
+    """Or one lie would have the host keep its largest cushion for an hour."""
+    engine = World([], 12000 * MIB).engine
+    state, cushions = engine.start(), []
+    for now in range(300):
+        guest = seen(swap_in=0, swap_out=2**63 if now == 2 else 0)
+        state, _ = engine.step(state, Snapshot(Host(12000 * MIB, 9000 * MIB), (guest,)), float(now))
+        assert state.account is not None
+        cushions.append(state.account.cushion)
+    assert cushions[2] > cushions[1], "it may have grown as fast as that"
+    assert cushions[-1] == cushions[1]
+
+
 def test_what_lies_in_a_guests_swap_when_it_is_first_seen_is_needed_until_it_is_forgotten() -> None:
     """A daemon that is started anew must not take a squeezed guest to be one that needs little."""
     calm = wish_after(lambda now: {"swap_out": 0, "swap_used": 0})

@@ -221,7 +221,8 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         went, swapped, exchanged = _swap_of(last, guest, elapsed)
         if track.fell_at < last.taken_at:
             need = guest.actual - available + went
-            growth = (need - (last.actual - last.available)) / elapsed
+            grown = need - (last.actual - last.available)
+            growth = max(-guest.max, min(grown, guest.max)) / elapsed  # a counter may tell any lie
         misses = _risen(last.major_faults, guest.major_faults)
         if misses and guest.swap_in != last.swap_in:  # what comes in from its swap is no cache
             misses = max(0, misses - _risen(last.swap_in, guest.swap_in) / PAGE)
