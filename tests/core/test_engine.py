@@ -507,6 +507,22 @@ def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
     assert wants(free=10) > 920 * MIB
 
 
+def test_while_a_guest_stands_still_nothing_is_forgotten_of_its_swap_and_of_where_it_fought() -> None:
+    track = None
+    for now, out, waited_s in ((0.0, 0, 0.0), (1.0, 50, 0.5), (2.0, 150, 1.0)):
+        guest = seen(actual=900 * MIB, swap_in=out * MIB // 3, swap_out=out * MIB, psi_some_s=waited_s)
+        track = health.observe(track, guest, now)
+    assert track is not None and track.reading is not None and track.learnt
+    swapped, exchanged, fought_s = track.reading.swapped, track.reading.exchanged, 2.0 - track.learnt_at
+    for now in (3.0, 300.0, 600.0):
+        track = health.observe(track, msgspec.structs.replace(guest, running=False, age_s=now - 2.0), now)
+        assert track.health is health.Health.STOPPED
+    track = health.observe(track, guest, 602.0)
+    assert track.health is health.OK and track.reading is not None
+    assert track.reading.swapped > 0.8 * swapped and track.reading.exchanged > 0.7 * exchanged > 0
+    assert 602.0 - track.learnt_at <= fought_s + health.SILENT_S
+
+
 def test_one_that_has_been_given_more_waited_at_the_size_before() -> None:
     """What it was given came while it waited, and shows at once; that it waited shows in the next reading."""
     track = None
