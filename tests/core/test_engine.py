@@ -1,6 +1,7 @@
 """What the engine does, told as short stories in a small world on virtual time."""
 
 from collections.abc import Callable
+from itertools import pairwise
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
+from autoballoon.core.track import GROW_WAIT_S
 from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -62,6 +64,41 @@ def test_a_guest_grows_in_one_step() -> None:
     world = World([Tame("g", steady(190), actual=200 * MIB, target=200 * MIB)], 1000 * MIB)
     world.run(60)
     assert [d.size for _, d in world.decisions if isinstance(d, SetTarget)] == [512 * MIB]
+
+
+def test_a_guest_that_runs_short_is_told_again_when_the_order_to_grow_was_lost() -> None:
+    guest = Tame("g", steady(190), actual=200 * MIB, lost=1)
+    world = World([guest], 1000 * MIB)
+    guest.target = guest.actual
+    world.run(60)
+    assert said(world, "g") == [Reason.NEED, Reason.AGAIN]
+    assert guest.actual == 512 * MIB
+    assert world.broken == set()
+
+
+def test_one_that_hears_nothing_is_told_again_now_and_then() -> None:
+    """Its balloon still fills up to what was asked of it before, though late."""
+    guest = Tame("g", lambda now: (60 if now < 20 else 350) * MIB, floor=64 * MIB, rate=8 * MIB)
+    world = World([guest, Tame("other", lambda now: (300 if now < 20 else 60) * MIB)], 640 * MIB)
+    world.run(20)
+    asked, guest.lost = guest.target, 1000
+    world.run(40)
+    assert guest.actual == asked
+    times = [at for at, d in world.decisions if d.reason is Reason.AGAIN]
+    assert len(times) > 3 and min(b - a for a, b in pairwise(times)) >= GROW_WAIT_S - 1e-9
+    guest.lost, guest.rate = 0, 800 * MIB
+    world.run(5)
+    assert guest.actual > 350 * MIB
+    assert Reason.MANUAL not in said(world, "g")
+    assert world.broken == set()
+
+
+def test_one_that_grows_slowly_is_not_told_again() -> None:
+    guest = Tame("g", steady(190), actual=200 * MIB, target=200 * MIB, rate=10 * MIB)
+    world = World([guest], 1000 * MIB)
+    world.run(60)
+    assert said(world, "g") == [Reason.NEED]
+    assert guest.actual == 512 * MIB
 
 
 def test_under_constant_load_targets_come_to_rest() -> None:
@@ -123,6 +160,20 @@ def test_stale_readings_never_shrink() -> None:
     for now in range(100, 200):
         world.state, decisions = world.engine.step(world.state, snapshot, float(now))
         assert [d.reason for d in decisions] == [Reason.SILENT]
+
+
+def test_a_dry_run_too_asks_before_a_shrink_and_then_shows_it() -> None:
+    engine = Engine(Rules(dry_run=True), policy_named("ladder"))
+    state, told, asked = engine.start(), [], []
+    for now in range(100, 110):
+        guest = seen(available=800 * MIB, age_s=0.7)  # as any other that is looked at once a second
+        snapshot = Snapshot(Host(1100 * MIB, 60 * MIB), (guest,))
+        state, (decision,) = engine.step(state, snapshot, float(now))
+        told.append(decision.reason)
+        asked.append("g" in engine.curious(state, now + 0.2))
+    assert told == [Reason.WAIT_READING] + [Reason.TAKE_SURPLUS] * 9
+    assert asked == [True] + [False] * 9
+    assert state.tracks["g"].target == guest.actual and not state.tracks["g"].ours
 
 
 def test_a_stuck_guest_gets_its_size_back_as_target_and_is_left_alone_for_a_while() -> None:
@@ -196,6 +247,7 @@ def test_memory_that_is_unplugged_and_plugged_again_is_no_operators_wish() -> No
     assert track.adopted is None and track.max == guest.max
     assert {Reason.MANUAL, Reason.DEFLATED}.isdisjoint(said(world, "g"))
     assert guest.actual > 450 * MIB
+    assert world.broken == set()
 
 
 def test_what_the_host_keeps_of_a_guest_beyond_its_size_is_given_to_nobody() -> None:
@@ -367,6 +419,19 @@ def test_what_a_guest_swaps_out_is_needed_until_it_comes_back_or_is_forgotten() 
     assert left.need < calm.need + 5 * MIB
 
 
+def test_a_swap_counter_that_jumps_tells_of_no_more_growth_than_a_guest_has_memory() -> None:
+    """Or one lie would have the host keep its largest cushion for an hour."""
+    engine = World([], 12000 * MIB).engine
+    state, cushions = engine.start(), []
+    for now in range(300):
+        guest = seen(swap_in=0, swap_out=2**63 if now == 2 else 0)
+        state, _ = engine.step(state, Snapshot(Host(12000 * MIB, 9000 * MIB), (guest,)), float(now))
+        assert state.account is not None
+        cushions.append(state.account.cushion)
+    assert cushions[2] > cushions[1], "it may have grown as fast as that"
+    assert cushions[-1] == cushions[1]
+
+
 def test_what_lies_in_a_guests_swap_when_it_is_first_seen_is_needed_until_it_is_forgotten() -> None:
     """A daemon that is started anew must not take a squeezed guest to be one that needs little."""
     calm = wish_after(lambda now: {"swap_out": 0, "swap_used": 0})
@@ -440,6 +505,22 @@ def test_one_that_waits_and_has_nothing_free_wants_more_than_it_has() -> None:
 
     assert wants(free=90) <= 900 * MIB  # it waits for what comes in, and there is room for that
     assert wants(free=10) > 920 * MIB
+
+
+def test_while_a_guest_stands_still_nothing_is_forgotten_of_its_swap_and_of_where_it_fought() -> None:
+    track = None
+    for now, out, waited_s in ((0.0, 0, 0.0), (1.0, 50, 0.5), (2.0, 150, 1.0)):
+        guest = seen(actual=900 * MIB, swap_in=out * MIB // 3, swap_out=out * MIB, psi_some_s=waited_s)
+        track = health.observe(track, guest, now)
+    assert track is not None and track.reading is not None and track.learnt
+    swapped, exchanged, fought_s = track.reading.swapped, track.reading.exchanged, 2.0 - track.learnt_at
+    for now in (3.0, 300.0, 600.0):
+        track = health.observe(track, msgspec.structs.replace(guest, running=False, age_s=now - 2.0), now)
+        assert track.health is health.Health.STOPPED
+    track = health.observe(track, guest, 602.0)
+    assert track.health is health.OK and track.reading is not None
+    assert track.reading.swapped > 0.8 * swapped and track.reading.exchanged > 0.7 * exchanged > 0
+    assert 602.0 - track.learnt_at <= fought_s + health.SILENT_S
 
 
 def test_one_that_has_been_given_more_waited_at_the_size_before() -> None:

@@ -10,7 +10,7 @@ from autoballoon.core.kept import Kept
 from autoballoon.core.model import Reason, Resume, SetTarget, Suspend
 from autoballoon.core.overload import ENTER_S, ROOM_S
 from autoballoon.core.pause import AGAIN_S, SHOW_S, SPARE_S
-from autoballoon.core.swap import TURN_S
+from autoballoon.core.swap import CHANGE_S, TURN_S
 from autoballoon.core.units import MIB
 from autoballoon.policies import policy_named
 from tests.core.world import Tame, World
@@ -331,6 +331,20 @@ def test_while_one_does_not_take_the_order_to_run_another_runs() -> None:
         longest = max(longest, stood)
     assert jammed.key in {key for _, key, _ in said(world, Resume)}
     assert longest <= 2 * AGAIN_S
+
+
+def test_while_one_does_not_take_the_order_to_run_the_host_is_measured() -> None:
+    """Told once more it changes places with nobody; as a change it would put off the end of the measuring for ever."""
+    world = world_of(crowd(3), swap=20 * MIB)
+    world.run(60)
+    for guest in world.guests:
+        guest.orders = guest.running
+    world.run(120)
+    told = [at for at, _, _ in said(world, Resume)]
+    assert len(told) > 5
+    stops = [at for at, _, _ in said(world, Suspend)]
+    last = max([told[0], *stops])
+    assert world.state.load.speed.changes_until == pytest.approx(last + CHANGE_S)
 
 
 def test_one_that_does_not_take_the_order_to_run_does_not_end_the_turns_of_others() -> None:

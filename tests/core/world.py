@@ -38,6 +38,8 @@ class Tame:
     pid: int | None = 1
     running: bool = True
     migrating: bool = False
+    lost: int = 0
+    """So many more orders of a size never reach it."""
     orders: bool = True
     """It can be stopped and resumed."""
     swap_total: int | None = None
@@ -219,7 +221,10 @@ class World:
             self.decisions.append((self.now, decision))
             guest = by_key[decision.key]
             if isinstance(decision, SetTarget):
-                guest.target = decision.size
+                if guest.lost:
+                    guest.lost -= 1
+                else:
+                    guest.target = decision.size
                 guest.moves.append((self.now, decision.size))
             elif isinstance(decision, Suspend | Resume) and guest.orders:
                 guest.running = isinstance(decision, Resume)

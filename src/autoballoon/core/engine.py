@@ -17,7 +17,7 @@ from autoballoon.core.handback import handed_back
 from autoballoon.core.health import observe, reading_of
 from autoballoon.core.kept import EVERYONE, Kept, KeptGuest, kept_of, out_of_sight, recalled, without_hold
 from autoballoon.core.lull import Lull, follow
-from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Suspend
+from autoballoon.core.model import AnyDecision, Guest, Reason, Resume, SetTarget, Snapshot, Stay, Suspend
 from autoballoon.core.overload import Load, control
 from autoballoon.core.policy import Policy, Sight, Wishes
 from autoballoon.core.pool import Account, account_of, charge_of, heading_of, overhead_of
@@ -36,7 +36,7 @@ class Rules(msgspec.Struct, frozen=True):
     overload: str = "host-swap"
     interval_s: float = 1.0
     dry_run: bool = False
-    """Decide, but remember nothing as done."""
+    """Decide, but remember nothing as done; only that a fresh reading is waited for."""
 
 
 class State(msgspec.Struct, frozen=True):
@@ -161,6 +161,12 @@ class Engine:
         if not self.rules.dry_run:
             tracks.update(moved)
             tracks.update(first.tracks)
+        else:
+            # It waits for a fresh reading all the same, or the shrink after that would never be shown.
+            for move in decisions:
+                if isinstance(move, Stay) and move.key in moved:
+                    asked = moved[move.key].asked_since
+                    tracks[move.key] = msgspec.structs.replace(tracks[move.key], asked_since=asked)
         if not account.guarantee and heading_of(snapshot, tracks, now) > account.pool:
             # What guests that boot were promised when they were fewer is no longer there.
             tracks = {key: msgspec.structs.replace(track, grace_until=now) for key, track in tracks.items()}
@@ -204,7 +210,7 @@ class Engine:
             near = levels.get(key, 0) + watch.ahead_s * speed
             rests = not watch.wary and reading.growth <= GROWS and reading.available >= near
             is_due = not rests and now - reading.taken_at >= (reading.available - near) / speed
-            if track.asked_since is not None or is_due:
+            if guard.awaits_reading(track, now) or is_due:
                 wanted.add(key)
         return frozenset(wanted)
 
@@ -244,7 +250,7 @@ class Engine:
         track = state.tracks.get(guest.key)
         if track is None or track.reading is None or guest.available is None:
             return False
-        if track.asked_since is not None:
+        if guard.awaits_reading(track, now):
             return True
         edge = state.wishes.edges.get(guest.key, 0) if state.wishes is not None else 0
         reading = reading_of(track, guest, now)

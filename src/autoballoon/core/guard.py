@@ -106,6 +106,12 @@ def is_unexplained(track: Track, now: float) -> bool:
     return (track.below > 0 or track.taken_from is not None) and now - track.changed_at < BELOW_S
 
 
+def awaits_reading(track: Track, now: float) -> bool:
+    """A shrink is wanted, and its newest reading does not do for it yet."""
+    asked = track.asked_since
+    return asked is not None and (now - asked < FRESH_WAIT_S or not track.fresh())
+
+
 def bars_shrink(track: Track, now: float) -> Reason | None:
     """I3, I5: why this guest may not be shrunk now, if it may not."""
     if now < track.cool_until:

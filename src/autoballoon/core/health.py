@@ -84,6 +84,10 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
 
 def _learnt(track: Track, guest: Guest, reading: Reading, now: float) -> Track:
     """The track with what a new reading tells of the size for which the guest fights."""
+    if track.reading is not None and reading.taken_at - track.reading.taken_at > SILENT_S:
+        # While it was silent or stood still nobody could tell what it did, so that nothing is forgotten.
+        missed_s = reading.taken_at - track.reading.taken_at - SILENT_S
+        track = msgspec.structs.replace(track, learnt_at=track.learnt_at + missed_s)
     if reading.waits:
         # It waited at the size that it had before, if it has been given more since.
         size = guest.actual if track.reading is None else min(track.reading.actual, guest.actual)
@@ -218,10 +222,11 @@ def reading_of(track: Track, guest: Guest, now: float) -> Reading | None:
         )  # out before we looked; forgotten if it stays there
     else:
         elapsed = taken_at - last.taken_at
-        went, swapped, exchanged = _swap_of(last, guest, elapsed)
+        went, swapped, exchanged = _swap_of(last, guest, min(elapsed, SILENT_S))
         if track.fell_at < last.taken_at:
             need = guest.actual - available + went
-            growth = (need - (last.actual - last.available)) / elapsed
+            grown = need - (last.actual - last.available)
+            growth = max(-guest.max, min(grown, guest.max)) / elapsed  # a counter may tell any lie
         misses = _risen(last.major_faults, guest.major_faults)
         if misses and guest.swap_in != last.swap_in:  # what comes in from its swap is no cache
             misses = max(0, misses - _risen(last.swap_in, guest.swap_in) / PAGE)
@@ -268,13 +273,14 @@ def _stalled(last: Reading, guest: Guest, elapsed: float, again: float, *, shran
     return min(1.0, max(0.0, waited_s) / elapsed)
 
 
-def _swap_of(last: Reading, guest: Guest, elapsed: float) -> tuple[float, int, int]:
-    """By how much what it has in swap of its own grew since the reading before; and Reading.swapped and exchanged."""
+def _swap_of(last: Reading, guest: Guest, fades_s: float) -> tuple[float, int, int]:
+    """By how much what it has in swap of its own grew since the reading before; and Reading.swapped and exchanged, of
+    which so much time is forgotten."""
     if guest.swap_out == last.swap_out and guest.swap_in == last.swap_in and not last.missed:
         return 0, 0, 0
     out, into = _risen(last.swap_out, guest.swap_out), _risen(last.swap_in, guest.swap_in)
-    swapped = round(last.swapped * 0.5 ** (elapsed / SWAPPED_FADE_S) + out - into)
-    exchanged = round(last.exchanged * 0.5 ** (elapsed / EXCHANGED_FADE_S) + min(out, into))
+    swapped = round(last.swapped * 0.5 ** (fades_s / SWAPPED_FADE_S) + out - into)
+    exchanged = round(last.exchanged * 0.5 ** (fades_s / EXCHANGED_FADE_S) + min(out, into))
     return out - into, max(0, min(swapped, guest.max // 2)), min(exchanged, guest.max // 4)
 
 

@@ -76,7 +76,7 @@ def violations(
         begun_anew = was is not None and began_anew(was, guest)
         if begun_anew:
             was = None
-        target = guest.actual if was is None or not was.ours else was.target
+        target = guest.actual if was is None or not was.ours else was.target + _plugged(was, guest)
         if isinstance(decision, SetTarget):
             moves.append(Moved(guest, decision, _kind(guest, decision), was, track, begun_anew))
             told = decision.before == target and (decision.size == track.target or engine.rules.dry_run)
@@ -118,6 +118,11 @@ def hold_back(
         for guest in snapshot.guests
     )
     return msgspec.structs.replace(after, tracks={**after.tracks, **seen}), kept
+
+
+def _plugged(was: Track, guest: Guest) -> int:
+    """Bytes of RAM plugged in since (negative: out). What its balloon holds is the same, so its target goes along."""
+    return guest.max - was.max if was.max else 0
 
 
 def _told(invariant: str, move: Moved, says: str) -> Violation:

@@ -140,6 +140,8 @@ class Reason(Enum):
     """A size to start with, set before the driver is up."""
     NEED = "need"
     """It runs short: it gets what it needs and room to grow."""
+    AGAIN = "again"
+    """It runs short and has taken nothing of what it was given: the order may be lost, and is sent again."""
     GIVE_BACK = "give-back"
     """The pool has room: it may hold more cache or free memory again."""
     TAKE_SURPLUS = "take-surplus"

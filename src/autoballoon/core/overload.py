@@ -119,7 +119,7 @@ class _Step:
         fits_since = _since(load.fits_since, all_fit, now)
         if fits_since is not None and now - fits_since >= LEAVE_S:
             is_on = not all(one.has_had_its_turn(now) for one in contest.running)
-        changes = any(not isinstance(one, Stay) for one in self._decisions.values())
+        changes = any(map(self._changes_places, self._decisions.values()))
         return Load(
             speed=changed(load.speed, now) if changes else load.speed,
             owed=load.owed,
@@ -131,6 +131,11 @@ class _Step:
             leaving=self._leaving,
             at=now,
         )
+
+    def _changes_places(self, order: Suspend | Resume | Stay) -> bool:
+        """It is to stop, or to run; and is not only told again, for it does not."""
+        pause = self.sight.tracks[order.key].pause
+        return not isinstance(order, Stay) and (pause is None or pause.called_at is None)
 
     def _runs(self) -> dict[str, Run]:
         """What everybody has had by now; when counting begins, so does the turn of those that go on."""

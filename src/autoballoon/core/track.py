@@ -13,7 +13,8 @@ RESIDENT_SLACK = 16 * MIB
 """Resident memory this far above `actual` is QEMU's own jitter, not memory that was kept back."""
 
 GROW_WAIT_S = 3.0
-"""A guest that has not taken what it was given by then does not want it now (deflating 320 MiB took 0.2 s)."""
+"""A guest that has not taken what it was given by then does not want it now (deflating 320 MiB took 0.2 s), or was
+never told: orders are lost where the wire is down, or another holds libvirt's job."""
 
 
 GROWS = 8 * MIB
@@ -138,7 +139,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     target: int
     """What it was last asked to be; its actual size until we have asked for anything."""
     before: int
-    """The target before that, until it has grown to this one. Below both, somebody else has made it smaller."""
+    """The target before that, until it has grown to this one; the lowest, where it was told to grow again meanwhile.
+    Below both, somebody else has made it smaller."""
     actual: int
     health: Health
     ours: bool = False
@@ -211,6 +213,10 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     def growing(self, now: float) -> bool:
         """A grow is under way, or the guest has let it lie for no more than GROW_WAIT_S."""
         return self.actual < self.target - SLACK and now - self.set_at < GROW_WAIT_S
+
+    def unheard(self, now: float) -> bool:
+        """It was given more and has stood still for GROW_WAIT_S, and nobody else seems to have made it smaller."""
+        return self.actual < self.target - SLACK and now - self.moved_at >= GROW_WAIT_S and not self.below
 
     def fresh(self) -> bool:
         """Its last reading was taken after its last move (invariant I3)."""

@@ -12,7 +12,7 @@ from autoballoon.core.policy import Wish, Wishes
 from autoballoon.core.pool import Account, charge_of, overhead_of
 from autoballoon.core.share import water_fill
 from autoballoon.core.taking import shortage, takes
-from autoballoon.core.track import OK, Health, Track
+from autoballoon.core.track import OK, SLACK, Health, Track
 from autoballoon.core.units import MIB, page_floor
 
 Move = SetTarget | Stay
@@ -103,7 +103,12 @@ class Turn:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
             return None
         size = guard.within(guest, track, wish.size)
-        if size == track.target or (guest.held and size < track.target):
+        keeps = guest.held and size < track.target
+        again = min(size, track.target)
+        if track.unheard(self.now) and guest.actual < min(again, wish.urgent) - SLACK and not keeps:
+            self._set(guest, track, again, Reason.AGAIN, wish.numbers)
+            return None
+        if size == track.target or keeps:
             self._stay(guest, track, Reason.HELD if guest.held else Reason.SETTLED, wish)
             return None
         return Case(guest, track, wish, size)
@@ -274,7 +279,7 @@ class Turn:
         self.moved[guest.key] = msgspec.structs.replace(
             track,
             target=size,
-            before=track.target,
+            before=min(track.before, track.target),
             ours=True,
             set_at=self.now,
             begun=guest.actual,
