@@ -41,6 +41,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
             anew,
             health=Health.BOOTING,
             adopted=track.adopted,
+            asked_before=min(track.target, track.before) if track.ours else track.asked_before,
             changed_at=now,
             # One whose driver never went away may say so only to forget what it was asked for.
             cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
@@ -65,13 +66,15 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         track = _migrating(track, now, is_so=guest.migrating)
     if is_new and reading is not None and (track.learnt or reading.waits):
         track = _learnt(track, guest, reading, now)
+    # What a guest has before its driver has moved it tells nothing of whether an order arrived.
+    arrived = guest.actual >= track.target - SLACK and now - track.ok_since >= STEADY_S
     track = msgspec.structs.replace(
         track,
         up_s=guest.up_s or 0.0,
         pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
-        before=track.target if guest.actual >= track.target - SLACK else track.before,
+        before=track.target if arrived and health is OK else track.before,
         refuses=track.refuses and (track.reached or guest.actual > track.target + SLACK),
         below=below,
         health=health,

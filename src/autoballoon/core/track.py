@@ -178,7 +178,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     taken_from: int | None = None
     """The size at which it stood until somebody else made it smaller; we have never moved it."""
     asked_before: int | None = None
-    """What a daemon before us asked it to be, and it had not become: it may go there until we ask for anything."""
+    """What QEMU still has its driver go for: asked by a daemon before us, or by us before it was reset, which QEMU does
+    not forget. It may go there until we ask for anything."""
     below: int = 0
     """Readings in a row in which it had become smaller than anything we asked for."""
     ok_since: float = -1e9
