@@ -282,6 +282,19 @@ def test_one_that_is_reset_where_there_is_room_starts_with_all_its_memory(held: 
     assert world.broken == set()
 
 
+@pytest.mark.parametrize("boot_s", [2.5, 1e9], ids=["driver", "no driver"])
+def test_one_that_is_reset_over_and_over_keeps_nobody_from_what_he_needs(boot_s: float) -> None:
+    again, honest = Tame("again", steady(450), boot_s=boot_s), Tame("honest", burst(60, 60, 250))
+    world = World([again, honest], 900 * MIB)
+    for _ in range(20):
+        world.run(5)
+        again.reset(world.now)
+    assert honest.used >= 240 * MIB
+    assert honest.starved < 20 * MIB  # a tenth of a second of its growth
+    assert world.over == 0
+    assert world.broken == set()
+
+
 def test_an_earlier_target_that_a_lost_order_left_is_nobodys_word() -> None:
     world, guest = squeezed()
     small = guest.target

@@ -99,9 +99,10 @@ class Tame:
             self.touched = min(self.actual, self.touched)
 
     def reset(self, now: float) -> None:
-        """Boot anew, with all its memory until its driver is up: that goes for the target, which QEMU keeps."""
+        """Boot anew, with all its memory until its driver is up: that goes for the target, which QEMU keeps, as it
+        does what was touched."""
         self.born_at, self.actual, self.least = now, self.max, self.max
-        self.used, self.cache, self.touched = 20 * MIB, 0, 20 * MIB
+        self.used, self.cache = 20 * MIB, 0
         self.said, self.said_at = {}, None
 
     def speak(self, now: float) -> None:

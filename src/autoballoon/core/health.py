@@ -8,7 +8,8 @@ from autoballoon.core.track import OK, SLACK, STALL_S, Health, Reading, Track
 from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
-"""A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
+"""A driver that is not up when its guest has run for so long is taken to be missing (a boot to it takes 2 to 10 s under
+TCG)."""
 BOOT_GRACE_S = 10.0
 """A guest that has just booted is not shrunk for so long after its first reading: its driver is up before its programs
 are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers).
@@ -61,7 +62,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
     if health is not OK or track.health is not health:
-        track = _booted(track, health, now)
+        track = _booted(track, guest, health, now)
     if guest.migrating or track.migrating:
         track = _migrating(track, now, is_so=guest.migrating)
     if is_new and reading is not None and (track.learnt or reading.waits):
@@ -100,12 +101,14 @@ def _learnt(track: Track, guest: Guest, reading: Reading, now: float) -> Track:
 def _new_life(guest: Guest, now: float) -> Track:
     """The track of a guest of whom nothing is known yet."""
     up_s = guest.up_s or 0.0
+    # Of one that is met while it stands still, nobody has seen for how much of that time it ran.
+    boots_s = 0.0 if guest.driver is False and not guest.running else up_s
     return Track(
         target=guest.actual,
         before=guest.actual,
         actual=guest.actual,
         health=OK,
-        since=now - up_s,
+        since=now - boots_s,
         met_at=now,
         up_s=up_s,
         max=guest.max,
@@ -147,11 +150,16 @@ def _moved(track: Track, guest: Guest, now: float) -> Track:
     )
 
 
-def _booted(track: Track, health: Health, now: float) -> Track:
+def _booted(track: Track, guest: Guest, health: Health, now: float) -> Track:
     """The track of a guest that boots, or was not OK until now or is not any more."""
+    since = track.since
+    if guest.driver is False and not guest.running and guest.up_s is not None:
+        # Its driver is not waited for while it stands still.
+        since = min(now, since + guest.up_s - track.up_s)
     boots = health is Health.BOOTING or (track.boots and health is not OK)
     return msgspec.structs.replace(
         track,
+        since=since,
         boots=boots,
         grace_until=now + BOOT_GRACE_S if track.boots and not boots else track.grace_until,
         ok_since=now if health is OK and track.health is not OK else track.ok_since,
@@ -179,9 +187,9 @@ def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
 
 
 def began_anew(track: Track, guest: Guest) -> bool:
-    """It was reset or started again: the driver is gone, or its uptime fell."""
-    if guest.driver is False:
-        return track.health in (OK, Health.SILENT)
+    """It was reset or started again: the driver is gone, or its uptime fell, whatever it was doing then."""
+    if guest.driver is False and track.health in (OK, Health.SILENT):
+        return True
     return guest.up_s is not None and guest.up_s < track.up_s - 1.0
 
 

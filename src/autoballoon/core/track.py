@@ -153,7 +153,7 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     rose_at: float = -1e9
     """When it was last seen to have become larger."""
     since: float = 0.0
-    """When this life of it (since start or reset) was first seen."""
+    """When this life of it (since start or reset) began; later by as long as it stood still without its driver."""
     up_s: float = 0.0
     max: int = 0
     """Its configured RAM, as last seen."""
