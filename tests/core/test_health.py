@@ -60,3 +60,14 @@ def test_one_that_was_found_to_have_no_driver_is_not_waited_for_again_when_it_is
     ran = [(float(now), float(now), BOOTS) for now in range(40)]
     still = [(float(now), float(now), STANDS_EARLY) for now in range(40, 60)]
     assert seen(*ran, *still, (60.0, 60.0, BOOTS)).health is Health.NO_DRIVER
+
+
+@pytest.mark.parametrize("pid", [7, 8, None])
+def test_what_was_set_by_hand_ends_with_its_qemu_and_not_with_a_reset(pid: int | None) -> None:
+    before = msgspec.structs.replace(
+        seen((100.0, 40.0, LIVES)), adopted=400 * MIB, target=400 * MIB, before=400 * MIB, ours=True,
+        spared_until=700.0,
+    )  # fmt: skip
+    after = observe(before, msgspec.structs.replace(BOOTS, pid=pid, up_s=0.4), 101.0)
+    kept = (after.adopted, after.asked_before, after.spared_until)
+    assert kept == ((None, None, -1e9) if pid == 8 else (400 * MIB, 400 * MIB, 700.0))

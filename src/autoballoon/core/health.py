@@ -37,18 +37,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     if track is None:
         track = _new_life(guest, now)
     elif began_anew(track, guest):
-        anew = _new_life(guest, now)
-        track = msgspec.structs.replace(
-            anew,
-            health=Health.BOOTING,
-            adopted=track.adopted,
-            asked_before=min(track.target, track.before) if track.ours else track.asked_before,
-            changed_at=now,
-            # One whose driver never went away may say so only to forget what it was asked for.
-            cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
-            pause=track.pause,
-            spared_until=track.spared_until,
-        )
+        track = _next_life(track, guest, now)
     elif guest.max != track.max:
         track = _plugged(track, guest.max, now)
     # Readings first: one that came together with a change of size belongs to neither size.
@@ -112,6 +101,23 @@ def _new_life(guest: Guest, now: float) -> Track:
         met_at=now,
         up_s=up_s,
         max=guest.max,
+    )
+
+
+def _next_life(track: Track, guest: Guest, now: float) -> Track:
+    """The track of a guest that was reset, with what outlasts that; or was started again, with what outlasts that."""
+    anew = msgspec.structs.replace(
+        _new_life(guest, now), health=Health.BOOTING, changed_at=now, pause=track.pause
+    )
+    if None not in (track.pid, guest.pid) and track.pid != guest.pid:
+        return anew  # another QEMU: what was asked of the old one, or set by hand, is gone with it
+    return msgspec.structs.replace(
+        anew,
+        adopted=track.adopted,
+        asked_before=min(track.target, track.before) if track.ours else track.asked_before,
+        # One whose driver never went away may say so only to forget what it was asked for.
+        cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
+        spared_until=track.spared_until,
     )
 
 
