@@ -255,13 +255,13 @@ def test_a_guest_that_boots_keeps_what_there_is_room_for_beyond_its_fair_share()
     assert (decisions[0].reason, decisions[0].size) == (Reason.BOOT, 512 * MIB)
 
 
-def squeezed(**settings: bool) -> tuple[World, Tame]:
+def squeezed(*, held: bool = False) -> tuple[World, Tame]:
     """A world in which `g` has become small, and where there is room for all now; and that guest."""
     guest = Tame("g", steady(60))
     world = World([guest, Tame("other", steady(60))], 500 * MIB)
     world.run(20)
     assert guest.target < 300 * MIB
-    guest.held = settings.get("held", False)
+    guest.held = held
     world.capacity = 4096 * MIB
     world.decisions.clear()
     return world, guest

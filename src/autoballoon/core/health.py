@@ -105,7 +105,7 @@ def _new_life(guest: Guest, now: float) -> Track:
 
 
 def _next_life(track: Track, guest: Guest, now: float) -> Track:
-    """The track of a guest that was reset, with what outlasts that; or was started again, with what outlasts that."""
+    """The track of a guest that was reset or started again, with what outlasts that."""
     anew = msgspec.structs.replace(
         _new_life(guest, now), health=Health.BOOTING, changed_at=now, pause=track.pause
     )
