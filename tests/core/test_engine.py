@@ -9,6 +9,7 @@ import pytest
 from autoballoon.core import granting, guard, health
 from autoballoon.core.case import Case
 from autoballoon.core.engine import Engine, Rules, State
+from autoballoon.core.invariants import violations
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
@@ -303,7 +304,74 @@ def test_a_guest_that_boots_keeps_what_there_is_room_for_beyond_its_fair_share()
     state = msgspec.structs.replace(world.state, tracks=tracks)
     host = Host(capacity=950 * MIB, available=500 * MIB)
     _, decisions = world.engine.step(state, Snapshot(host=host, guests=(again, other)), world.now)
-    assert decisions[0].reason is Reason.BOOTING
+    assert isinstance(decisions[0], SetTarget), "QEMU would have it go for its earlier target"
+    assert (decisions[0].reason, decisions[0].size) == (Reason.BOOT, 512 * MIB)
+
+
+def squeezed(*, held: bool = False) -> tuple[World, Tame]:
+    """A world in which `g` has become small, and where there is room for all now; and that guest."""
+    guest = Tame("g", steady(60))
+    world = World([guest, Tame("other", steady(60))], 500 * MIB)
+    world.run(20)
+    assert guest.target < 300 * MIB
+    guest.held = held
+    world.capacity = 4096 * MIB
+    world.decisions.clear()
+    return world, guest
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_one_that_is_reset_where_there_is_room_starts_with_all_its_memory(held: bool) -> None:
+    """QEMU keeps the target over a reset, and the new driver would go for it."""
+    world, guest = squeezed(held=held)
+    small = guest.target
+    guest.reset(world.now)
+    world.run(2)
+    (decision,) = [one for _, one in world.decisions if isinstance(one, SetTarget) and one.key == "g"]
+    assert (decision.reason, decision.before, decision.size) == (Reason.BOOT, small, 512 * MIB)
+    world.run(10)
+    assert said(world, "g") == [Reason.BOOT]
+    assert guest.least == 512 * MIB
+    assert world.broken == set()
+
+
+def test_so_does_one_that_a_new_daemon_meets_while_it_boots_again() -> None:
+    """QEMU shows the size of its life before until the new driver tells another."""
+    guest = Guest(key="g", name="g", max=512 * MIB, actual=200 * MIB, up_s=0.5, driver=False, pid=1)
+    world = World([], 4096 * MIB)
+    snapshot = Snapshot(host=Host(capacity=4096 * MIB, available=4000 * MIB), guests=(guest,))
+    state, (decision,) = world.engine.step(world.state, snapshot, 0.0)
+    assert isinstance(decision, SetTarget)
+    assert (decision.reason, decision.size) == (Reason.BOOT, 512 * MIB)
+    assert violations(world.engine, world.state, snapshot, state, (decision,), 0.0) == ()
+
+
+@pytest.mark.parametrize("boot_s", [2.5, 1e9], ids=["driver", "no driver"])
+def test_one_that_is_reset_over_and_over_keeps_nobody_from_what_he_needs(boot_s: float) -> None:
+    again, honest = Tame("again", steady(450), boot_s=boot_s), Tame("honest", burst(60, 60, 250))
+    world = World([again, honest], 900 * MIB)
+    for _ in range(20):
+        world.run(5)
+        again.reset(world.now)
+    assert honest.used >= 240 * MIB
+    assert honest.starved < 20 * MIB  # a tenth of a second of its growth
+    assert world.over == 0
+    assert world.broken == set()
+
+
+def test_an_earlier_target_that_a_lost_order_left_is_nobodys_word() -> None:
+    world, guest = squeezed()
+    small = guest.target
+    for _ in range(2):
+        guest.reset(world.now)
+        world.run(2)
+        guest.target = small  # the order at its boot has not arrived
+        world.run(3)
+    assert said(world, "g")[:2] == [Reason.BOOT] * 2, "each life is told"
+    assert guest.least == small
+    world.run(10)
+    assert world.state.tracks["g"].adopted is None
+    assert Reason.MANUAL not in said(world, "g")
 
 
 def test_a_guest_without_a_driver_is_charged_its_maximum_and_named() -> None:

@@ -48,6 +48,28 @@ def test_it_outlives_that_the_guest_is_out_of_sight(pid: int | None) -> None:
     assert ENGINE.kept(ENGINE.forget(after(state, now=104.0), {"web"})) == Kept()
 
 
+@pytest.mark.parametrize("pid", [7, 8])
+def test_it_waits_until_the_process_is_known(pid: int) -> None:
+    state = ENGINE.start(Kept({"web": KEPT}))
+    for now in (100.0, 101.0):
+        state = after(state, msgspec.structs.replace(WEB, pid=None), now=now)
+        assert state.tracks["web"].adopted is None
+        assert ENGINE.kept(state) == Kept({"web": KEPT}), "the next daemon may know more"
+    state = after(state, msgspec.structs.replace(WEB, pid=pid), now=102.0)
+    assert ENGINE.kept(state) == Kept({"web": KEPT} if pid == 7 else {})
+    assert state.unseen == {}
+
+
+def test_what_was_seen_meanwhile_is_newer() -> None:
+    state = after(ENGINE.start(Kept({"web": KEPT})), msgspec.structs.replace(WEB, pid=None))
+    track = msgspec.structs.replace(
+        state.tracks["web"], target=GIB, ours=True, adopted=700 * MIB, learnt=500 * MIB, learnt_at=100.0
+    )
+    state = msgspec.structs.replace(state, tracks={"web": track})
+    track = ENGINE.observed(state, Snapshot(Host(4 * GIB, 3 * GIB), (WEB,)), 101.0)[0]["web"]
+    assert (track.adopted, track.learnt, track.asked_before) == (700 * MIB, 500 * MIB, None)
+
+
 def test_a_time_that_is_still_to_come_is_taken_for_now() -> None:
     state = after(ENGINE.start(Kept({"web": msgspec.structs.replace(KEPT, learnt_at=1e6)})), WEB)
     assert state.tracks["web"].learnt_at == 100.0

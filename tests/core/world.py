@@ -36,6 +36,7 @@ class Tame:
     held: bool = False
     """By the operator."""
     pid: int | None = 1
+    born_at: float = 0.0
     running: bool = True
     migrating: bool = False
     lost: int = 0
@@ -62,23 +63,30 @@ class Tame:
     stops: list[float] = field(default_factory=list)
     """When it was stopped and let run, in turn."""
     moves: list[tuple[float, int]] = field(default_factory=list)
+    least: int = 0
+    """The smallest size that it had since it was last reset."""
 
     def __post_init__(self) -> None:
         self.actual = self.actual or self.max
         self.target = self.target or self.max
+
+    def is_up(self, now: float) -> bool:
+        """Its driver is."""
+        return now >= self.born_at + self.boot_s
 
     def live(self, now: float) -> None:
         """One STEP_S of its life."""
         if not self.running:
             return
         self.ran += STEP_S if self.swapped < MIB else 0
-        if now >= self.boot_s and self.obeys:
+        if self.is_up(now) and self.obeys:
             step = round(self.rate * STEP_S)
             reach = max(self.target, self.used + 2 * MIB)  # a guest cannot give up what is in use
             if self.actual > reach:
                 self.actual = max(reach, self.actual - step)
             elif self.actual < self.target:
                 self.actual = min(self.target, self.actual + step)
+        self.least = min(self.least, self.actual)
         want = self.need(now)
         room = self.actual - 4 * MIB
         if self.swap_total is not None:
@@ -86,15 +94,22 @@ class Tame:
         self.used = min(want, room) // PAGE * PAGE
         self.starved += max(0, want - self.used - self.swap_used) * STEP_S
         spare = self.actual - self.used
-        if now >= self.boot_s:
+        if self.is_up(now):
             self.cache = min(spare, self.cache_want, self.cache + round(self.cache_rate * STEP_S))
         self.touched = max(self.touched, self.used + self.cache)
         if not self.sticks:
             self.touched = min(self.actual, self.touched)
 
+    def reset(self, now: float) -> None:
+        """Boot anew, with all its memory until its driver is up: that goes for the target, which QEMU keeps, as it
+        does what was touched."""
+        self.born_at, self.actual, self.least = now, self.max, self.max
+        self.used, self.cache = 20 * MIB, 0
+        self.said, self.said_at = {}, None
+
     def speak(self, now: float) -> None:
         """Take statistics."""
-        if now >= self.boot_s and self.speaks and self.running:
+        if self.is_up(now) and self.speaks and self.running:
             spare = self.actual - self.used
             self.said = {
                 "total": self.max,
@@ -120,8 +135,8 @@ class Tame:
             held=self.held,
             migrating=self.migrating,
             age_s=None if self.said_at is None else now - self.said_at,
-            up_s=now,
-            driver=now >= self.boot_s,
+            up_s=now - self.born_at,
+            driver=self.is_up(now),
             resident=self.touched - self.swapped,
             swapped=self.swapped,
             overhead=self.overhead,

@@ -124,6 +124,22 @@ class HypervisorContract:
         booted = await rig.until(lambda guest: guest.available is not None and guest.driver is True)
         assert booted.age_s is not None and booted.up_s is not None and booted.age_s <= booted.up_s
 
+    async def test_a_size_that_it_seems_to_have_after_a_reset_is_asked_for_too(self, rig: Rig) -> None:
+        """QEMU keeps the target of before, and the new driver would go for that."""
+        guest = await rig.until(lambda guest: guest.available is not None)
+        await rig.hypervisor.set_target(guest.key, 300 * MIB)
+        await rig.until(lambda guest: guest.actual == 300 * MIB)
+        await rig.reset()
+        fresh = await rig.until(lambda guest: guest.age_s is None)
+        assert fresh.actual == fresh.max
+        assert await rig.hypervisor.set_target(guest.key, fresh.max)
+        await rig.until(lambda guest: guest.available is not None and guest.driver is True)
+        await rig.wait(rig.old_s)
+        await rig.hypervisor.ask(frozenset({guest.key}))
+        after = await rig.hypervisor.read_one(guest.key)
+        assert after is not None and after.available is not None
+        assert after.actual == fresh.max and after.available > 300 * MIB
+
     async def test_a_guest_that_ends_is_gone(self, rig: Rig) -> None:
         guest = await rig.until(lambda guest: True)
         await rig.vanish()

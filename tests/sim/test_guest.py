@@ -151,6 +151,17 @@ def test_a_reset_empties_it_and_keeps_what_it_swapped_in_mind() -> None:
     assert not guest.driver
 
 
+def test_the_driver_of_its_next_life_goes_for_the_target_of_before_which_qemu_keeps() -> None:
+    guest = living(need="100MiB", boot="4s")
+    guest.order(600 * MIB)
+    live(guest, 5.0)
+    guest.reset(5.0)
+    now = live(guest, 3.9, begin=5.0)
+    assert guest.actual == GIB
+    live(guest, 1.0, begin=now)
+    assert guest.actual == 600 * MIB
+
+
 @pytest.mark.parametrize(("itself", "total"), [(True, 1024), (False, 600)])
 def test_statistics_in_both_ways_of_accounting(itself: bool, total: int) -> None:
     guest = living(need="100MiB", kernel="40MiB", size="600MiB", files="300MiB", deflates_itself=itself)

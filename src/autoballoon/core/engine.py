@@ -54,7 +54,7 @@ class State(msgspec.Struct, frozen=True):
     holds: frozenset[str] = frozenset()
     """Keys of the guests that are not to be shrunk; EVERYONE may be among them."""
     unseen: Mapping[str, KeptGuest] = {}
-    """What is kept of guests that are not in sight."""
+    """What is kept of guests that are not in sight, or whose process nobody has been able to tell yet."""
 
     def is_held(self, key: str) -> bool:
         """Whether the operator wants this guest never to be shrunk."""
@@ -188,7 +188,7 @@ class Engine:
         for guest in snapshot.guests:
             before = state.tracks.get(guest.key)
             track = observe(before, guest, now)
-            if before is None and guest.key in state.unseen:
+            if guest.pid is not None and guest.key in state.unseen:
                 track = recalled(track, state.unseen[guest.key], now)
             if track.pause is not None or owed:
                 track = pause.follow(track, guest, now, owed.get(guest.key))

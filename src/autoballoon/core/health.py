@@ -8,7 +8,8 @@ from autoballoon.core.track import OK, SLACK, STALL_S, Health, Reading, Track
 from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
-"""A driver that is not up by then is taken to be missing (a boot to its driver takes 2 to 10 s under TCG)."""
+"""A driver that is not up when its guest has run for so long is taken to be missing (a boot to it takes 2 to 10 s under
+TCG)."""
 BOOT_GRACE_S = 10.0
 """A guest that has just booted is not shrunk for so long after its first reading: its driver is up before its programs
 are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers).
@@ -36,17 +37,7 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
     if track is None:
         track = _new_life(guest, now)
     elif began_anew(track, guest):
-        anew = _new_life(guest, now)
-        track = msgspec.structs.replace(
-            anew,
-            health=Health.BOOTING,
-            adopted=track.adopted,
-            changed_at=now,
-            # One whose driver never went away may say so only to forget what it was asked for.
-            cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
-            pause=track.pause,
-            spared_until=track.spared_until,
-        )
+        track = _next_life(track, guest, now)
     elif guest.max != track.max:
         track = _plugged(track, guest.max, now)
     # Readings first: one that came together with a change of size belongs to neither size.
@@ -60,18 +51,20 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         below = track.below + is_new
     health = health_of(guest, reading, now, track.since)
     if health is not OK or track.health is not health:
-        track = _booted(track, health, now)
+        track = _booted(track, guest, health, now)
     if guest.migrating or track.migrating:
         track = _migrating(track, now, is_so=guest.migrating)
     if is_new and reading is not None and (track.learnt or reading.waits):
         track = _learnt(track, guest, reading, now)
+    # What a guest has before its driver has moved it tells nothing of whether an order arrived.
+    arrived = guest.actual >= track.target - SLACK and now - track.ok_since >= STEADY_S
     track = msgspec.structs.replace(
         track,
         up_s=guest.up_s or 0.0,
         pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
-        before=track.target if guest.actual >= track.target - SLACK else track.before,
+        before=track.target if arrived and health is OK else track.before,
         refuses=track.refuses and (track.reached or guest.actual > track.target + SLACK),
         below=below,
         health=health,
@@ -101,15 +94,34 @@ def _learnt(track: Track, guest: Guest, reading: Reading, now: float) -> Track:
 def _new_life(guest: Guest, now: float) -> Track:
     """The track of a guest of whom nothing is known yet."""
     up_s = guest.up_s or 0.0
+    # Of one that is met while it stands still, nobody has seen for how much of that time it ran.
+    boots_s = 0.0 if guest.driver is False and not guest.running else up_s
     return Track(
         target=guest.actual,
         before=guest.actual,
         actual=guest.actual,
         health=OK,
-        since=now - up_s,
+        since=now - boots_s,
         met_at=now,
         up_s=up_s,
         max=guest.max,
+    )
+
+
+def _next_life(track: Track, guest: Guest, now: float) -> Track:
+    """The track of a guest that was reset or started again, with what outlasts that."""
+    anew = msgspec.structs.replace(
+        _new_life(guest, now), health=Health.BOOTING, changed_at=now, pause=track.pause
+    )
+    if None not in (track.pid, guest.pid) and track.pid != guest.pid:
+        return anew  # another QEMU: what was asked of the old one, or set by hand, is gone with it
+    return msgspec.structs.replace(
+        anew,
+        adopted=track.adopted,
+        asked_before=min(track.target, track.before) if track.ours else track.asked_before,
+        # One whose driver never went away may say so only to forget what it was asked for.
+        cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
+        spared_until=track.spared_until,
     )
 
 
@@ -148,11 +160,16 @@ def _moved(track: Track, guest: Guest, now: float) -> Track:
     )
 
 
-def _booted(track: Track, health: Health, now: float) -> Track:
+def _booted(track: Track, guest: Guest, health: Health, now: float) -> Track:
     """The track of a guest that boots, or was not OK until now or is not any more."""
+    since = track.since
+    if guest.driver is False and not guest.running and guest.up_s is not None:
+        # Its driver is not waited for while it stands still.
+        since = min(now, since + guest.up_s - track.up_s)
     boots = health is Health.BOOTING or (track.boots and health is not OK)
     return msgspec.structs.replace(
         track,
+        since=since,
         boots=boots,
         grace_until=now + BOOT_GRACE_S if track.boots and not boots else track.grace_until,
         ok_since=now if health is OK and track.health is not OK else track.ok_since,
@@ -180,9 +197,9 @@ def _taken_from(track: Track, guest: Guest, now: float) -> int | None:
 
 
 def began_anew(track: Track, guest: Guest) -> bool:
-    """It was reset or started again: the driver is gone, or its uptime fell."""
-    if guest.driver is False:
-        return track.health in (OK, Health.SILENT)
+    """It was reset or started again: the driver is gone, or its uptime fell, whatever it was doing then."""
+    if guest.driver is False and track.health in (OK, Health.SILENT):
+        return True
     return guest.up_s is not None and guest.up_s < track.up_s - 1.0
 
 

@@ -56,27 +56,28 @@ def _unfinished(track: Track) -> int | None:
 
 
 def recalled(track: Track, kept: KeptGuest, now: float) -> Track:
-    """The track of a guest that has just been met, with what was kept of it; another process is another guest."""
+    """The track of a guest whose process has just become known, with what was kept of it; another process is another
+    guest. What has been seen of it since it was met is newer."""
     if track.pid != kept.pid:
         return track
-    learnt_at = min(kept.learnt_at, now)
+    if not track.learnt:
+        learnt_at = min(kept.learnt_at, now)
+        track = msgspec.structs.replace(track, learnt=kept.learnt, learnt_at=learnt_at, beyond=kept.learnt)
     return msgspec.structs.replace(
         track,
-        adopted=kept.ceiling,
-        learnt=kept.learnt,
-        learnt_at=learnt_at,
-        beyond=kept.learnt,
-        asked_before=kept.asked,
+        adopted=kept.ceiling if track.adopted is None else track.adopted,
+        asked_before=None if track.ours else kept.asked,
     )
 
 
 def out_of_sight(
     unseen: Mapping[str, KeptGuest], before: Mapping[str, Track], seen: Mapping[str, Track]
 ) -> Mapping[str, KeptGuest]:
-    """What is kept of guests that are not `seen` now: of those before, and of those that have just vanished."""
+    """What is kept of guests that are not `seen` now, or whose process is not known: of those before, and of those that
+    have just vanished."""
     if not unseen and before.keys() <= seen.keys():
         return unseen
-    left = {key: kept for key, kept in unseen.items() if key not in seen}
+    left = {key: kept for key, kept in unseen.items() if key not in seen or seen[key].pid is None}
     for key, track in before.items():
         if key not in seen and (kept := kept_of(track)) is not None:
             left[key] = kept

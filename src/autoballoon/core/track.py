@@ -155,7 +155,7 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     rose_at: float = -1e9
     """When it was last seen to have become larger."""
     since: float = 0.0
-    """When this life of it (since start or reset) was first seen."""
+    """When this life of it (since start or reset) began; later by as long as it stood still without its driver."""
     up_s: float = 0.0
     max: int = 0
     """Its configured RAM, as last seen."""
@@ -180,7 +180,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     taken_from: int | None = None
     """The size at which it stood until somebody else made it smaller; we have never moved it."""
     asked_before: int | None = None
-    """What a daemon before us asked it to be, and it had not become: it may go there until we ask for anything."""
+    """What QEMU still has its driver go for: asked by a daemon before us, or by us before it was reset, which QEMU does
+    not forget. It may go there until we ask for anything."""
     below: int = 0
     """Readings in a row in which it had become smaller than anything we asked for."""
     ok_since: float = -1e9

@@ -88,7 +88,7 @@ class Turn:
             if not (guest.held and track.shrinking):
                 return self._head_for(guest, track, wish)
             self._hold(guest, track, wish)
-        elif track.health is Health.BOOTING and not (track.ours or self.raw or guest.held):
+        elif track.health is Health.BOOTING and not (track.ours or self.raw):
             self._boot(guest, track)
         else:
             self._stay(guest, track, _KEPT[track.health])
@@ -139,13 +139,17 @@ class Turn:
 
     def _boot(self, guest: Guest, track: Track) -> None:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, where there is
-        room."""
+        room. One that is to keep all it has is told so where QEMU would lead it to the target of an earlier life."""
         lacking = max(0, self.account.cushion - self.account.room)  # with all that boot charged their maximum
-        size = guard.within(guest, track, max(self._fair_shares[guest.key], guest.actual - lacking))
-        if size >= guest.actual:
-            self._stay(guest, track, Reason.BOOTING)
+        wanted = guest.actual if guest.held else max(self._fair_shares[guest.key], guest.actual - lacking)
+        size = guard.within(guest, track, wanted)
+        led = track
+        if track.asked_before is not None:
+            led = msgspec.structs.replace(track, target=min(track.target, track.asked_before))
+        if led.target < size or (size < guest.actual and not guest.held):
+            self._set(guest, led, size, Reason.BOOT, {"pool": self.account.pool})
         else:
-            self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
+            self._stay(guest, track, Reason.BOOTING)
 
     @cached_property
     def _short_of(self) -> dict[str, int | float]:

@@ -53,6 +53,8 @@ class Body:
         self.swap_in = self.swap_out = self.faults = self.refaults = 0.0
         self.swapped_in_before = self.swapped_out_before = 0.0
         """Bytes, in its earlier lives."""
+        self.target = self.max
+        """What QEMU asks of it: kept over a reset, and what the driver of its next life goes for."""
         self.reset(-1000.0 if self.begins is None else self.begins)
         if group.size is not None and self.begins is None:
             self.actual = float(page_floor(min(group.size, self.max)))
@@ -65,13 +67,12 @@ class Body:
             self._touch()
 
     def reset(self, now: float) -> None:
-        """Nothing in memory, no driver yet, the balloon empty."""
+        """Nothing in memory, no driver yet, the balloon empty until there is one."""
         self.born_at = now
         self.swapped_in_before += self.swap_in
         self.swapped_out_before += self.swap_out
         self.booted = False
         self.actual = float(self.max)
-        self.target = self.max
         self.rests = False
         """It took memory back by itself, and does not give it again before another order."""
         self.want = self.anon = self.unmet = self.own_swap = 0.0
