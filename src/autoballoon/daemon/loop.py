@@ -28,7 +28,7 @@ from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.operator import Operator
-from autoballoon.daemon.parting import left_alone
+from autoballoon.daemon.parting import left_alone, left_small
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.pulse import Beat, Pulse
 from autoballoon.daemon.statefile import StateFile, state_path
@@ -328,8 +328,11 @@ class Daemon:
         now = asyncio.get_running_loop().time()
         farewell = self._parts.engine.farewell(self._state, snapshot, now)
         await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
-        await self._act([one for one in farewell if isinstance(one, SetTarget)], HAND_BACK_S)
-        await self._hands.close()
+        handed_back = [one for one in farewell if isinstance(one, SetTarget)]
+        await self._act(handed_back, HAND_BACK_S)
+        says = left_small(handed_back, await self._hands.close())
+        if says is not None:
+            log.error("%s", says)
 
     async def _keep(self) -> None:
         """Have the state file tell of this moment."""
