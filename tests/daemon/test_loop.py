@@ -609,6 +609,38 @@ def test_a_reload_whose_old_parts_cannot_be_let_go_takes_effect(
     virtually(main())
 
 
+@pytest.mark.parametrize("when", ["at the start", "in a reload"])
+def test_a_host_that_cannot_be_read_once_is_one_failed_tick(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Its group is removed, and made again a moment later."""
+
+    async def main() -> None:
+        world = World(tmp_path, 8000, FakeGuest("web"))
+        really = Parts.start
+
+        async def gone_since(parts: Parts, *given: Any, **named: Any) -> None:
+            await really(parts, *given, **named)
+            world.broken = CouldNot("the control group is gone; make it again")
+
+        if when == "at the start":
+            monkeypatch.setattr(Parts, "start", gone_since)
+        async with world:
+            if when == "in a reload":
+                await asyncio.sleep(3)
+                monkeypatch.setattr(Parts, "start", gone_since)
+                world.config = msgspec.structs.replace(world.config, interval_s=0.5)
+                world.daemon.reload()
+            await asyncio.sleep(0.4)
+            assert world.broken is not None and not world.running.done()
+            world.broken = None
+            await asyncio.sleep(1)
+            daemon = (await world.status()).daemon
+            assert daemon.interval_s == world.config.interval_s and not daemon.problems
+
+    virtually(main())
+
+
 def test_a_tick_that_fails_holds_everything_and_the_next_goes_on(
     tmp_path: Path, virtually: Run, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -159,11 +159,15 @@ class Daemon:
             await asyncio.gather(task, stop, return_exceptions=True)
 
     def _introduction(self) -> str:
-        config, host = self._parts.config, self._parts.host.read()
+        config = self._parts.config
+        try:
+            host = f"a host of {size_text(self._parts.host.read().capacity)}"
+        except CouldNot as error:  # it is for the ticks to fail, and for ten of them to end us
+            host = f"a host that cannot be read now ({error})"
         dry = f"DRY RUN: {DRY_RUN_SAYS}; " if config.dry_run else ""
         where = ", ".join((*config.libvirt, *config.qmp)) or "no socket at all"
         return (
-            f"{dry}autoballoon {__version__}: a host of {size_text(host.capacity)}, guests at {where}; "
+            f"{dry}autoballoon {__version__}: {host}, guests at {where}; "
             f"policy {config.policy}, reserve {config.reserve}"
         )
 
