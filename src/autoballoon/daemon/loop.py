@@ -258,6 +258,9 @@ class Daemon:
     async def _reload(self) -> None:
         """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""
         self._reload_asked = False
+        if not self._is_ready:  # it is part of the start, which ends with the first good tick
+            await self._take_configuration()
+            return
         self._manager.reloading()
         try:
             await self._take_configuration()
