@@ -1,13 +1,20 @@
 """Alarms are set together, and set again on a group that is removed and made again."""
 
 import asyncio
+import shutil
 from collections.abc import Callable, Coroutine
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from autoballoon.core.errors import CouldNot
-from autoballoon.daemon.alarms import LOOK_EVERY_S, Alarms
+from autoballoon.daemon.alarms import LOOK_EVERY_S, Alarms, alarms_of
+from autoballoon.guests.hypervisor import sleep_on
+from autoballoon.host.memory import HostReader
 from autoballoon.host.vmpressure import LevelTrigger
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "host"
 
 Run = Callable[[Coroutine[Any, Any, Any]], Any]
 
@@ -89,5 +96,28 @@ def test_one_that_is_refused_is_told_and_not_tried_again(tmp_path: Path, virtual
         await asyncio.sleep(3 * LOOK_EVERY_S)
         assert refused.tries == 1 and alarms.problems() == []
         alarms.close()
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("there", [("memory.events", "memory.events.local"), ("memory.events",), ()])
+def test_of_a_group_its_own_limits_are_listened_to(
+    tmp_path: Path, virtually: Run, there: tuple[str, ...]
+) -> None:
+    """Guests that are contained run into limits below it all the time. Plain files are refused, each by its name."""
+    root = shutil.copytree(FIXTURES / "v2", tmp_path / "root")
+    vms = root / "sys/fs/cgroup/machine.slice/vms"
+    groups = (vms, vms.parent)
+    files = [group / name for group in groups for name in ("memory.events", "memory.events.local")]
+    for file in files:
+        if file.name not in there:
+            file.unlink()
+
+    async def main() -> None:
+        reader = HostReader("cgroup:/sys/fs/cgroup/machine.slice/vms", root)
+        told = " ".join(problem.says for problem in alarms_of(reader, sleep_on).start())
+        reader.close()
+        listened = {file for file in files if f"{file} cannot be watched" in told}
+        assert listened == {group / there[-1] for group in groups if there}
 
     virtually(main())

@@ -306,6 +306,34 @@ def test_leaving_is_bounded_when_a_guest_takes_no_orders(
     virtually(main())
 
 
+def test_leaving_says_to_whom_memory_could_not_be_handed_back_in_time(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def main() -> None:
+        sizes = [512] * 16 + [1024] * 4
+        guests = [FakeGuest(f"web-{n}", max=size * MIB) for n, size in enumerate(sizes)]
+        world = World(tmp_path, 20 * 300, *guests)
+        really, four_at_once = world.hypervisor.set_target, asyncio.Semaphore(4)
+
+        async def slow(key: str, size: int) -> bool:
+            async with four_at_once:
+                await asyncio.sleep(0.3)
+                return await really(key, size)
+
+        async with world:
+            await asyncio.sleep(60)
+            assert all(guest.target < guest.max for guest in guests)
+            monkeypatch.setattr(world.hypervisor, "set_target", slow)
+            world.capacity = 20000 * MIB
+        full = {guest.name for guest in guests if guest.target == guest.max}
+        assert len(full) == 8 and full > {"web-16", "web-17", "web-18", "web-19"}, "most is missing there"
+        (told,) = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+        assert "12 of 20 guests did not say in time that they have their memory back (web-" in told
+        assert "and 9 more" in told and not any(f"{name}," in told for name in full)
+
+    virtually(main())
+
+
 @pytest.mark.parametrize("when", ["in a tick", "in a reload", "at rest"])
 def test_leaving_is_in_time_when_nothing_answers_any_more(
     tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, when: str
@@ -577,6 +605,38 @@ def test_a_reload_whose_old_parts_cannot_be_let_go_takes_effect(
             world.daemon.reload()
             await asyncio.sleep(1)
             assert (await world.status()).daemon.interval_s == 0.5
+
+    virtually(main())
+
+
+@pytest.mark.parametrize("when", ["at the start", "in a reload"])
+def test_a_host_that_cannot_be_read_once_is_one_failed_tick(
+    tmp_path: Path, virtually: Run, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    """Its group is removed, and made again a moment later."""
+
+    async def main() -> None:
+        world = World(tmp_path, 8000, FakeGuest("web"))
+        really = Parts.start
+
+        async def gone_since(parts: Parts, *given: Any, **named: Any) -> None:
+            await really(parts, *given, **named)
+            world.broken = CouldNot("the control group is gone; make it again")
+
+        if when == "at the start":
+            monkeypatch.setattr(Parts, "start", gone_since)
+        async with world:
+            if when == "in a reload":
+                await asyncio.sleep(3)
+                monkeypatch.setattr(Parts, "start", gone_since)
+                world.config = msgspec.structs.replace(world.config, interval_s=0.5)
+                world.daemon.reload()
+            await asyncio.sleep(0.4)
+            assert world.broken is not None and not world.running.done()
+            world.broken = None
+            await asyncio.sleep(1)
+            daemon = (await world.status()).daemon
+            assert daemon.interval_s == world.config.interval_s and not daemon.problems
 
     virtually(main())
 

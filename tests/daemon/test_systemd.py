@@ -191,6 +191,10 @@ def test_a_daemon_whose_first_ticks_fail_is_not_said_to_be_up(
         async with world:
             await asyncio.sleep(2.5)
             assert listener.heard() == ["EXTEND_TIMEOUT_USEC=2000000"] * 3
+            world.daemon.reload()
+            await asyncio.sleep(0.3)
+            assert len(world.assembled) == 2
+            assert listener.heard() == ["EXTEND_TIMEOUT_USEC=2000000"], "a reload makes no good tick"
             world.daemon._decide_and_act = really  # type: ignore[method-assign]
             await asyncio.sleep(3)
             assert [word for word in listener.heard() if not word.startswith("STATUS")] == ["READY=1"]

@@ -10,7 +10,8 @@ from autoballoon.core.units import page_floor
 
 
 def handed_back(guests: Iterable[Guest], tracks: Mapping[str, Track], room: int) -> tuple[SetTarget, ...]:
-    """What those of the guests get out of `room`, by shares, that we have made smaller."""
+    """What those of the guests get out of `room`, by shares, that we have made smaller; most first, as there may not be
+    the time to tell all."""
     squeezed = [guest for guest in guests if tracks[guest.key].ours and guest.managed]
     limits = [guard.bounds(guest, tracks[guest.key])[1] for guest in squeezed]
     holds = [max(tracks[guest.key].target, guest.actual) for guest in squeezed]
@@ -24,4 +25,4 @@ def handed_back(guests: Iterable[Guest], tracks: Mapping[str, Track], room: int)
             orders.append(
                 SetTarget(guest.key, guest.name, Reason.FAREWELL, numbers, before=before, size=size)
             )
-    return tuple(orders)
+    return tuple(sorted(orders, key=lambda order: order.before - order.size))

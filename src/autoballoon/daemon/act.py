@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from autoballoon.core.model import Decision, Resume, SetTarget, Suspend
 from autoballoon.core.units import size_text
@@ -67,13 +67,14 @@ class Hands:
             self._refused_at[decision.key] = now
             log.warning("%s could not be asked to %s", decision.guest, _order(decision))
 
-    async def close(self) -> None:
-        """Give up what is still under way."""
+    async def close(self) -> Collection[str]:
+        """Give up what is still under way; returns the keys of the guests that have not taken all their orders."""
         self._waiting.clear()
-        under_way = tuple(self._busy.values())
-        for task in under_way:
+        under_way = dict(self._busy)
+        for task in under_way.values():
             task.cancel()
-        await asyncio.gather(*under_way, return_exceptions=True)
+        await asyncio.gather(*under_way.values(), return_exceptions=True)
+        return under_way.keys()
 
 
 async def _send(decision: Decision, senses: Senses) -> bool | None:

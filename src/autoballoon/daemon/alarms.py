@@ -1,6 +1,6 @@
 """What the host's kernel can tell of its memory running short. Each alarm causes an early tick, and decides nothing.
 
-All that the host has are set: PSI on every kernel that has it, memory.events of limited groups of cgroup v2, and
+All that the host has are set: PSI on every kernel that has it, the memory events of limited groups of cgroup v2, and
 memory.pressure_level of cgroup v1.
 """
 
@@ -10,7 +10,7 @@ from typing import Protocol
 
 from autoballoon.core.errors import CouldNot
 from autoballoon.guests.hypervisor import Problem, Wake
-from autoballoon.host.groupevents import EventsTrigger
+from autoballoon.host.groupevents import EventsTrigger, events_file
 from autoballoon.host.memory import HostReader
 from autoballoon.host.pressure import PressureTrigger
 from autoballoon.host.vmpressure import LevelTrigger
@@ -109,6 +109,6 @@ def alarms_of(host: HostReader, wake: Wake) -> Alarms:
     for group in groups:
         if version == 1:
             triggers.append(LevelTrigger(group, says("memory pressure in the host")))
-        elif (group / "memory.events").exists():
-            triggers.append(EventsTrigger(group / "memory.events", says("the guests' group is at its limit")))
+        elif (events := events_file(group)) is not None:
+            triggers.append(EventsTrigger(events, says("the guests' group is at its limit")))
     return Alarms(triggers)

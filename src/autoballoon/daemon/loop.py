@@ -28,7 +28,7 @@ from autoballoon.daemon.holes import Holes
 from autoballoon.daemon.keeper import Keeper
 from autoballoon.daemon.lock import ControlSocket
 from autoballoon.daemon.operator import Operator
-from autoballoon.daemon.parting import left_alone
+from autoballoon.daemon.parting import left_alone, left_small
 from autoballoon.daemon.parts import Parts, assemble
 from autoballoon.daemon.pulse import Beat, Pulse
 from autoballoon.daemon.statefile import StateFile, state_path
@@ -159,11 +159,15 @@ class Daemon:
             await asyncio.gather(task, stop, return_exceptions=True)
 
     def _introduction(self) -> str:
-        config, host = self._parts.config, self._parts.host.read()
+        config = self._parts.config
+        try:
+            host = f"a host of {size_text(self._parts.host.read().capacity)}"
+        except CouldNot as error:  # it is for the ticks to fail, and for ten of them to end us
+            host = f"a host that cannot be read now ({error})"
         dry = f"DRY RUN: {DRY_RUN_SAYS}; " if config.dry_run else ""
         where = ", ".join((*config.libvirt, *config.qmp)) or "no socket at all"
         return (
-            f"{dry}autoballoon {__version__}: a host of {size_text(host.capacity)}, guests at {where}; "
+            f"{dry}autoballoon {__version__}: {host}, guests at {where}; "
             f"policy {config.policy}, reserve {config.reserve}"
         )
 
@@ -254,6 +258,9 @@ class Daemon:
     async def _reload(self) -> None:
         """Take the configuration as it is now, whole, or keep the old one; what was learnt about guests stays."""
         self._reload_asked = False
+        if not self._is_ready:  # it is part of the start, which ends with the first good tick
+            await self._take_configuration()
+            return
         self._manager.reloading()
         try:
             await self._take_configuration()
@@ -328,8 +335,11 @@ class Daemon:
         now = asyncio.get_running_loop().time()
         farewell = self._parts.engine.farewell(self._state, snapshot, now)
         await self._act([one for one in farewell if isinstance(one, Resume)], RESUME_S)
-        await self._act([one for one in farewell if isinstance(one, SetTarget)], HAND_BACK_S)
-        await self._hands.close()
+        handed_back = [one for one in farewell if isinstance(one, SetTarget)]
+        await self._act(handed_back, HAND_BACK_S)
+        says = left_small(handed_back, await self._hands.close())
+        if says is not None:
+            log.error("%s", says)
 
     async def _keep(self) -> None:
         """Have the state file tell of this moment."""

@@ -1,7 +1,7 @@
-"""Called when a cgroup v2 group ran into its memory limits: its memory.events file has changed.
+"""Called when a cgroup v2 group ran into its memory limits: its file of memory events has changed.
 
-Source: Documentation/admin-guide/cgroup-v2.rst, "memory.events". A change is a POLLPRI of the file that lasts until it
-is read again (fs/kernfs/file.c).
+Source: Documentation/admin-guide/cgroup-v2.rst, "memory.events" and "memory.events.local". A change is a POLLPRI of the
+file that lasts until it is read again (fs/kernfs/file.c).
 """
 
 import asyncio
@@ -17,6 +17,17 @@ TELLING = (b"high", b"max", b"oom", b"oom_kill")
 """Counters that rise when the group's memory is short. `low` is about its protection by memory.low."""
 GAP_S = 1.0
 """While a group stays at its limit its counters rise all the time; regular ticks see to that."""
+
+
+def events_file(group: Path) -> Path | None:
+    """The file that tells of the limits of the group itself, if it has one.
+
+    `high`, `max` and `oom` count in the group whose limit was hit, whoever below it was charged (memcg_memory_event in
+    include/linux/memcontrol.h). memory.events has those of all groups below too: each guest at a limit of its own would
+    be heard here. Kernels without memory.events.local have nothing better.
+    """
+    files = (group / name for name in ("memory.events.local", "memory.events"))
+    return next((file for file in files if file.exists()), None)
 
 
 class EventsTrigger:
