@@ -378,6 +378,34 @@ async def test_nonsense_is_dropped_and_told(world: World) -> None:
     await world.until_well()
 
 
+@pytest.mark.parametrize("known_by", ["answer", "event"])
+async def test_what_a_reading_that_was_held_up_tells_late_does_not_undo_a_pause(
+    world: World, monkeypatch: pytest.MonkeyPatch, known_by: str
+) -> None:
+    """Were it believed, somebody would seem to have let the guest run, and it would stay paused for ever."""
+    one, two = world.add("one"), world.add("two")
+    await world.start()
+    await world.until(read("one", "two"))
+    two.answers.clear()
+    await asyncio.sleep(0.015)
+    await world.hypervisor.read()  # has seen the first, and hangs at the second
+    if known_by == "answer":
+        with monkeypatch.context() as patch:
+            patch.setattr(FakeLibvirt, "lifecycle", lambda *_: None)  # its event comes later
+            assert await world.hypervisor.suspend(world.key(one)) is True
+    else:
+        one.state = (3, 1)
+        world.api.lifecycle(one, world.api.VIR_DOMAIN_EVENT_SUSPENDED)
+    two.answers.set()
+    listing = world.hypervisor._links[URI]._listing
+    assert listing is not None
+    await listing
+    guest = await world.hypervisor.read_one(world.key(one))
+    assert guest is not None and not guest.running
+    one.state = (1, 5)  # whoever let it run, nobody told
+    await world.until(lambda guests: guests["one"].running)
+
+
 async def test_only_what_a_user_paused_is_resumed(world: World) -> None:
     one = world.add("one")
     await world.start()

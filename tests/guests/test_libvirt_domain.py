@@ -131,6 +131,18 @@ def test_paused_by_a_migration_before_it_ever_ran_is_incoming() -> None:
     assert not one.known.incoming and not one.known.running
 
 
+def test_a_reading_that_was_held_up_does_not_undo_what_an_event_told_meanwhile() -> None:
+    """Another QEMU held it up after this one's row was made."""
+    one = domain()
+    one.learn_row(row(500), 1.0)
+    one.learn_running(False, 2.0)
+    one.learn_size(400 * 1024, 2.0, is_event=True)
+    one.learn_row(row(500), 1.9)
+    assert (one.known.running, one.known.actual) == (False, 400 * MIB)
+    one.learn_row(row(450), 2.0)
+    assert (one.known.running, one.known.actual) == (True, 450 * MIB), "nobody may have heard of this"
+
+
 VALUES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.text(max_size=3), st.booleans())
 
 

@@ -68,11 +68,17 @@ class Asker:
 
     async def suspend(self, domain: Domain) -> bool | None:
         """See Hypervisor.suspend."""
-        return await self._tell(domain, orders.stop)
+        done = await self._tell(domain, orders.stop)
+        if done:
+            domain.learn_running(False, self._terms.clock())
+        return done
 
     async def resume(self, domain: Domain) -> bool | None:
         """See Hypervisor.resume."""
-        return await self._tell(domain, orders.go)
+        done = await self._tell(domain, orders.go)
+        if done:
+            domain.learn_running(True, self._terms.clock())
+        return done
 
     def ask(self, domain: Domain) -> asyncio.Task[object]:
         """Have statistics taken now; the task ends when they are there, or will not come."""

@@ -67,8 +67,10 @@ class Domain:
     """Since when it runs and has sent no statistics, ever."""
     settled_since: float = 0.0
     """When its size was last seen to change."""
-    looked_at: float = -1e9
-    """When QEMU itself was last asked for its size, and told one."""
+    state_from: float = -1e9
+    """An event or an order of ours told whether it runs: a reading begun before that may tell what was before it."""
+    size_from: float = -1e9
+    """A reading begun before that may show an older size than an event or QEMU itself has told."""
     one_call: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an order to it or a question is under way: a QEMU that hangs keeps one thread of them and no more."""
     orders: int = 0
@@ -92,7 +94,8 @@ class Domain:
     def learn_row(self, record: Mapping[str, object], asked_at: float) -> None:
         """Take in what one reading of all domains, begun at `asked_at`, says of this one."""
         self.seen_at = asked_at
-        self.learn_state(record.get("state.state"), record.get("state.reason"))
+        if asked_at >= self.state_from:
+            self.learn_state(record.get("state.state"), record.get("state.reason"))
         self.learn_max(record.get("balloon.maximum"))
         if "balloon.last-update" not in record:
             # Only who has the domain's job gets statistics; without, libvirt gives what it knows without QEMU.
@@ -105,8 +108,7 @@ class Domain:
             self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
-        # What libvirt shows of a size without asking QEMU is that of the last event: a shrink would look taken back.
-        if asked_at - self.looked_at >= EVENT_GAP_S:
+        if asked_at >= self.size_from:
             self.learn_size(record.get("balloon.current"), asked_at)
 
     def _is_older_news(self, update: object, asked_at: float) -> bool:
@@ -137,7 +139,8 @@ class Domain:
         """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
         self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=is_fresh)
         if self.known.driver is not False and "actual" in answer:
-            self.looked_at = asked_at
+            # The size that libvirt shows without asking QEMU is that of the last event: a shrink would look taken back.
+            self.size_from = max(self.size_from, asked_at + EVENT_GAP_S)
             self.learn_size(answer["actual"], asked_at)
 
     def learn_stats(self, raw: object, asked_at: float, *, is_fresh: bool = False) -> None:
@@ -163,6 +166,8 @@ class Domain:
 
     def learn_size(self, size_kib: object, now: float, *, is_event: bool = False) -> bool:
         """Take in the balloon's size in KiB, which an event told or we have read; whether it is another than before."""
+        if is_event:
+            self.size_from = max(self.size_from, now)
         size = size_kib * KIB if isinstance(size_kib, int) else size_kib
         changed = self.known.learn_actual(size, is_event=is_event)
         if changed:
@@ -181,11 +186,17 @@ class Domain:
         coming = state == PAUSED and reason in (PAUSED_MIGRATION, PAUSED_STARTING_UP)
         self.known.incoming = coming and not self.has_run
 
+    def learn_running(self, running: bool, now: float) -> None:
+        """Take in whether it runs, which an event or the answer to an order of ours told now."""
+        self.known.running = running
+        self.has_run |= running
+        self.state_from = now
+
     def was_reset(self, now: float) -> None:
         """The guest starts anew."""
         self.known.was_reset(now)
         self.settled_since = now
-        self.looked_at = -1e9
+        self.size_from = now
         self.unanswered_since = None
         self.balloon.stop()
 

@@ -271,8 +271,7 @@ class Link:
         elif what == events.REDEFINED:
             domain.is_stale = True
         else:
-            domain.known.running = what == events.RUNS
-            domain.has_run |= domain.known.running
+            domain.learn_running(what == events.RUNS, self._terms.clock())
             self._wake(f"{domain.known.name} {'runs' if domain.known.running else 'is stopped'}")
 
     def _was_resized(self, domain: Domain, size_kib: int) -> None:
