@@ -91,6 +91,20 @@ def test_what_a_reading_that_was_held_up_tells_late_is_no_reset() -> None:
     assert (guest.available, one.known.born_at) == (100 * MIB, 5.0), "that is one"
 
 
+def test_a_reading_begun_after_a_question_may_be_older_than_its_answer() -> None:
+    one = domain()
+    for second in (8, 9):
+        one.learn_row(row(update=second) | {"balloon.major_fault": 500}, float(second))
+    answer = {"usable": 1024, "major_fault": 900, "last_update": 10}
+    one.learn_answer(answer, 10.0, 10.26, is_fresh=True)
+    one.learn_row(row(update=9) | {"balloon.major_fault": 500}, 10.1, 10.5)
+    assert (one.known.born_at, one.as_guest("key", 11.0).major_faults) == (0.0, 900)
+    without = {name: value for name, value in row().items() if not name.startswith("balloon.")}
+    one.learn_row(without, 10.6, 10.9)
+    one.learn_row(row(update=10) | {"balloon.major_fault": 901}, 10.5, 11.0)
+    assert one.as_guest("key", 11.0).major_faults == 901, "who brings no statistics holds up none"
+
+
 def test_after_a_reset_neither_old_sizes_nor_old_statistics_are_believed() -> None:
     one = domain()
     one.learn_row(row(300, update=10), 1.0)

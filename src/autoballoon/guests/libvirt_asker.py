@@ -134,7 +134,7 @@ class Asker:
             return
         domain.is_asked = False
         if known.born_at == born_at:
-            domain.learn_answer(told[0], asked_at, is_fresh=told[1])
+            domain.learn_answer(told[0], asked_at, self._terms.clock(), is_fresh=told[1])
 
     def _follow(self, domain: Domain, target: int) -> None:
         balloon = domain.balloon
@@ -159,7 +159,7 @@ class Asker:
                 told = await self._question(domain, orders.look)
                 if told is None:
                     return
-                domain.learn_answer(told, asked_at, is_fresh=False)
+                domain.learn_answer(told, asked_at, self._terms.clock(), is_fresh=False)
                 if balloon.looked(self._terms.clock(), domain.known.actual) and domain.has_arrived():
                     self._wake(f"{domain.known.name} is at its target", freed=True)
         finally:

@@ -213,7 +213,7 @@ class Link:
             if domain is None or domain.number != number:
                 unmet[uuid] = record
                 continue
-            domain.learn_row(record, asked_at)
+            domain.learn_row(record, asked_at, self._terms.clock())
             if domain.known.migrating:  # libvirt announces no migration that was given up
                 self.asker.see_whether_it_stays(domain)
             if domain.is_stale or (asked_at - domain.reviewed_at >= REVIEW_S and len(unmet) < _AT_ONCE):
