@@ -85,13 +85,24 @@ class FakeLibvirt:
         self.most_in_calls = 0
         self._numbers = 0
 
-    def add(self, guest: FakeGuest) -> FakeDomain:
-        """A domain that starts now."""
+    def prepare(self, guest: FakeGuest) -> FakeDomain:
+        """A domain that is about to start: libvirt keeps it locked while its hook runs, and has told nobody yet."""
         self._numbers += 1
         guest.interval_s = 0
         domain = FakeDomain(guest, self._numbers)
+        domain.unlocked.clear()
         self.domains[domain.uuid] = domain
+        return domain
+
+    def begin(self, domain: FakeDomain) -> None:
+        """Its hook is done, and it starts."""
+        domain.unlocked.set()
         self.lifecycle(domain, self.VIR_DOMAIN_EVENT_STARTED)
+
+    def add(self, guest: FakeGuest) -> FakeDomain:
+        """A domain that starts now."""
+        domain = self.prepare(guest)
+        self.begin(domain)
         return domain
 
     def end(self, domain: FakeDomain) -> None:

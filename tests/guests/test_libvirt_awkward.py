@@ -45,8 +45,10 @@ class World:
         )
 
     def add(self, name: str, **kind: object) -> FakeDomain:
-        guest = FakeGuest(name, born_at=self.api.clock() - 100, **kind)  # type: ignore[arg-type]
-        return self.api.add(guest)
+        return self.api.add(self.guest(name, **kind))
+
+    def guest(self, name: str, **kind: object) -> FakeGuest:
+        return FakeGuest(name, born_at=self.api.clock() - 100, **kind)  # type: ignore[arg-type]
 
     def key(self, domain: FakeDomain) -> str:
         return f"{URI}#{domain.uuid}"
@@ -143,8 +145,7 @@ async def test_while_a_hook_runs_the_others_are_read_and_moved(world: World) -> 
     one, two = world.add("one"), world.add("two")
     await world.start()
     await world.until(read("one", "two"))
-    starts = world.add("starts")
-    starts.unlocked.clear()
+    starts = world.api.prepare(world.guest("starts"))
     await world.until_said("not come back (a hook may be at work)", URI)
     answers = one.guest.answers
     await world.until(lambda guests: one.guest.answers > answers + 5 and is_young(guests["one"]))
@@ -152,9 +153,51 @@ async def test_while_a_hook_runs_the_others_are_read_and_moved(world: World) -> 
     await world.until(lambda guests: guests["two"].actual == 300 * MIB and "starts" not in guests)
     out = sum(thread.name == "libvirt call" for thread in threading.enumerate())
     assert out <= 3, "some are left for orders"
-    starts.unlocked.set()
+    world.api.begin(starts)
     await world.until(read("starts"))
     await world.until_well()
+
+
+async def test_one_that_starts_while_a_hook_of_another_runs_is_met(world: World) -> None:
+    """Whoever lists all domains waits for the hook; libvirt has told of this one by itself."""
+    world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    world.api.prepare(world.guest("waits"))
+    await world.until_said("2 calls to libvirt have not come back", URI)
+    new = world.add("new")
+    await world.until(read("one", "new"))
+    assert await world.hypervisor.set_target(world.key(new), 300 * MIB)
+    await world.until(lambda guests: is_young(guests["new"]) and guests["new"].actual == 300 * MIB)
+    world.api.end(new)
+    await world.until(lambda guests: set(guests) == {"one"})
+
+
+async def test_one_that_has_started_and_holds_up_a_reading_holds_up_no_other(world: World) -> None:
+    world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    world.api.prepare(world.guest("waits"))
+    await world.until_said("2 calls to libvirt have not come back", URI)
+    new = world.add("new")
+    new.unlocked.clear()
+    await world.until_said("3 calls to libvirt have not come back", URI)
+    for _ in range(3):
+        await asyncio.sleep(0.1)
+        await world.until(lambda guests: is_young(guests["one"]))
+    await world.until_said("3 calls to libvirt have not come back", URI)
+    new.unlocked.set()
+    await world.until(read("new"))
+
+
+async def test_a_daemon_that_starts_beside_two_that_hang_sees_the_others(world: World) -> None:
+    for name in ("one", "two"):
+        world.add(name).answers.clear()
+    three = world.add("three")
+    await world.start()
+    await world.until(read("three"))
+    assert await world.hypervisor.set_target(world.key(three), 300 * MIB)
+    await world.until(lambda guests: is_young(guests["three"]) and guests["three"].actual == 300 * MIB)
 
 
 async def test_no_more_than_four_readings_and_six_calls_are_left(world: World) -> None:
