@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from autoballoon.guests.fake import FakeGuest
 from autoballoon.guests.libvirt import LibvirtHypervisor
 from autoballoon.guests.libvirt_api import run_events
 from autoballoon.guests.libvirt_crew import MOST_LEFT
-from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt
+from tests.guests.fake_libvirt import FakeDomain, FakeLibvirt, _Connection
 
 SPEED = 20
 URI = "qemu:///system"
@@ -74,6 +75,13 @@ class World:
                 for problem in self.hypervisor.problems()
             )
         )
+
+    async def until_used_alone(self) -> None:
+        """Until no connection is open but those in use."""
+        lanes = self.hypervisor._links[URI].asker.lanes
+        assert lanes is not None
+        used = {lane.connection for lane in lanes._lanes.values()}
+        await self.until(lambda _: used.issuperset(self.api.connections))
 
     async def until_well(self) -> None:
         await self.until(lambda _: not self.hypervisor.problems())
@@ -636,7 +644,57 @@ async def test_a_connection_that_opens_after_we_have_left_is_closed(
     for thread in threading.enumerate():
         if thread.name == "libvirt call":
             await asyncio.to_thread(thread.join)
+    for _ in range(400):
+        if not world.api.connections:
+            break
+        await asyncio.sleep(0.005)
     assert world.api.connections == []
+
+
+async def test_a_connection_that_opens_too_late_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    goes_on, really_open = threading.Event(), world.api.open
+
+    def slowly(uri: str) -> object:
+        goes_on.wait()
+        return really_open(uri)
+
+    one = world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    with monkeypatch.context() as patch:
+        patch.setattr("autoballoon.guests.libvirt_lanes.OPEN_S", 0.02)
+        patch.setattr(world.api, "open", slowly)
+        one.answers.clear()  # so that another connection is needed for the known ones
+        await world.until_said("2 calls to libvirt have not come back", URI)
+        goes_on.set()
+    one.answers.set()
+    await world.until_well()
+    await world.until_used_alone()
+
+
+@pytest.mark.parametrize("listening", ["fails half-way", "is late"])
+async def test_a_connection_of_which_not_all_can_be_heard_tells_nothing_and_is_closed(
+    world: World, monkeypatch: pytest.MonkeyPatch, listening: str
+) -> None:
+    goes_on, kinds = threading.Event(), []
+
+    def register(connection: _Connection, domain: object, kind: int, *callback: Any) -> int:
+        kinds.append(kind)
+        if len(kinds) == 3 and listening == "is late":
+            goes_on.wait()
+        elif len(kinds) == 3:
+            raise world.api.libvirtError("out of memory")
+        return really_register(connection, domain, kind, *callback)
+
+    really_register = _Connection.domainEventRegisterAny
+    monkeypatch.setattr(_Connection, "domainEventRegisterAny", register)
+    world.add("one")
+    await world.start()
+    await world.until(read("one"))
+    goes_on.set()
+    await world.until_used_alone()
 
 
 async def test_ten_starts_later_nothing_is_open(world: World) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -43,8 +43,6 @@ class Link:
         self._trouble: str | None = None
         self._defect: str | None = None
         self._lost = asyncio.Event()
-        self._deafen: Callable[[], None] | None = None
-        """Ends the events of the connection."""
         self._listing: asyncio.Task[None] | None = None
         """All domains are read, and the new ones met."""
         self._listings = 0
@@ -117,22 +115,15 @@ class Link:
                 log.debug("where it failed", exc_info=True)
             finally:
                 self.asker.lanes = None
-                if self._deafen is not None:
-                    await asyncio.wait({self._crew.apart(self._deafen)}, timeout=0.3)
-                    self._deafen = None
-                await lanes.close(0.2)
+                await lanes.close(0.3)
             self.tried.set()
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, last_s)
 
     async def _connect(self, lanes: Lanes) -> None:
         self._lost.clear()
-        loop = asyncio.get_running_loop()
-        self._deafen = await lanes.call(
-            _WATCHING,
-            lambda conn: events.listen(self._api, conn, loop, self._on_news),
-            self._terms.patience_s,
-        )
+        listener = events.Listener(self._api, asyncio.get_running_loop(), self._on_news)
+        await lanes.call(_WATCHING, listener.listen, self._terms.patience_s, undo=listener.stop)
         self.asker.lanes, self._trouble = lanes, None
         await self._safely(self._read_all(lanes))
 
