@@ -208,7 +208,7 @@ async def test_a_daemon_that_starts_beside_two_that_hang_sees_the_others(world: 
     await world.until(lambda guests: is_young(guests["three"]) and guests["three"].actual == 300 * MIB)
 
 
-async def test_no_more_than_four_readings_and_six_calls_are_left(world: World) -> None:
+async def test_no_more_than_four_readings_are_left_and_beside_six_calls_none_is_made(world: World) -> None:
     domains = [world.add(f"guest-{n}") for n in range(MOST_LEFT + 2)]
     await world.start()
     await world.until(read(*(domain.guest.name for domain in domains)))
@@ -222,7 +222,8 @@ async def test_no_more_than_four_readings_and_six_calls_are_left(world: World) -
     assert await world.hypervisor.set_target(world.key(domains[0]), 300 * MIB), "orders go on"
     orders = (world.hypervisor.set_target(world.key(domain), 300 * MIB) for domain in domains[1:])
     assert not any(await asyncio.gather(*orders))
-    assert sum(thread.name == "libvirt call" for thread in threading.enumerate()) == MOST_LEFT
+    out = sum(thread.name == "libvirt call" for thread in threading.enumerate())
+    assert MOST_LEFT <= out <= MOST_LEFT + READINGS, "some were under way already"
     await world.until_said("no other call is made until one comes back")
     for domain in domains:
         domain.answers.set()
