@@ -85,13 +85,24 @@ class FakeLibvirt:
         self.most_in_calls = 0
         self._numbers = 0
 
-    def add(self, guest: FakeGuest) -> FakeDomain:
-        """A domain that starts now."""
+    def prepare(self, guest: FakeGuest) -> FakeDomain:
+        """A domain that is about to start: libvirt keeps it locked while its hook runs, and has told nobody yet."""
         self._numbers += 1
         guest.interval_s = 0
         domain = FakeDomain(guest, self._numbers)
+        domain.unlocked.clear()
         self.domains[domain.uuid] = domain
+        return domain
+
+    def begin(self, domain: FakeDomain) -> None:
+        """Its hook is done, and it starts."""
+        domain.unlocked.set()
         self.lifecycle(domain, self.VIR_DOMAIN_EVENT_STARTED)
+
+    def add(self, guest: FakeGuest) -> FakeDomain:
+        """A domain that starts now."""
+        domain = self.prepare(guest)
+        self.begin(domain)
         return domain
 
     def end(self, domain: FakeDomain) -> None:
@@ -167,6 +178,7 @@ class _Connection:
         self.api = api
         self.uri = uri
         self.is_open = True
+        self.is_let_go = False
         self.callbacks: dict[int, tuple[int, Callable[..., None]]] = {}
         self.on_close: Callable[..., None] | None = None
 
@@ -174,12 +186,18 @@ class _Connection:
         if not self.is_open:
             raise Error("internal error: client socket is closed")
 
+    def check_handle(self) -> None:
+        if self.is_let_go:
+            raise Error("invalid connection pointer")
+
     def isAlive(self) -> bool:
         return self.is_open
 
     def close(self) -> None:
-        self.is_open = False
-        if self in self.api.connections:
+        """As in libvirt, one with callbacks stays open and goes on to tell, and they cannot be taken back any more."""
+        self.is_let_go = True
+        if self.on_close is None and not self.callbacks:
+            self.is_open = False
             self.api.connections.remove(self)
 
     def setKeepAlive(self, interval: int, count: int) -> None: ...
@@ -188,6 +206,7 @@ class _Connection:
         self.on_close = callback
 
     def unregisterCloseCallback(self) -> None:
+        self.check_handle()
         self.on_close = None
 
     def domainEventRegisterAny(
@@ -198,8 +217,9 @@ class _Connection:
         return number
 
     def domainEventDeregisterAny(self, number: int) -> None:
-        self.check()
+        self.check_handle()
         del self.callbacks[number]
+        self.check()
 
     def lookupByUUIDString(self, text: str) -> "_Handle":
         self.check()

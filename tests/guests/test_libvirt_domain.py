@@ -91,6 +91,20 @@ def test_what_a_reading_that_was_held_up_tells_late_is_no_reset() -> None:
     assert (guest.available, one.known.born_at) == (100 * MIB, 5.0), "that is one"
 
 
+def test_a_reading_begun_after_a_question_may_be_older_than_its_answer() -> None:
+    one = domain()
+    for second in (8, 9):
+        one.learn_row(row(update=second) | {"balloon.major_fault": 500}, float(second))
+    answer = {"usable": 1024, "major_fault": 900, "last_update": 10}
+    one.learn_answer(answer, 10.0, 10.26, is_fresh=True)
+    one.learn_row(row(update=9) | {"balloon.major_fault": 500}, 10.1, 10.5)
+    assert (one.known.born_at, one.as_guest("key", 11.0).major_faults) == (0.0, 900)
+    without = {name: value for name, value in row().items() if not name.startswith("balloon.")}
+    one.learn_row(without, 10.6, 10.9)
+    one.learn_row(row(update=10) | {"balloon.major_fault": 901}, 10.5, 11.0)
+    assert one.as_guest("key", 11.0).major_faults == 901, "who brings no statistics holds up none"
+
+
 def test_after_a_reset_neither_old_sizes_nor_old_statistics_are_believed() -> None:
     one = domain()
     one.learn_row(row(300, update=10), 1.0)
@@ -129,6 +143,18 @@ def test_paused_by_a_migration_before_it_ever_ran_is_incoming() -> None:
     one.learn_state(1, 3)
     one.learn_state(3, 2)
     assert not one.known.incoming and not one.known.running
+
+
+def test_a_reading_that_was_held_up_does_not_undo_what_an_event_told_meanwhile() -> None:
+    """Another QEMU held it up after this one's row was made."""
+    one = domain()
+    one.learn_row(row(500), 1.0)
+    one.learn_running(False, 2.0)
+    one.learn_size(400 * 1024, 2.0, is_event=True)
+    one.learn_row(row(500), 1.9)
+    assert (one.known.running, one.known.actual) == (False, 400 * MIB)
+    one.learn_row(row(450), 2.0)
+    assert (one.known.running, one.known.actual) == (True, 450 * MIB), "nobody may have heard of this"
 
 
 VALUES = st.one_of(st.none(), st.integers(-(2**70), 2**70), st.text(max_size=3), st.booleans())

@@ -22,7 +22,11 @@ class AtOnce(Crew):
     """Makes each call where it stands."""
 
     async def call(
-        self, work: Callable[[], Any], patience_s: float, ended: Callable[[], None] | None = None
+        self,
+        work: Callable[[], Any],
+        patience_s: float,
+        ended: Callable[[], None] | None = None,
+        unclaimed: Callable[[Any], None] | None = None,
     ) -> Any:
         try:
             return work()

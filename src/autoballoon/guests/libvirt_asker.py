@@ -68,11 +68,17 @@ class Asker:
 
     async def suspend(self, domain: Domain) -> bool | None:
         """See Hypervisor.suspend."""
-        return await self._tell(domain, orders.stop)
+        done = await self._tell(domain, orders.stop)
+        if done:
+            domain.learn_running(False, self._terms.clock())
+        return done
 
     async def resume(self, domain: Domain) -> bool | None:
         """See Hypervisor.resume."""
-        return await self._tell(domain, orders.go)
+        done = await self._tell(domain, orders.go)
+        if done:
+            domain.learn_running(True, self._terms.clock())
+        return done
 
     def ask(self, domain: Domain) -> asyncio.Task[object]:
         """Have statistics taken now; the task ends when they are there, or will not come."""
@@ -128,7 +134,7 @@ class Asker:
             return
         domain.is_asked = False
         if known.born_at == born_at:
-            domain.learn_answer(told[0], asked_at, is_fresh=told[1])
+            domain.learn_answer(told[0], asked_at, self._terms.clock(), is_fresh=told[1])
 
     def _follow(self, domain: Domain, target: int) -> None:
         balloon = domain.balloon
@@ -153,7 +159,7 @@ class Asker:
                 told = await self._question(domain, orders.look)
                 if told is None:
                     return
-                domain.learn_answer(told, asked_at, is_fresh=False)
+                domain.learn_answer(told, asked_at, self._terms.clock(), is_fresh=False)
                 if balloon.looked(self._terms.clock(), domain.known.actual) and domain.has_arrived():
                     self._wake(f"{domain.known.name} is at its target", freed=True)
         finally:

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import threading
 from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -39,11 +40,16 @@ class Crew:
         return len(self._left) >= self._most_left
 
     async def call(
-        self, work: Callable[[], T], patience_s: float, ended: Callable[[], None] | None = None
+        self,
+        work: Callable[[], T],
+        patience_s: float,
+        ended: Callable[[], None] | None = None,
+        unclaimed: Callable[[T], None] | None = None,
     ) -> T:
         """What `work` returns or raises. Late after `patience_s`; Full when too many are late.
 
-        `ended` is called in the event loop when the call has come back, however late.
+        `ended` is called in the event loop when the call has come back, however late, and `unclaimed` with what it
+        returned when nobody waited for that any more.
         """
         if self.is_full:
             if ended is not None:
@@ -52,19 +58,23 @@ class Crew:
         future = self.apart(work)
         if ended is not None:
             future.add_done_callback(lambda _: ended())
+        is_left = True
         try:
             await asyncio.wait({future}, timeout=patience_s)
+            is_left = not future.done()
         finally:
-            if not future.done():
+            if is_left:
                 self._left.add(future)
-                future.add_done_callback(self._came_back)
-        if not future.done():
+                future.add_done_callback(partial(self._came_back, unclaimed))
+        if is_left:
             raise Late
         return future.result()
 
-    def _came_back(self, future: "asyncio.Future[Any]") -> None:
+    def _came_back(self, unclaimed: Callable[[T], None] | None, future: "asyncio.Future[T]") -> None:
         self._left.discard(future)
-        future.exception()  # nobody is there any more to whom it could be told
+        failed = future.exception()  # nobody is there any more to whom it could be told
+        if unclaimed is not None and failed is None:
+            unclaimed(future.result())
 
     @staticmethod
     def apart(work: Callable[[], T]) -> "asyncio.Future[T]":

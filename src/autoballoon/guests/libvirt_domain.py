@@ -67,8 +67,12 @@ class Domain:
     """Since when it runs and has sent no statistics, ever."""
     settled_since: float = 0.0
     """When its size was last seen to change."""
-    looked_at: float = -1e9
-    """When QEMU itself was last asked for its size, and told one."""
+    state_from: float = -1e9
+    """An event or an order of ours told whether it runs: a reading begun before that may tell what was before it."""
+    size_from: float = -1e9
+    """A reading begun before that may show an older size than an event or QEMU itself has told."""
+    told_at: float = -1e9
+    """When statistics were last taken in: those of a reading begun before that may be older."""
     one_call: asyncio.Lock = field(default_factory=asyncio.Lock)
     """Held while an order to it or a question is under way: a QEMU that hangs keeps one thread of them and no more."""
     orders: int = 0
@@ -89,10 +93,11 @@ class Domain:
         """Between two requests for statistics, as it should be."""
         return self.says.period_s or 1
 
-    def learn_row(self, record: Mapping[str, object], asked_at: float) -> None:
-        """Take in what one reading of all domains, begun at `asked_at`, says of this one."""
+    def learn_row(self, record: Mapping[str, object], asked_at: float, came_at: float | None = None) -> None:
+        """Take in what one reading, begun at `asked_at` and ended at `came_at` (None: at once), says of this domain."""
         self.seen_at = asked_at
-        self.learn_state(record.get("state.state"), record.get("state.reason"))
+        if asked_at >= self.state_from:
+            self.learn_state(record.get("state.state"), record.get("state.reason"))
         self.learn_max(record.get("balloon.maximum"))
         if "balloon.last-update" not in record:
             # Only who has the domain's job gets statistics; without, libvirt gives what it knows without QEMU.
@@ -101,19 +106,18 @@ class Domain:
         else:
             self.missing_since = None
             if not self._is_older_news(record["balloon.last-update"], asked_at):
-                self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at)
+                self.learn_stats(as_qemu_says(record, "balloon.", "last-update"), asked_at, came_at)
             self._see_whether_a_driver_is_missing(asked_at)
         if self.known.driver is False:
             return  # after a reset libvirt shows the size of the time before
-        # What libvirt shows of a size without asking QEMU is that of the last event: a shrink would look taken back.
-        if asked_at - self.looked_at >= EVENT_GAP_S:
+        if asked_at >= self.size_from:
             self.learn_size(record.get("balloon.current"), asked_at)
 
     def _is_older_news(self, update: object, asked_at: float) -> bool:
         """Whether a reading begun at `asked_at`, which another QEMU may have held up, brings statistics from before
         those that are known: its lower counts would look like a reset."""
         reading = self.known.reading
-        if reading is None or asked_at >= self.known.looked_at:
+        if reading is None or asked_at >= self.told_at:
             return False
         return isinstance(update, int) and update <= reading.last_update
 
@@ -133,21 +137,29 @@ class Domain:
         ):
             known.driver = False
 
-    def learn_answer(self, answer: Mapping[str, object], asked_at: float, *, is_fresh: bool) -> None:
-        """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too."""
-        self.learn_stats(as_qemu_says(answer), asked_at, is_fresh=is_fresh)
+    def learn_answer(
+        self, answer: Mapping[str, object], asked_at: float, came_at: float | None = None, *, is_fresh: bool
+    ) -> None:
+        """Take in the answer of virDomainMemoryStats, which asks QEMU for the size too; see `learn_row`."""
+        self.learn_stats(as_qemu_says(answer), asked_at, came_at, is_fresh=is_fresh)
         if self.known.driver is not False and "actual" in answer:
-            self.looked_at = asked_at
+            # The size that libvirt shows without asking QEMU is that of the last event: a shrink would look taken back.
+            self.size_from = max(self.size_from, asked_at + EVENT_GAP_S)
             self.learn_size(answer["actual"], asked_at)
 
-    def learn_stats(self, raw: object, asked_at: float, *, is_fresh: bool = False) -> None:
+    def learn_stats(
+        self, raw: object, asked_at: float, came_at: float | None = None, *, is_fresh: bool = False
+    ) -> None:
         """Take in statistics in QEMU's form: a reading shows too that the driver is up, and how the guest counts."""
         known = self.known
         if known.born_at is not None and asked_at < known.born_at:
             return  # asked before the reset that we have heard of meanwhile
+        before = known.reading
         known.learn_stats(raw, asked_at, is_fresh=is_fresh)
         if known.reading is None:
             return
+        if known.reading is not before:
+            self.told_at = max(self.told_at, asked_at if came_at is None else came_at)
         known.driver = True
         if not self.says.may_deflate:
             known.deflates_itself = False
@@ -163,6 +175,8 @@ class Domain:
 
     def learn_size(self, size_kib: object, now: float, *, is_event: bool = False) -> bool:
         """Take in the balloon's size in KiB, which an event told or we have read; whether it is another than before."""
+        if is_event:
+            self.size_from = max(self.size_from, now)
         size = size_kib * KIB if isinstance(size_kib, int) else size_kib
         changed = self.known.learn_actual(size, is_event=is_event)
         if changed:
@@ -181,11 +195,17 @@ class Domain:
         coming = state == PAUSED and reason in (PAUSED_MIGRATION, PAUSED_STARTING_UP)
         self.known.incoming = coming and not self.has_run
 
+    def learn_running(self, running: bool, now: float) -> None:
+        """Take in whether it runs, which an event or the answer to an order of ours told now."""
+        self.known.running = running
+        self.has_run |= running
+        self.state_from = now
+
     def was_reset(self, now: float) -> None:
         """The guest starts anew."""
         self.known.was_reset(now)
         self.settled_since = now
-        self.looked_at = -1e9
+        self.size_from = now
         self.unanswered_since = None
         self.balloon.stop()
 

@@ -28,48 +28,54 @@ _KEEPALIVE_S, _KEEPALIVES = 5, 3
 """A libvirtd that has not answered three times counts as lost."""
 
 
-def listen(api: Any, connection: Any, loop: asyncio.AbstractEventLoop, tell: Tell) -> Callable[[], None]:
-    """Have `tell` called for what happens at this connection; gives what ends that. Blocks: call it in a thread."""
-    kinds = {getattr(api, name): what for name, what in _LIFECYCLE.items()}
+class Listener:
+    """Has `tell` called in `loop` for what happens at one connection. Both methods block: call them in a thread."""
 
-    def bring(what: str, uuid: str, number: int = 0) -> None:
-        with contextlib.suppress(RuntimeError):  # the loop has ended
-            loop.call_soon_threadsafe(tell, what, uuid, number)
+    def __init__(self, api: Any, loop: asyncio.AbstractEventLoop, tell: Tell) -> None:
+        self._api = api
+        self._loop = loop
+        self._tell = tell
+        self._kinds = {getattr(api, name): what for name, what in _LIFECYCLE.items()}
+        self._numbers: list[int] = []
 
-    def lifecycle(_connection: Any, domain: Any, event: int, detail: int, _opaque: object) -> None:
-        if event in kinds:
-            bring(kinds[event], domain.UUIDString(), detail)
-
-    def reboot(_connection: Any, domain: Any, _opaque: object) -> None:
-        bring(RESET, domain.UUIDString())
-
-    def balloon(_connection: Any, domain: Any, actual_kib: int, _opaque: object) -> None:
-        bring(RESIZED, domain.UUIDString(), actual_kib)
-
-    def iteration(_connection: Any, domain: Any, number: int, _opaque: object) -> None:
-        bring(LEAVES, domain.UUIDString(), number)  # memory is gone through once more, or for the first time
-
-    def closed(_connection: Any, reason: int, _opaque: object) -> None:
-        bring(LOST, "", reason)
-
-    connection.registerCloseCallback(closed, None)
-    numbers = [
-        connection.domainEventRegisterAny(None, event, callback, None)
+    def listen(self, connection: Any) -> None:
+        """Begin; what fails half-way has begun too."""
+        connection.registerCloseCallback(self._on_close, None)
         for event, callback in (
-            (api.VIR_DOMAIN_EVENT_ID_LIFECYCLE, lifecycle),
-            (api.VIR_DOMAIN_EVENT_ID_REBOOT, reboot),
-            (api.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, balloon),
-            (api.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, iteration),
-        )
-    ]
-    with contextlib.suppress(api.libvirtError):  # not every transport can
-        connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVES)
+            (self._api.VIR_DOMAIN_EVENT_ID_LIFECYCLE, self._on_lifecycle),
+            (self._api.VIR_DOMAIN_EVENT_ID_REBOOT, self._on_reboot),
+            (self._api.VIR_DOMAIN_EVENT_ID_BALLOON_CHANGE, self._on_balloon),
+            (self._api.VIR_DOMAIN_EVENT_ID_MIGRATION_ITERATION, self._on_iteration),
+        ):
+            self._numbers.append(connection.domainEventRegisterAny(None, event, callback, None))
+        with contextlib.suppress(self._api.libvirtError):  # not every transport can
+            connection.setKeepAlive(_KEEPALIVE_S, _KEEPALIVES)
 
-    def stop() -> None:
-        for number in numbers:
-            with contextlib.suppress(api.libvirtError):
+    def stop(self, connection: Any) -> None:
+        """End all that has begun: a connection with callbacks stays open, whoever closes it."""
+        for number in self._numbers:
+            with contextlib.suppress(self._api.libvirtError):
                 connection.domainEventDeregisterAny(number)
-        with contextlib.suppress(api.libvirtError):
+        with contextlib.suppress(self._api.libvirtError):
             connection.unregisterCloseCallback()
 
-    return stop
+    def _bring(self, what: str, uuid: str, number: int = 0) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._tell, what, uuid, number)
+
+    def _on_lifecycle(self, _connection: Any, domain: Any, event: int, detail: int, _opaque: object) -> None:
+        if event in self._kinds:
+            self._bring(self._kinds[event], domain.UUIDString(), detail)
+
+    def _on_reboot(self, _connection: Any, domain: Any, _opaque: object) -> None:
+        self._bring(RESET, domain.UUIDString())
+
+    def _on_balloon(self, _connection: Any, domain: Any, actual_kib: int, _opaque: object) -> None:
+        self._bring(RESIZED, domain.UUIDString(), actual_kib)
+
+    def _on_iteration(self, _connection: Any, domain: Any, number: int, _opaque: object) -> None:
+        # Memory is gone through once more, or for the first time.
+        self._bring(LEAVES, domain.UUIDString(), number)
+
+    def _on_close(self, _connection: Any, reason: int, _opaque: object) -> None:
+        self._bring(LOST, "", reason)

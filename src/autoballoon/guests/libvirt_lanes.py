@@ -28,6 +28,13 @@ class _Lane:
         self.connection = connection
         self.calls = 0
         self.is_over = False
+        self.undo: Callable[[Any], None] | None = None
+
+    def close(self) -> None:
+        """Blocks."""
+        if self.undo is not None:
+            self.undo(self.connection)
+        self.connection.close()
 
 
 class Lanes:
@@ -52,10 +59,12 @@ class Lanes:
         work: Callable[[Any], T],
         patience_s: float,
         ended: Callable[[], None] = lambda: None,
+        undo: Callable[[Any], None] | None = None,
     ) -> T:
         """What `work(connection)` returns. Late, Full, Lost or Refused otherwise.
 
-        `ended` is called when the work has come back, however late.
+        `ended` is called when the work has come back, however late, and `undo(connection)` in a thread before that
+        connection is closed, however the work has ended.
         """
         try:
             lane = await self._lane(purpose)
@@ -63,6 +72,7 @@ class Lanes:
             ended()
             raise
         lane.calls += 1
+        lane.undo = undo or lane.undo
 
         def over() -> None:
             lane.calls -= 1
@@ -89,19 +99,18 @@ class Lanes:
                 raise Lost("it is being left")
             lane = self._lanes.get(purpose)
             if lane is None:
-                connection = await self._crew.call(self._open, OPEN_S)
-                lane = self._lanes[purpose] = _Lane(connection)
+                lane = await self._crew.call(self._open, OPEN_S, unclaimed=self._close)
+                if self._is_closed:
+                    self._close(lane)
+                    raise Lost("it is being left")
+                self._lanes[purpose] = lane
             return lane
 
-    def _open(self) -> Any:
+    def _open(self) -> _Lane:
         try:
-            connection = (self._api.openReadOnly if self._reads_only else self._api.open)(self._uri)
+            return _Lane((self._api.openReadOnly if self._reads_only else self._api.open)(self._uri))
         except self._api.libvirtError as error:
             raise Lost(_in_a_line(error)) from None
-        if self._is_closed:  # nobody waits any more who would close it
-            connection.close()
-            raise Lost("it is being left")
-        return connection
 
     def _translated(self, work: Callable[[Any], T], connection: Any) -> T:
         try:
@@ -120,9 +129,12 @@ class Lanes:
 
     def _close_if_over(self, lane: _Lane) -> None:
         if lane.is_over and not lane.calls:
-            closing = self._crew.apart(lane.connection.close)
-            self._closing.add(closing)
-            closing.add_done_callback(self._closed)
+            self._close(lane)
+
+    def _close(self, lane: _Lane) -> None:
+        closing = self._crew.apart(lane.close)
+        self._closing.add(closing)
+        closing.add_done_callback(self._closed)
 
     def _closed(self, closing: "asyncio.Future[None]") -> None:
         self._closing.discard(closing)

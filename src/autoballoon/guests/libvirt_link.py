@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
 
@@ -24,8 +24,8 @@ _AT_ONCE = 32
 """Domains whose XML is read in one call."""
 _LISTING, _READING, _WATCHING = "listing", "reading", "watching"
 _MOST_LISTINGS, _MOST_READINGS = 2, 4
-"""Readings of all domains that may be out at once, and readings of any kind: orders and questions need threads too
-(MOST_LEFT)."""
+"""Readings of all domains that may be out at once (one more while none is known), and readings of any kind: orders and
+questions need threads too (MOST_LEFT)."""
 
 
 class Link:
@@ -43,8 +43,6 @@ class Link:
         self._trouble: str | None = None
         self._defect: str | None = None
         self._lost = asyncio.Event()
-        self._deafen: Callable[[], None] | None = None
-        """Ends the events of the connection."""
         self._listing: asyncio.Task[None] | None = None
         """All domains are read, and the new ones met."""
         self._listings = 0
@@ -54,6 +52,8 @@ class Link:
         self._reading: asyncio.Task[None] | None = None
         """The known domains are read, because reading all takes long."""
         self._read_at = -1e9
+        self._strangers: set[str] = set()
+        """UUIDs of domains that libvirt has told of and no reading yet."""
         self.asker = Asker(api, terms, wake, self._crew)
 
     def key(self, uuid: str) -> str:
@@ -115,22 +115,15 @@ class Link:
                 log.debug("where it failed", exc_info=True)
             finally:
                 self.asker.lanes = None
-                if self._deafen is not None:
-                    await asyncio.wait({self._crew.apart(self._deafen)}, timeout=0.3)
-                    self._deafen = None
-                await lanes.close(0.2)
+                await lanes.close(0.3)
             self.tried.set()
             await asyncio.sleep(wait_s)
             wait_s = min(2 * wait_s, last_s)
 
     async def _connect(self, lanes: Lanes) -> None:
         self._lost.clear()
-        loop = asyncio.get_running_loop()
-        self._deafen = await lanes.call(
-            _WATCHING,
-            lambda conn: events.listen(self._api, conn, loop, self._on_news),
-            self._terms.patience_s,
-        )
+        listener = events.Listener(self._api, asyncio.get_running_loop(), self._on_news)
+        await lanes.call(_WATCHING, listener.listen, self._terms.patience_s, undo=listener.stop)
         self.asker.lanes, self._trouble = lanes, None
         await self._safely(self._read_all(lanes))
 
@@ -141,10 +134,11 @@ class Link:
             self._forget_dead()
         elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
             is_slow = self._listings > 0 or bool(_under_way(self._listing))
-            may_list = self._listings < _MOST_LISTINGS and not _under_way(self._listing)
+            most = _MOST_LISTINGS if self.domains else _MOST_LISTINGS + 1  # there is nothing else to read
+            may_list = self._listings < most and not _under_way(self._listing)
             if may_list and self._readings < _MOST_READINGS:
                 self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
-            may_read = bool(self.domains) and not _under_way(self._reading)
+            may_read = bool(self.domains or self._strangers) and not _under_way(self._reading)
             if is_slow and may_read and self._readings < _MOST_READINGS:
                 self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
             if tasks := _under_way(self._listing, self._reading):
@@ -163,10 +157,12 @@ class Link:
         """Learn how all domains are, and which have come and gone."""
         asked_at = self._read_at = self._terms.clock()
         self._listings, self._readings = self._listings + 1, self._readings + 1
+        strangers = frozenset(self._strangers)
         rows = await lanes.call(
             _LISTING, partial(orders.read_all, self._api), self._terms.patience_s, self._listed
         )
         unmet = self._take_in(rows, asked_at)
+        self._strangers -= strangers
         for uuid in self.domains.keys() - {uuid for uuid, _, _ in rows}:
             if self.domains[uuid].seen_at < asked_at:
                 self._gone(uuid)
@@ -180,16 +176,24 @@ class Link:
         self._readings -= 1
 
     async def _read_known(self, lanes: Lanes) -> None:
-        """Learn how the known domains are while reading all takes long.
+        """Learn how the known domains are while reading all takes long, and of new ones where all are read no more.
 
         libvirt keeps a domain locked while a hook for it runs, which may be asking us for room just then, and whoever
         reads all domains waits for that lock.
         """
         asked_at = self._read_at = self._terms.clock()
         self._readings += 1
-        read = partial(orders.read_some, self._api, [*self.domains])
-        rows = await lanes.call(_READING, read, self._terms.patience_s, self._was_read)
-        self._take_in(rows, asked_at)
+        may_list = self._listings < _MOST_LISTINGS
+        strangers = frozenset(() if may_list else self._strangers - self.domains.keys())
+        self._strangers -= strangers  # one that holds up this reading is to hold up no other
+
+        def ended() -> None:
+            self._was_read()
+            self._strangers |= strangers - self.domains.keys()
+
+        read = partial(orders.read_some, self._api, [*self.domains, *strangers])
+        rows = await lanes.call(_READING, read, self._terms.patience_s, ended)
+        await self._get_to_know(lanes, self._take_in(rows, asked_at), asked_at)
 
     async def _safely(self, reading: Coroutine[Any, Any, None]) -> None:
         """`reading`, whose failures are told by `problems`."""
@@ -213,7 +217,7 @@ class Link:
             if domain is None or domain.number != number:
                 unmet[uuid] = record
                 continue
-            domain.learn_row(record, asked_at)
+            domain.learn_row(record, asked_at, self._terms.clock())
             if domain.known.migrating:  # libvirt announces no migration that was given up
                 self.asker.see_whether_it_stays(domain)
             if domain.is_stale or (asked_at - domain.reviewed_at >= REVIEW_S and len(unmet) < _AT_ONCE):
@@ -231,6 +235,7 @@ class Link:
                 known = self.domains.get(one.told.uuid)
                 domain = one.as_domain(known, unmet[one.told.uuid], asked_at)
                 self.domains[one.told.uuid] = domain
+                self._strangers.discard(one.told.uuid)
                 if known is None:
                     self._wake(f"{domain.known.name} is here")
                 if domain.known.has_balloon and not one.says.period_s:
@@ -243,6 +248,7 @@ class Link:
                 self._gone(uuid)
 
     def _gone(self, uuid: str) -> None:
+        self._strangers.discard(uuid)
         domain = self.domains.pop(uuid, None)
         if domain is not None:
             self._wake(f"{domain.known.name} is gone")
@@ -254,6 +260,7 @@ class Link:
         domain = self.domains.get(uuid)
         if what == events.STARTED:
             self._read_at = -1e9
+            self._strangers.add(uuid)
             self._wake("a guest has started")
         elif what == events.ENDED:
             self._gone(uuid)
@@ -271,8 +278,7 @@ class Link:
         elif what == events.REDEFINED:
             domain.is_stale = True
         else:
-            domain.known.running = what == events.RUNS
-            domain.has_run |= domain.known.running
+            domain.learn_running(what == events.RUNS, self._terms.clock())
             self._wake(f"{domain.known.name} {'runs' if domain.known.running else 'is stopped'}")
 
     def _was_resized(self, domain: Domain, size_kib: int) -> None:
