@@ -9,11 +9,10 @@ import pytest
 from autoballoon.core import granting, guard, health
 from autoballoon.core.case import Case
 from autoballoon.core.engine import Engine, Rules, State
-from autoballoon.core.invariants import violations
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
-from autoballoon.core.track import GROW_WAIT_S
+from autoballoon.core.track import GROW_WAIT_S, OK, Health
 from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -335,17 +334,6 @@ def test_one_that_is_reset_where_there_is_room_starts_with_all_its_memory(held: 
     assert world.broken == set()
 
 
-def test_so_does_one_that_a_new_daemon_meets_while_it_boots_again() -> None:
-    """QEMU shows the size of its life before until the new driver tells another."""
-    guest = Guest(key="g", name="g", max=512 * MIB, actual=200 * MIB, up_s=0.5, driver=False, pid=1)
-    world = World([], 4096 * MIB)
-    snapshot = Snapshot(host=Host(capacity=4096 * MIB, available=4000 * MIB), guests=(guest,))
-    state, (decision,) = world.engine.step(world.state, snapshot, 0.0)
-    assert isinstance(decision, SetTarget)
-    assert (decision.reason, decision.size) == (Reason.BOOT, 512 * MIB)
-    assert violations(world.engine, world.state, snapshot, state, (decision,), 0.0) == ()
-
-
 @pytest.mark.parametrize("boot_s", [2.5, 1e9], ids=["driver", "no driver"])
 def test_one_that_is_reset_over_and_over_keeps_nobody_from_what_he_needs(boot_s: float) -> None:
     again, honest = Tame("again", steady(450), boot_s=boot_s), Tame("honest", burst(60, 60, 250))
@@ -584,9 +572,9 @@ def test_while_a_guest_stands_still_nothing_is_forgotten_of_its_swap_and_of_wher
     swapped, exchanged, fought_s = track.reading.swapped, track.reading.exchanged, 2.0 - track.learnt_at
     for now in (3.0, 300.0, 600.0):
         track = health.observe(track, msgspec.structs.replace(guest, running=False, age_s=now - 2.0), now)
-        assert track.health is health.Health.STOPPED
+        assert track.health is Health.STOPPED
     track = health.observe(track, guest, 602.0)
-    assert track.health is health.OK and track.reading is not None
+    assert track.health is OK and track.reading is not None
     assert track.reading.swapped > 0.8 * swapped and track.reading.exchanged > 0.7 * exchanged > 0
     assert 602.0 - track.learnt_at <= fought_s + health.SILENT_S
 

@@ -105,7 +105,8 @@ class Turn:
         size = guard.within(guest, track, wish.size)
         keeps = guest.held and size < track.target
         again = min(size, track.target)
-        if track.unheard(self.now) and guest.actual < min(again, wish.urgent) - SLACK and not keeps:
+        lacks = guest.actual < min(again, wish.urgent) - SLACK
+        if track.unheard(self.now) and lacks and not keeps and guard.within(guest, track, again) == again:
             self._set(guest, track, again, Reason.AGAIN, wish.numbers)
             return None
         if size == track.target or keeps:
@@ -142,12 +143,13 @@ class Turn:
         room. One that is to keep all it has is told so where QEMU would lead it to the target of an earlier life."""
         lacking = max(0, self.account.cushion - self.account.room)  # with all that boot charged their maximum
         wanted = guest.actual if guest.held else max(self._fair_shares[guest.key], guest.actual - lacking)
-        size = guard.within(guest, track, wanted)
-        led = track
-        if track.asked_before is not None:
-            led = msgspec.structs.replace(track, target=min(track.target, track.asked_before))
-        if led.target < size or (size < guest.actual and not guest.held):
-            self._set(guest, led, size, Reason.BOOT, {"pool": self.account.pool})
+        size = min(guard.within(guest, track, wanted), guard.within(guest, track, guest.actual))
+        led = track.asked_before
+        if led is not None and led < min(size, guest.actual):
+            led_there = msgspec.structs.replace(track, target=led)
+            self._set(guest, led_there, size, Reason.BOOT, {"pool": self.account.pool})
+        elif size < guest.actual and not guest.held:
+            self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
         else:
             self._stay(guest, track, Reason.BOOTING)
 
