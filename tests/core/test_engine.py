@@ -8,7 +8,6 @@ import pytest
 from autoballoon.core import granting, guard, health
 from autoballoon.core.case import Case
 from autoballoon.core.engine import Engine, Rules, State
-from autoballoon.core.invariants import violations
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
@@ -281,17 +280,6 @@ def test_one_that_is_reset_where_there_is_room_starts_with_all_its_memory(held: 
     assert said(world, "g") == [Reason.BOOT]
     assert guest.least == 512 * MIB
     assert world.broken == set()
-
-
-def test_so_does_one_that_a_new_daemon_meets_while_it_boots_again() -> None:
-    """QEMU shows the size of its life before until the new driver tells another."""
-    guest = Guest(key="g", name="g", max=512 * MIB, actual=200 * MIB, up_s=0.5, driver=False, pid=1)
-    world = World([], 4096 * MIB)
-    snapshot = Snapshot(host=Host(capacity=4096 * MIB, available=4000 * MIB), guests=(guest,))
-    state, (decision,) = world.engine.step(world.state, snapshot, 0.0)
-    assert isinstance(decision, SetTarget)
-    assert (decision.reason, decision.size) == (Reason.BOOT, 512 * MIB)
-    assert violations(world.engine, world.state, snapshot, state, (decision,), 0.0) == ()
 
 
 @pytest.mark.parametrize("boot_s", [2.5, 1e9], ids=["driver", "no driver"])

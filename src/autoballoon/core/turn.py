@@ -138,11 +138,10 @@ class Turn:
         lacking = max(0, self.account.cushion - self.account.room)  # with all that boot charged their maximum
         wanted = guest.actual if guest.held else max(self._fair_shares[guest.key], guest.actual - lacking)
         size = guard.within(guest, track, wanted)
-        led = track
-        if track.asked_before is not None:
-            led = msgspec.structs.replace(track, target=min(track.target, track.asked_before))
-        if led.target < size or (size < guest.actual and not guest.held):
-            self._set(guest, led, size, Reason.BOOT, {"pool": self.account.pool})
+        asked = guest.actual if track.asked_before is None else min(track.asked_before, guest.actual)
+        if asked < min(size, guest.actual) or (size < guest.actual and not guest.held):
+            track = msgspec.structs.replace(track, target=asked)
+            self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
         else:
             self._stay(guest, track, Reason.BOOTING)
 
