@@ -168,7 +168,7 @@ def test_check_of_a_guest_without_a_balloon_is_exit_code_3(config: Path, tmp_pat
     assert result.exit_code == 3
     assert f"{config} can be used" in result.stdout
     assert f"qmp: {path}: {says}\n" in result.stdout
-    assert result.stderr == f"autoballoon: {path}: {says}, or take it out of [connect] qmp\n"
+    assert result.stderr == f"autoballoon: {config}: {path}: {says}, or take it out of [connect] qmp\n"
 
 
 def test_check_knocks_at_no_socket_that_a_daemon_holds(
