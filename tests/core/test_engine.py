@@ -12,7 +12,7 @@ from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import account_of
-from autoballoon.core.track import GROW_WAIT_S
+from autoballoon.core.track import GROW_WAIT_S, OK, Health
 from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
@@ -516,9 +516,9 @@ def test_while_a_guest_stands_still_nothing_is_forgotten_of_its_swap_and_of_wher
     swapped, exchanged, fought_s = track.reading.swapped, track.reading.exchanged, 2.0 - track.learnt_at
     for now in (3.0, 300.0, 600.0):
         track = health.observe(track, msgspec.structs.replace(guest, running=False, age_s=now - 2.0), now)
-        assert track.health is health.Health.STOPPED
+        assert track.health is Health.STOPPED
     track = health.observe(track, guest, 602.0)
-    assert track.health is health.OK and track.reading is not None
+    assert track.health is OK and track.reading is not None
     assert track.reading.swapped > 0.8 * swapped and track.reading.exchanged > 0.7 * exchanged > 0
     assert 602.0 - track.learnt_at <= fought_s + health.SILENT_S
 

@@ -105,7 +105,14 @@ class Turn:
         size = guard.within(guest, track, wish.size)
         keeps = guest.held and size < track.target
         again = min(size, track.target)
-        if track.unheard(self.now) and guest.actual < min(again, wish.urgent) - SLACK and not keeps:
+        runs_short = guest.actual < min(again, wish.urgent) - SLACK
+        # A target below its floor has to be raised first, and is no order that could be given.
+        if (
+            runs_short
+            and track.unheard(self.now)
+            and not keeps
+            and guard.within(guest, track, again) == again
+        ):
             self._set(guest, track, again, Reason.AGAIN, wish.numbers)
             return None
         if size == track.target or keeps:
