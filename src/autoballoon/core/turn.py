@@ -105,8 +105,10 @@ class Turn:
         size = guard.within(guest, track, wish.size)
         keeps = guest.held and size < track.target
         again = min(size, track.target)
-        lacks = guest.actual < min(again, wish.urgent) - SLACK
-        if track.unheard(self.now) and lacks and not keeps and guard.within(guest, track, again) == again:
+        runs_short = guest.actual < min(again, wish.urgent) - SLACK
+        # A target outside the bounds has to be brought there first, and is no order that could be given.
+        may_say = not keeps and guard.within(guest, track, again) == again
+        if runs_short and may_say and track.unheard(self.now):
             self._set(guest, track, again, Reason.AGAIN, wish.numbers)
             return None
         if size == track.target or keeps:
