@@ -59,7 +59,12 @@ async def test_cycles_under_stress_leave_nothing_behind(guest: Driven, soak_minu
         assert (await guest.sh("cat /sys/kernel/slab/kmalloc-64/red_zone")).strip("|") == "1"
     elif boot:
         assert "kfence: initialized" in await guest.sh("dmesg")
-    cycles, entries = (1000, 50) if soak_minutes else (4, 3)
+    plain = not boot and guest.vm.spec.cpus > 1
+    cycles, entries = 4, 3
+    if (
+        soak_minutes
+    ):  # one kind in full; what the kernel checks, or one processor, shows sooner and takes longer
+        cycles, entries = (1000, 50) if plain else (150, 10)
     await guest.sh("cat /disk/data > /dev/null; echo 3 > /proc/sys/vm/drop_caches")
     before = await guest.free_kib()
     await guest.load("deflate=shrinker" if checked else "")

@@ -125,8 +125,8 @@ async def test_it_does_its_work_with_the_powers_that_the_unit_leaves_it(
         await take(busy, 250)
         status = await daemon.until(
             "a squeezed guest",
-            lambda status: (g := named(status, "idle")) is not None and g.actual < 350 * MIB,
-        )
+            lambda status: (g := named(status, "idle")) is not None and g.actual < 400 * MIB,
+        )  # at once, for both do not fit; what follows may be slow, for then nobody is short
         await asyncio.sleep(3)  # huge pages are looked after, alarms are set
         assert status.daemon.problems == ()
         assert all(guest.resident is not None for guest in status.snapshot.guests)
