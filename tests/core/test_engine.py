@@ -334,6 +334,22 @@ def test_one_that_is_reset_where_there_is_room_starts_with_all_its_memory(held: 
     assert world.broken == set()
 
 
+def test_a_held_guest_that_is_reset_on_a_full_host_is_promised_no_more_than_there_is() -> None:
+    """Nobody may take it back, so that its neighbour would never get it."""
+    guest = Tame("g", steady(150), max=1024 * MIB, floor=128 * MIB, cache_want=900 * MIB)
+    other = Tame("other", steady(1100), max=2048 * MIB, cache_want=100 * MIB)
+    world = World([guest, other], 2000 * MIB)
+    world.run(30)
+    guest.held, small, starved = True, guest.target, other.starved
+    guest.reset(world.now)
+    world.run(20)
+    assert small < 500 * MIB
+    assert guest.actual < 700 * MIB
+    assert world.state.account is not None and world.state.account.guarantee
+    assert other.starved == starved and world.over == 0
+    assert world.broken == set()
+
+
 @pytest.mark.parametrize("boot_s", [2.5, 1e9], ids=["driver", "no driver"])
 def test_one_that_is_reset_over_and_over_keeps_nobody_from_what_he_needs(boot_s: float) -> None:
     again, honest = Tame("again", steady(450), boot_s=boot_s), Tame("honest", burst(60, 60, 250))

@@ -5,6 +5,7 @@ import pytest
 
 from autoballoon.core.health import DRIVER_WAIT_S, observe
 from autoballoon.core.model import Guest
+from autoballoon.core.pool import charge_of
 from autoballoon.core.track import Health, Track
 from autoballoon.core.units import GIB, MIB
 
@@ -71,3 +72,16 @@ def test_what_was_set_by_hand_ends_with_its_qemu_and_not_with_a_reset(pid: int |
     after = observe(before, msgspec.structs.replace(BOOTS, pid=pid, up_s=0.4), 101.0)
     kept = (after.adopted, after.asked_before, after.spared_until)
     assert kept == ((None, None, -1e9) if pid == 8 else (400 * MIB, 400 * MIB, 700.0))
+
+
+def test_one_that_is_reset_over_and_over_before_any_driver_is_up_is_charged_all_that_it_may_take() -> None:
+    """Each life gets a boot target, and nothing holds it to that."""
+    track = None
+    for second in range(100):
+        guest = msgspec.structs.replace(BOOTS, up_s=second % 25 + 0.5, resident=100 * MIB)
+        track = observe(track, guest, float(second))
+        track = msgspec.structs.replace(track, ours=True, target=400 * MIB)
+        assert track.health is Health.BOOTING
+        assert charge_of(guest, track) >= (400 * MIB if second < 25 else GIB)
+    assert track is not None and track.driverless
+    assert not observe(track, msgspec.structs.replace(LIVES, up_s=26.0), 100.0).driverless

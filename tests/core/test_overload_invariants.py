@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from autoballoon.core import overload
 from autoballoon.core.engine import Engine, Rules, State
 from autoballoon.core.model import AnyDecision, Guest, Host, Reason, Resume, SetTarget, Snapshot, Suspend
-from autoballoon.core.pause import LAND_S, is_due
+from autoballoon.core.pause import is_due
 from autoballoon.core.swap import TURN_S
-from autoballoon.core.track import Pause
+from autoballoon.core.track import LAND_S, Pause
 from autoballoon.core.units import MIB, PAGE
 from autoballoon.policies import policy_named
 from autoballoon.policies.guest_swap import spare_swap

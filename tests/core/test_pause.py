@@ -5,8 +5,8 @@ import pytest
 
 from autoballoon.core.health import observe
 from autoballoon.core.model import Guest, Reason, Resume, Suspend
-from autoballoon.core.pause import LAND_S, SHOW_S, SPARE_S, follow, is_late, learnt, still_owed
-from autoballoon.core.track import Pause, Track
+from autoballoon.core.pause import SHOW_S, SPARE_S, follow, is_late, learnt, still_owed
+from autoballoon.core.track import LAND_S, Pause, Track
 
 STOP = Suspend("k", "g", Reason.OVERLOAD, {})
 RUN = Resume("k", "g", Reason.TURN, {})

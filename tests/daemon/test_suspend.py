@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.core.pause import LAND_S
+from autoballoon.core.track import LAND_S
 from autoballoon.core.units import MIB
 from autoballoon.daemon.config import parse
 from autoballoon.daemon.loop import Daemon

@@ -12,7 +12,7 @@ from tests.sim.test_scenarios import steps
 from tests.sim.worlds import guest_of, scenario, world
 
 QUICK = 6_500
-"""Steps of guests: seven policies and three plans of that length take half a second."""
+"""Steps of guests: seven policies and four plans of that length take half a second."""
 
 
 def best_plan(name: str, seed: int) -> Result:

@@ -17,12 +17,12 @@ def handed_back(guests: Iterable[Guest], tracks: Mapping[str, Track], room: int)
     holds = [max(tracks[guest.key].target, guest.actual) for guest in squeezed]
     claims = [limit - hold for limit, hold in zip(limits, holds, strict=True)]
     given = water_fill(room, claims, [guest.shares for guest in squeezed])
-    orders = []
+    orders, sizes = [], {guest.key: guest.actual for guest in squeezed}
     for guest, hold, more in zip(squeezed, holds, given, strict=True):
         before, size = tracks[guest.key].target, page_floor(hold + more)
-        if size > before:
+        if size > before or (size == before and tracks[guest.key].lags):  # nobody will tell it again
             numbers: dict[str, int | float] = {"room": room}
             orders.append(
                 SetTarget(guest.key, guest.name, Reason.FAREWELL, numbers, before=before, size=size)
             )
-    return tuple(sorted(orders, key=lambda order: order.before - order.size))
+    return tuple(sorted(orders, key=lambda order: sizes[order.key] - order.size))

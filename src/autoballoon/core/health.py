@@ -4,12 +4,13 @@ import msgspec
 
 from autoballoon.core import guard
 from autoballoon.core.model import Guest
-from autoballoon.core.track import OK, SLACK, STALL_S, Health, Reading, Track
+from autoballoon.core.track import LAND_S, OK, SLACK, STALL_S, Health, Reading, Track
 from autoballoon.core.units import MIB, PAGE
 
 DRIVER_WAIT_S = 30.0
 """A driver that is not up when its guest has run for so long is taken to be missing (a boot to it takes 2 to 10 s under
 TCG)."""
+_NO_DRIVER_YET = (Health.BOOTING, Health.NO_DRIVER)
 BOOT_GRACE_S = 10.0
 """A guest that has just booted is not shrunk for so long after its first reading: its driver is up before its programs
 are, and what they will need stands in no statistics (services of a full userland start 1 to 10 s after the drivers).
@@ -56,15 +57,16 @@ def observe(track: Track | None, guest: Guest, now: float) -> Track:
         track = _migrating(track, now, is_so=guest.migrating)
     if is_new and reading is not None and (track.learnt or reading.waits):
         track = _learnt(track, guest, reading, now)
-    # What a guest has before its driver has moved it tells nothing of whether an order arrived.
-    arrived = guest.actual >= track.target - SLACK and now - track.ok_since >= STEADY_S
+    # To be where it was already is no sign that an order has arrived: it may be lost, or carried out late.
+    is_there = abs(guest.actual - track.target) <= SLACK
+    arrived = is_there and (track.changed_at > track.set_at or now - track.set_at >= LAND_S)
     track = msgspec.structs.replace(
         track,
         up_s=guest.up_s or 0.0,
         pid=guest.pid,
         reading=reading,
         reached=track.reached or guest.actual <= track.target + SLACK,
-        before=track.target if arrived and health is OK else track.before,
+        before=track.target if arrived else track.before,
         refuses=track.refuses and (track.reached or guest.actual > track.target + SLACK),
         below=below,
         health=health,
@@ -119,6 +121,7 @@ def _next_life(track: Track, guest: Guest, now: float) -> Track:
         anew,
         adopted=track.adopted,
         asked_before=min(track.target, track.before) if track.ours else track.asked_before,
+        driverless=track.health in _NO_DRIVER_YET and track.ok_since < track.since,
         # One whose driver never went away may say so only to forget what it was asked for.
         cool_until=now + guard.STUCK_COOL_S if guest.driver and track.shrinking else anew.cool_until,
         spared_until=track.spared_until,
@@ -171,6 +174,7 @@ def _booted(track: Track, guest: Guest, health: Health, now: float) -> Track:
         track,
         since=since,
         boots=boots,
+        driverless=track.driverless and health in _NO_DRIVER_YET,
         grace_until=now + BOOT_GRACE_S if track.boots and not boots else track.grace_until,
         ok_since=now if health is OK and track.health is not OK else track.ok_since,
     )

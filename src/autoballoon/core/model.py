@@ -141,7 +141,7 @@ class Reason(Enum):
     NEED = "need"
     """It runs short: it gets what it needs and room to grow."""
     AGAIN = "again"
-    """It runs short and has taken nothing of what it was given: the order may be lost, and is sent again."""
+    """It runs short and stands still below what it was given: the order may be lost, and it is told again."""
     GIVE_BACK = "give-back"
     """The pool has room: it may hold more cache or free memory again."""
     TAKE_SURPLUS = "take-surplus"

@@ -8,14 +8,11 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from autoballoon.core.model import Guest, Reason, Resume, Suspend
-from autoballoon.core.track import Pause, Track
+from autoballoon.core.track import LAND_S, Pause, Track
 
 SHOW_S = 3.0
 """A guest that still runs so long after it was told to stop is let run (QEMU answers within milliseconds): the order
 may have been lost, or may yet arrive. One that still stands after it was told to run keeps nobody else from it."""
-LAND_S = 35.0
-"""An order to stop that nobody answered may be carried out as late as this: libvirt has it wait 30 s for a domain whose
-job another has, which goes on sending statistics."""
 AGAIN_S = 1.0
 """A guest that is to run and does not is told so again after this time."""
 SPARE_S = 600.0

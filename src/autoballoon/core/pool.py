@@ -78,7 +78,7 @@ def charge_of(guest: Guest, track: Track) -> int:
         # While we keep it stopped it cannot grow; what the host swaps of it is there for those that run.
         return overhead_of(guest) + resident_of(guest)
     if track.health in (Health.BOOTING, Health.NO_DRIVER):
-        promised = track.target if track.ours and track.health is Health.BOOTING else guest.max
+        promised = guest.max if _is_unsure(track) else track.target
         return overhead_of(guest) + max(promised, guest.resident or 0)
     return overhead_of(guest) + held
 
@@ -113,7 +113,7 @@ def heading_of(snapshot: Snapshot, tracks: Mapping[str, Track], now: float) -> i
 
 
 def _is_unsure(track: Track) -> bool:
-    boots = track.health is Health.BOOTING and not track.ours
+    boots = track.health is Health.BOOTING and (track.driverless or not track.ours)
     return boots or track.health in (Health.NO_DRIVER, Health.INCOMING)
 
 

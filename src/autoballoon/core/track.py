@@ -17,6 +17,10 @@ GROW_WAIT_S = 3.0
 never told: orders are lost where the wire is down, or another holds libvirt's job."""
 
 
+LAND_S = 35.0
+"""An order that nobody answered may be carried out as late as this: libvirt has it wait 30 s for a domain whose job
+another has, which goes on sending statistics."""
+
 GROWS = 8 * MIB
 """Bytes a second: a guest whose need rises faster than this is growing."""
 FREE_MIN, FREE_PART = 48 * MIB, 16
@@ -139,8 +143,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     target: int
     """What it was last asked to be; its actual size until we have asked for anything."""
     before: int
-    """The target before that, until it has grown to this one; the lowest, where it was told to grow again meanwhile.
-    Below both, somebody else has made it smaller."""
+    """The target before that, until it is known to have arrived at this one; the lowest, where there were several
+    meanwhile. Below both, somebody else has made it smaller."""
     actual: int
     health: Health
     ours: bool = False
@@ -157,6 +161,8 @@ class Track(msgspec.Struct, frozen=True, gc=False):
     since: float = 0.0
     """When this life of it (since start or reset) began; later by as long as it stood still without its driver."""
     up_s: float = 0.0
+    driverless: bool = False
+    """It was reset before its driver was up, and none has been up since: it may have none, and take all that it has."""
     max: int = 0
     """Its configured RAM, as last seen."""
     reading: Reading | None = None
@@ -211,13 +217,18 @@ class Track(msgspec.Struct, frozen=True, gc=False):
         """A shrink is under way."""
         return self.actual > self.target + SLACK
 
+    @property
+    def lags(self) -> bool:
+        """It has less than it was given, and nobody else seems to have made it smaller."""
+        return self.actual < self.target - SLACK and not self.below
+
     def growing(self, now: float) -> bool:
         """A grow is under way, or the guest has let it lie for no more than GROW_WAIT_S."""
         return self.actual < self.target - SLACK and now - self.set_at < GROW_WAIT_S
 
     def unheard(self, now: float) -> bool:
-        """It was given more and has stood still for GROW_WAIT_S, and nobody else seems to have made it smaller."""
-        return self.actual < self.target - SLACK and now - self.moved_at >= GROW_WAIT_S and not self.below
+        """It was given more, has stood still for GROW_WAIT_S, and shows no sign that somebody else made it smaller."""
+        return self.lags and now - self.moved_at >= GROW_WAIT_S and self.fresh()
 
     def fresh(self) -> bool:
         """Its last reading was taken after its last move (invariant I3)."""

@@ -85,7 +85,7 @@ class Turn:
                     return Case(guest, track, wish, size, deflated=True)
             self._follow(guest, track, follow)
         elif track.health is OK and wish is not None:
-            if not (guest.held and track.shrinking):
+            if not (guest.held and track.shrinking) or track.before < track.target:  # it had less, and boots
                 return self._head_for(guest, track, wish)
             self._hold(guest, track, wish)
         elif track.health is Health.BOOTING and not (track.ours or self.raw):
@@ -144,7 +144,9 @@ class Turn:
         """I3: one target before the driver is up: its fair share of the pool, at least its floor; more, where there is
         room. One that is to keep all it has is told so where QEMU would lead it to the target of an earlier life."""
         lacking = max(0, self.account.cushion - self.account.room)  # with all that boot charged their maximum
-        wanted = guest.actual if guest.held else max(self._fair_shares[guest.key], guest.actual - lacking)
+        # A held guest may keep what it had, and is made smaller by nobody: its neighbours would never get it back.
+        least = (track.asked_before or 0) if guest.held else self._fair_shares[guest.key]
+        wanted = max(least, guest.actual - lacking)
         size = min(guard.within(guest, track, wanted), guard.within(guest, track, guest.actual))
         led = track.asked_before
         if led is not None and led < min(size, guest.actual):

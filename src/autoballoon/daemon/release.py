@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.core.pause import LAND_S
+from autoballoon.core.track import LAND_S
 from autoballoon.daemon.containment import Containment
 from autoballoon.daemon.keeper import Identity, Keeper
 from autoballoon.daemon.lock import ControlSocket

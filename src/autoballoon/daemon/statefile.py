@@ -34,7 +34,7 @@ class Stopped(msgspec.Struct, frozen=True):
     process: str
     """Which process of which boot the pid was: host.process.ProcessReader.identity."""
     told_at: float = -1e9
-    """When it was told to stop, monotonic seconds: it may run, and stop only after that (core.pause.LAND_S)."""
+    """When it was told to stop, monotonic seconds: it may run, and stop only after that (core.track.LAND_S)."""
 
 
 class SavedGuest(msgspec.Struct, frozen=True, omit_defaults=True):

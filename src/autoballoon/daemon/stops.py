@@ -11,7 +11,7 @@ from collections.abc import Container, Iterable, Sequence
 from autoballoon.core.engine import Engine, State
 from autoballoon.core.errors import CouldNot
 from autoballoon.core.model import AnyDecision, Decision, Guest, Reason, Resume, Stay, Suspend
-from autoballoon.core.pause import LAND_S
+from autoballoon.core.track import LAND_S
 from autoballoon.daemon.keeper import Identity, Keeper
 from autoballoon.daemon.statefile import Stopped
 

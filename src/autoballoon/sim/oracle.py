@@ -39,7 +39,7 @@ class Foresight(NamedTuple):
     """... and who does without for so long gives first."""
 
 
-FORESIGHTS = (Foresight(), Foresight(soon_s=5.0), Foresight(soon_s=30.0))
+FORESIGHTS = (Foresight(), Foresight(soon_s=2.0), Foresight(soon_s=5.0), Foresight(soon_s=30.0))
 
 
 class _Plan:
@@ -99,6 +99,8 @@ class Oracle(Keeper):
         self.moves = 0
         self._sizes: dict[str, float] = {}
         self._stuck_until: dict[str, float] = {}
+        self._told_at_boot: dict[str, float] = {}
+        """In which life, by its beginning."""
         self.step(guests, now)
 
     def step(self, guests: Sequence[Guest], now: float) -> None:
@@ -106,7 +108,8 @@ class Oracle(Keeper):
             return
         self._next = now + EVERY_S
         for guest in guests:
-            if not guest.booted and guest.target == guest.max:
+            if not guest.booted and self._told_at_boot.get(guest.name) != guest.born_at:
+                self._told_at_boot[guest.name] = guest.born_at
                 self._order(guest, self._boot_size(guest, guests, now))
         able = [guest for guest in guests if guest.driver and guest.running and guest.group.manage]
         horizon = MARGIN_S + self._moving_s(able, now)

@@ -8,7 +8,7 @@ from autoballoon.core.units import GIB, MIB, size_text
 _WHY: Mapping[Reason, str] = {
     Reason.BOOT: "a size to start with, until its driver is up",
     Reason.NEED: "it runs short, so it gets {moved}",
-    Reason.AGAIN: "it runs short and has not taken what it was given, so it is told again",
+    Reason.AGAIN: "it runs short and does not take what it was given, so it is told again",
     Reason.GIVE_BACK: "the pool has room, so it gets {moved} back",
     Reason.TAKE_SURPLUS: "took {moved} that it does not use",
     Reason.TAKE_COLD_CACHE: "took {moved} of cold cache",
