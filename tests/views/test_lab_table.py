@@ -22,6 +22,11 @@ def test_every_run_has_its_line_beside_the_numbers_of_2013(results: Results) -> 
     assert "MISSED" not in text
 
 
+def test_a_load_that_is_not_the_usual_stands_above_the_table(make_peers: Callable[..., Results]) -> None:
+    other = msgspec.structs.replace(make_peers(), differs=["--phases 1"])
+    assert table(other).startswith("peers: 8 guests under 2600 MiB, --phases 1; 2 cores")
+
+
 def test_what_was_missed_is_said(results: Results, make_run: MakeRun) -> None:
     arms = [
         msgspec.structs.replace(arm, runs=[make_run(swap_in_pages=400_000, swap_out_pages=1)])

@@ -84,8 +84,12 @@ def test_nothing_left_is_a_lower_bound_and_nothing_at_all_is_not_judged(
 def test_the_criteria_of_a_size_hold_for_that_size_and_eight_guests_only(
     results: Results, make_run: MakeRun
 ) -> None:
-    small = replaced(results, "on", make_run(guests=3, finished=3))
+    few = [msgspec.structs.replace(arm, runs=[make_run(guests=3, finished=3)]) for arm in results.arms]
+    small = msgspec.structs.replace(results, arms=few)
     assert not any("713" in verdict.asks for verdict in verdicts(small))
+    assert judged(small, "and 8 guests on 2600 or 2000 or 1600 MiB") == (
+        None, "this was 3 guests under 2600 MiB",
+    )  # fmt: skip
     arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
     tight = verdicts(msgspec.structs.replace(results, arms=arms))
     assert any("at most 0.333 x that of off" in v.asks and v.met is False for v in tight)
@@ -116,6 +120,15 @@ def test_hostload_without_its_load_or_a_guest_is_not_judged(
     arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(**differs)])
     found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
     assert (found[0].met, found[0].measured) == (None, f"0 pages; {why}")
+
+
+@pytest.mark.parametrize("name", ["hostload", "build"])
+def test_a_host_that_limits_nothing_reaches_nothing(results: Results, make_run: MakeRun, name: str) -> None:
+    arms = [ArmResult(arm, None, 5000 * MIB, [make_run()]) for arm in ("off@plain", "on@plain")]
+    arms += [ArmResult("yardstick@plain", None, None, [make_run()])]
+    (found,) = verdicts(msgspec.structs.replace(results, experiment=name, arms=arms))
+    assert (found.met, found.measured) == (None, "this was 8 guests under 5000 MiB")
+    assert "or for fewer with as much for each" in found.asks
 
 
 def test_a_run_that_lost_a_guest_reaches_no_time(results: Results, make_run: MakeRun) -> None:
@@ -169,7 +182,9 @@ def test_no_kill_is_not_known_of_guests_that_told_nothing(results: Results, make
 
 def test_another_load_or_policy_is_not_judged_by_what_is_stated_for_the_usual(results: Results) -> None:
     other = msgspec.structs.replace(results, differs=["--policy mom", "--period 10"])
-    assert judged(other, "is stated for") == (None, "this was --policy mom --period 10")
+    assert judged(other, "is stated for") == (
+        None, "this was 8 guests under 2600 MiB, --policy mom, --period 10",
+    )  # fmt: skip
     assert not any("busy time" in verdict.asks for verdict in verdicts(other))
     assert judged(other, "every guest finishes")[0] is True
 

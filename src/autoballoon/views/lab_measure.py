@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from statistics import median
 
+from autoballoon.core.units import size_text
 from autoballoon.views.lab_results import ArmResult, Results, Run
 
 Figure = Callable[[Run], float | None]
 """A number of one run; None where it is not known."""
 SPIKES_HEAD = f"{'SPIKES':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
 """Over what `waits` tells, milliseconds."""
+
+
+def load_text(results: Results) -> str:
+    """How many guests on a host of what size, and what was not the usual: "8 guests under 2600 MiB, --period 20"."""
+    limits = sorted({arm.limit for arm in results.arms if arm.limit is not None})
+    guests = sorted({run.guests for arm in results.arms for run in arm.runs})
+    sizes = " or ".join(map(size_text, limits)) or "no limit"
+    return ", ".join([f"{' or '.join(map(str, guests))} guests under {sizes}", *results.differs])
 
 
 def factor(without: int, with_: int) -> float:

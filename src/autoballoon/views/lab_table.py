@@ -6,7 +6,14 @@ from statistics import fmean, median
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_driver import balloon_rows
-from autoballoon.views.lab_measure import bound, factor_text, spread, time_ratios, worst_phase_ratios
+from autoballoon.views.lab_measure import (
+    bound,
+    factor_text,
+    load_text,
+    spread,
+    time_ratios,
+    worst_phase_ratios,
+)
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import verdicts
@@ -151,10 +158,8 @@ def notes(results: Results) -> list[str]:
 def conditions(results: Results) -> str:
     """Machine, versions and sizes in one line."""
     machine = results.machine
-    limits = {size_text(arm.limit) for arm in results.arms if arm.limit is not None}
-    guests = {run.guests for arm in results.arms for run in arm.runs}
     return (
-        f"{' or '.join(str(n) for n in sorted(guests))} guests under {' or '.join(sorted(limits)) or 'no limit'}; "
+        f"{load_text(results)}; "
         f"{machine.cores} cores, {size_text(machine.ram)}, {machine.accel}, guest kernel {machine.kernel}, "
         f"{machine.qemu}, cgroup {machine.cgroup}"
     )
