@@ -323,6 +323,57 @@ def test_what_is_lost_is_judged_beyond_the_yardstick(
     assert lost.met is met
 
 
+@pytest.mark.parametrize(
+    ("off_s", "on_s", "met", "measured"),
+    [
+        ((20.0, 8.9, 8.9), (10.0, 15.0, 15.0), False, "0.09x, one round; off has none of it in round 2 and 3"),
+        ((20.0, 20.0, 8.9), (10.0, 10.0, 15.0), True, "0.09x (0.09 to 0.09, 2 rounds); off has none of it in round 3"),
+        ((20.0, 8.9, 8.9), (10.0, 8.0, 8.0), True, "0.09x, one round"),
+        ((8.9,), (8.0,), None, "off, on and a quiet yardstick were not all run, or neither lost any"),
+    ],
+)  # fmt: skip
+def test_a_round_in_which_only_on_lost_time_speaks_against_it(
+    results: Results,
+    make_run: MakeRun,
+    off_s: tuple[float, ...],
+    on_s: tuple[float, ...],
+    met: bool | None,
+    measured: str,
+) -> None:
+    arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
+    tight = msgspec.structs.replace(results, arms=arms)
+    for name, times in (("yardstick", [9.0] * len(on_s)), ("off", off_s), ("on", on_s)):
+        tight = replaced(tight, name, *(make_run(round=n, work_s=[s]) for n, s in enumerate(times, 1)))
+    assert judged(tight, "loses to missing memory") == (met, measured)
+
+
+def test_a_round_in_which_all_guests_were_killed_at_once_speaks_against_the_arm(
+    results: Results, make_run: MakeRun
+) -> None:
+    results = replaced(results, "yardstick", *(make_run(round=n, work_s=[9.0] * 8) for n in (1, 2)))
+    killed = make_run(round=2, work_s=[0.0] * 8, finished=0, extra={"worst_phase_s": None})
+    results = replaced(results, "on", make_run(work_s=[10.0] * 8), killed)
+    why = "not every guest of on finished in round 2"
+    assert judged(results, "busy time of on") == (None, f"1.11x, one round; {why}")
+    assert judged(results, "worst phase of on") == (None, f"1.00x, one round; {why}")
+
+
+@pytest.mark.parametrize("limit", [2600, 2000])
+def test_a_yardstick_that_swapped_is_nothing_to_judge_by(
+    results: Results, make_run: MakeRun, limit: int
+) -> None:
+    arms = [msgspec.structs.replace(arm, limit=limit * MIB if arm.limit else None) for arm in results.arms]
+    noisy = [make_run(noisy=True, swap_in_pages=9000)] * 2
+    found = verdicts(replaced(msgspec.structs.replace(results, arms=arms), "yardstick", *noisy))
+    beside = [v for v in found if "yardstick" in v.asks or "loses to missing memory" in v.asks]
+    assert beside
+    for verdict in beside:
+        assert verdict.met is None
+        assert (
+            "swapped by itself in every run of yardstick" in verdict.measured or "quiet" in verdict.measured
+        )
+
+
 def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(
     results: Results, make_run: MakeRun
 ) -> None:

@@ -47,18 +47,13 @@ def bound(runs: Iterable[Run]) -> str:
     return "" if all(run.is_complete for run in runs) else ">"
 
 
-def paired(results: Results, name: str, other: str, of: Figure) -> list[tuple[Run, Run, float]]:
-    """Runs of both arms, and a figure of the one over that of the other, where both are known and not 0."""
-    return [
-        (one, two, first / second)
-        for one, two in results.pairs(name, other)
-        if (first := of(one)) and (second := of(two))
-    ]
-
-
 def paired_ratios(results: Results, name: str, other: str, of: Figure) -> list[float]:
-    """The ratios alone, round by round."""
-    return [ratio for _, _, ratio in paired(results, name, other, of)]
+    """A figure of the one arm over that of the other, round by round, where both are known and the other's is not 0."""
+    return [
+        first / second
+        for one, two in results.pairs(name, other)
+        if (first := of(one)) is not None and (second := of(two))
+    ]
 
 
 def time_ratios(results: Results, name: str, other: str) -> list[float]:

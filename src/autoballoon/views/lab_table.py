@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from statistics import fmean, median
 
 from autoballoon.core.units import MIB, size_text
@@ -146,12 +147,12 @@ def notes(results: Results) -> list[str]:
     rounds = {run.round for arm in results.arms for run in arm.runs}
     said = ["One round of each arm: an example, not a measurement."] if len(rounds) == 1 else []
     for arm in results.arms:
-        for run in arm.runs:
+        for run, later in zip_longest(arm.runs, arm.runs[1:]):
             said.extend(f"{arm.name}, round {run.round}: {note}." for note in run.extra.get("notes", []))
             if run.noisy:
-                said.append(
-                    f"{arm.name}, round {run.round}: the machine swapped by itself, so the run was repeated."
-                )
+                was_repeated = later is not None and later.round == run.round
+                then = "so the run was repeated" if was_repeated else "so nothing is judged by this run"
+                said.append(f"{arm.name}, round {run.round}: the machine swapped by itself, {then}.")
     return said
 
 
