@@ -4,13 +4,17 @@ import asyncio
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import MIB, parse_size
+
+if TYPE_CHECKING:
+    from autoballoon.lab.arms import Arm
+    from autoballoon.lab.experiments import Experiment
 
 
 @click.group()
@@ -158,7 +162,7 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     )
 
 
-def _must_take_rate(experiment: Any, arms: Any) -> None:
+def _must_take_rate(experiment: "Experiment", arms: "tuple[Arm, ...]") -> None:
     """BadInput where --rate would change nothing of these arms, or what an arm's name says of it."""
     if all(experiment.workload_of(arm) != "wave" for arm in arms):
         raise BadInput(
