@@ -51,6 +51,8 @@ def test_list_says_what_the_variants_are() -> None:
         (["over", "--policy", "mom"], "--policy cannot be given to over"),
         (["over", "--limit", "1800MiB"], "--limit cannot be given to over"),
         (["build", "--rate", "100"], "--rate cannot be given to these arms of build"),
+        (["peers", "--rate", "150", "--arms", "all"], "--rate cannot be given to yardstick@fast"),
+        (["peers", "--rate", "150", "--arms", "@slow,@sizes"], "--rate cannot be given to yardstick@slow"),
         (["driver", "--rate", "100"], "--rate cannot be given to these arms of driver"),
         (["driver", "--rate", "100", "--arms", "@build,@cache"], "--rate cannot be given to these arms"),
         (["peers", "--arms", "@swift"], "there is no arm '@swift'"),
@@ -95,9 +97,10 @@ def test_a_picture_that_cannot_be_written_takes_nothing_from_the_table(
 @pytest.mark.parametrize(
     ("words", "differs"),
     [
-        (["--policy", "ladder", "--limit", "2000MiB", "--rounds", "3"], ()),
-        (["--policy", "mom", "--period", "10"], ("--policy mom", "--period 10")),
-        (["--rate", "50", "--phases", "2"], ("--rate 50", "--phases 2")),
+        (["wave", "--policy", "ladder", "--limit", "2000MiB", "--rounds", "3"], ()),
+        (["wave", "--policy", "mom", "--period", "10"], ("--policy mom", "--period 10")),
+        (["wave", "--rate", "50", "--phases", "2"], ("--rate 50", "--phases 2")),
+        (["peers", "--rate", "50", "--arms", "@sizes"], ("--rate 50",)),
     ],
 )
 def test_a_load_or_a_policy_that_is_not_the_usual_is_kept(
@@ -110,5 +113,5 @@ def test_a_load_or_a_policy_that_is_not_the_usual_is_kept(
         raise CouldNot("enough")
 
     monkeypatch.setattr(runner, "run_experiment", end)
-    assert CliRunner().invoke(main, ["lab", "run", "wave", *words]).exit_code == 3
+    assert CliRunner().invoke(main, ["lab", "run", *words]).exit_code == 3
     assert [wish.differs for wish in wishes] == [differs]

@@ -74,13 +74,15 @@ async def test_it_shows_each_tick_and_the_marked_guest_and_leaves_by_q(tmp_path:
             await until(lambda: put("web-1", "web-2", dry=True))
             await pilot.pause()
             assert text(app, "head").startswith("DRY RUN: nothing is moved\n")
-            assert table.get_row("web-2")[1] == "300M"
+            assert str(table.get_row("web-2")[1]) == "300M"
             await until(lambda: "hold web-1" in text(app, "decisions"))
             assert text(app, "sparks").startswith("web-1, of 512M:\ntarget ▅")
             await pilot.press("down")
             await until(lambda: "hold web-2" in text(app, "decisions"))
             assert text(app, "sparks").startswith("web-2")
-            await until(lambda: put("web-1", "web-2", size=200 * MIB) and table.get_row("web-2")[1] == "200M")
+            await until(
+                lambda: put("web-1", "web-2", size=200 * MIB) and str(table.get_row("web-2")[1]) == "200M"
+            )
             assert text(app, "head").startswith("host 2600 MiB")
             await until(lambda: put("web-0", "web-1", "web-2"))
             await pilot.pause()
@@ -93,6 +95,27 @@ async def test_it_shows_each_tick_and_the_marked_guest_and_leaves_by_q(tmp_path:
             await pilot.press("q")
         assert app.return_value is None
         assert not app.is_running
+
+
+async def test_a_guests_name_is_no_markup(tmp_path: Path) -> None:
+    names = ("web[/a]", "web[red]1")
+    async with served(tmp_path) as board:
+        app = Top(tmp_path / "control.sock")
+        async with app.run_test(size=(80, 24)) as pilot:
+            table = app.query_one(DataTable)
+            for size in (300 * MIB, 200 * MIB):
+
+                def put(size: int = size) -> bool:
+                    board.put(lambda: encode(status(*names, size=size)))
+                    shown = f"{size // MIB}M"
+                    return table.row_count == 2 and str(table.get_row(names[1])[1]) == shown
+
+                await until(put)
+            await pilot.pause()
+            drawn = app.export_screenshot()
+            assert "web[/a]" in drawn
+            assert "web[red]1" in drawn
+            assert text(app, "sparks").startswith("web[/a], of 512M:")
 
 
 async def test_it_waits_for_a_daemon_that_has_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,10 @@ from autoballoon.lab.experiments import EXPERIMENTS, Experiment, arms_named, exp
 from autoballoon.lab.run import balloon_of, guests_size, swap_size, wave_of
 from autoballoon.lab.runner import Wish, with_room
 from autoballoon.policies import BASELINES
+from autoballoon.views.lab_results import ArmResult, Machine, Results, Run
+from autoballoon.views.lab_verdict import verdicts
+
+MACHINE = Machine(cores=2, ram=1, accel="tcg", kernel="6.1", qemu="7.2", cgroup="v1")
 
 
 def named(experiment: str, name: str) -> Arm:
@@ -43,6 +47,47 @@ def test_fewer_guests_keep_their_share_of_the_host() -> None:
     fewer = with_guests(experiment_named("wave"), 4)
     assert (fewer.guests, fewer.limit) == (4, 1300 * MIB)
     assert with_guests(fewer, 4) == fewer
+
+
+def test_fewer_guests_are_beside_as_much_less_of_the_hosts_own() -> None:
+    load = with_guests(experiment_named("hostload"), 3).hostload
+    assert load is not None and load.mib == 150  # 400 of 3000 are 150 of 1125
+
+
+@pytest.mark.parametrize(
+    ("name", "guests", "limit", "is_stated"),
+    [
+        *((experiment.name, (experiment.guests,), None, True) for experiment in EXPERIMENTS),
+        ("hostload", (3,), None, True),
+        ("build", (5, 4), None, True),  # five asked for, of whom four fit
+        ("hostload", (12,), None, False),
+        ("wave", (6,), None, False),
+        ("over", (4,), None, False),
+        ("headrooms", (4,), None, False),
+        ("hostload", (8,), 5000, False),
+        ("hostload", (3,), 3000, False),
+        ("build", (6,), 4000, False),
+        ("headrooms", (8,), 4000, False),
+        ("wave", (8,), 2000, True),
+        ("wave", (8,), 3000, False),
+    ],
+)
+def test_criteria_are_stated_for_the_experiments_own_host_and_guests(
+    name: str, guests: tuple[int, ...], limit: int | None, is_stated: bool
+) -> None:
+    experiment = experiment_named(name)
+    for number in guests:
+        experiment = with_guests(experiment, number)
+    if limit is not None:
+        experiment = msgspec.structs.replace(experiment, limit=limit * MIB)
+    run = Run(
+        round=1, wall_s=1.0, work_s=[], finished=0, swap_in_pages=0, swap_out_pages=0, guest_oom=0,
+        guests=experiment.guests,
+    )  # fmt: skip
+    arms = [ArmResult(arm.name, arm.policy, experiment.limit_of(arm), [run]) for arm in experiment.arms]
+    results = Results(experiment=name, machine=MACHINE, command="", arms=arms)
+    said = [verdict.asks for verdict in verdicts(results) if "is stated for" in verdict.asks]
+    assert len(said) == (not is_stated)
 
 
 def test_fewer_guests_keep_their_share_in_every_variant() -> None:

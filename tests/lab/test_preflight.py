@@ -24,14 +24,19 @@ def test_all_of_them_where_there_is_room() -> None:
 
 
 def test_fewer_where_memory_is_short_and_a_sentence() -> None:
-    assert fitting(4 * GIB) == (5, "5 guests instead of 8: only 4096 MiB of memory are available")
+    assert fitting(4 * GIB) == (
+        5,
+        "5 guests instead of 8, on a host as much smaller: only 4096 MiB of memory are available",
+    )
 
 
 def test_fewer_where_the_disk_is_short() -> None:
     guests, says = fitting(24 * GIB, disk=4 * GIB)
     assert guests == 5
     assert says is not None
-    assert says.startswith("5 guests instead of 8: only 4096 MiB are free on the disk of ")
+    assert says.startswith(
+        "5 guests instead of 8, on a host as much smaller: only 4096 MiB are free on the disk of "
+    )
 
 
 @pytest.mark.parametrize(("memory", "disk"), [(2 * GIB, 100 * GIB), (24 * GIB, 2 * GIB), (0, 0)])

@@ -31,7 +31,14 @@ def phase(at: float, busy_s: float) -> Event:
         ),  # it may have slept until then
         ([READY, begin(10.0), phase(14.0, 2.5), begin(30.0, 0.0)], 50.0, [2.5, 20.0]),
         ([READY, begin(10.0), Event("short", 11.0, {})], 50.0, [38.5]),  # it said more and did not end either
-        ([READY, begin(10.0), Event("oom", 12.0, {})], 50.0, []),  # killed in its guest: nothing ran any more
+        (
+            [READY, begin(10.0), Event("oom", 13.0, {})],
+            50.0,
+            [1.5],
+        ),  # killed in its guest: nothing ran any more
+        ([READY, begin(10.0), Event("short", 11.0, {}), Event("failed", 20.0, {})], 50.0, [8.5]),
+        ([READY, begin(10.0), phase(14.0, 2.5), Event("oom", 16.0, {})], 50.0, [2.5]),  # between two phases
+        ([READY, begin(10.0), Event("oom", 51.0, {})], 50.0, [38.5]),
     ],
 )
 def test_a_phase_that_never_ended_counts_as_far_as_it_came(

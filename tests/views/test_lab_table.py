@@ -4,7 +4,7 @@ import msgspec
 
 from autoballoon.core.units import MIB
 from autoballoon.views.lab_results import ArmResult, Results, Run
-from autoballoon.views.lab_table import headline, table
+from autoballoon.views.lab_table import headline, notes, table
 
 MakeRun = Callable[..., Run]
 
@@ -20,6 +20,21 @@ def test_every_run_has_its_line_beside_the_numbers_of_2013(results: Results) -> 
     assert "on against off, round 1: in at least 500,000x fewer, out 58,333x fewer" in text
     assert "One round of each arm" in text
     assert "MISSED" not in text
+
+
+def test_a_load_that_is_not_the_usual_stands_above_the_table(make_peers: Callable[..., Results]) -> None:
+    other = msgspec.structs.replace(make_peers(), differs=["--phases 1"])
+    assert table(other).startswith("peers: 8 guests under 2600 MiB, --phases 1; 2 cores")
+
+
+def test_a_noisy_run_was_repeated_only_where_there_is_another(results: Results, make_run: MakeRun) -> None:
+    runs = [make_run(noisy=True), make_run(noisy=True), make_run(round=2, noisy=True), make_run(round=2)]
+    said = notes(msgspec.structs.replace(results, arms=[ArmResult("yardstick", None, None, runs)]))
+    assert said == [
+        "yardstick, round 1: the machine swapped by itself, so the run was repeated.",
+        "yardstick, round 1: the machine swapped by itself, so nothing is judged by this run.",
+        "yardstick, round 2: the machine swapped by itself, so the run was repeated.",
+    ]
 
 
 def test_what_was_missed_is_said(results: Results, make_run: MakeRun) -> None:

@@ -84,8 +84,12 @@ def test_nothing_left_is_a_lower_bound_and_nothing_at_all_is_not_judged(
 def test_the_criteria_of_a_size_hold_for_that_size_and_eight_guests_only(
     results: Results, make_run: MakeRun
 ) -> None:
-    small = replaced(results, "on", make_run(guests=3, finished=3))
+    few = [msgspec.structs.replace(arm, runs=[make_run(guests=3, finished=3)]) for arm in results.arms]
+    small = msgspec.structs.replace(results, arms=few)
     assert not any("713" in verdict.asks for verdict in verdicts(small))
+    assert judged(small, "and 8 guests on 2600 or 2000 or 1600 MiB") == (
+        None, "this was 3 guests under 2600 MiB",
+    )  # fmt: skip
     arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
     tight = verdicts(msgspec.structs.replace(results, arms=arms))
     assert any("at most 0.333 x that of off" in v.asks and v.met is False for v in tight)
@@ -116,6 +120,15 @@ def test_hostload_without_its_load_or_a_guest_is_not_judged(
     arm = ArmResult("on", "ladder", 3000 * MIB, [make_run(**differs)])
     found = verdicts(msgspec.structs.replace(results, experiment="hostload", arms=[arm]))
     assert (found[0].met, found[0].measured) == (None, f"0 pages; {why}")
+
+
+@pytest.mark.parametrize("name", ["hostload", "build"])
+def test_a_host_that_limits_nothing_reaches_nothing(results: Results, make_run: MakeRun, name: str) -> None:
+    arms = [ArmResult(arm, None, 5000 * MIB, [make_run()]) for arm in ("off@plain", "on@plain")]
+    arms += [ArmResult("yardstick@plain", None, None, [make_run()])]
+    (found,) = verdicts(msgspec.structs.replace(results, experiment=name, arms=arms))
+    assert (found.met, found.measured) == (None, "this was 8 guests under 5000 MiB")
+    assert "or for fewer with as much for each" in found.asks
 
 
 def test_a_run_that_lost_a_guest_reaches_no_time(results: Results, make_run: MakeRun) -> None:
@@ -169,7 +182,9 @@ def test_no_kill_is_not_known_of_guests_that_told_nothing(results: Results, make
 
 def test_another_load_or_policy_is_not_judged_by_what_is_stated_for_the_usual(results: Results) -> None:
     other = msgspec.structs.replace(results, differs=["--policy mom", "--period 10"])
-    assert judged(other, "is stated for") == (None, "this was --policy mom --period 10")
+    assert judged(other, "is stated for") == (
+        None, "this was 8 guests under 2600 MiB, --policy mom, --period 10",
+    )  # fmt: skip
     assert not any("busy time" in verdict.asks for verdict in verdicts(other))
     assert judged(other, "every guest finishes")[0] is True
 
@@ -306,6 +321,57 @@ def test_what_is_lost_is_judged_beyond_the_yardstick(
         tight = replaced(tight, name, make_run(work_s=[busy_s]))
     (lost,) = [verdict for verdict in verdicts(tight) if "loses to missing memory" in verdict.asks]
     assert lost.met is met
+
+
+@pytest.mark.parametrize(
+    ("off_s", "on_s", "met", "measured"),
+    [
+        ((20.0, 8.9, 8.9), (10.0, 15.0, 15.0), False, "0.09x, one round; off has none of it in round 2 and 3"),
+        ((20.0, 20.0, 8.9), (10.0, 10.0, 15.0), True, "0.09x (0.09 to 0.09, 2 rounds); off has none of it in round 3"),
+        ((20.0, 8.9, 8.9), (10.0, 8.0, 8.0), True, "0.09x, one round"),
+        ((8.9,), (8.0,), None, "off, on and a quiet yardstick were not all run, or neither lost any"),
+    ],
+)  # fmt: skip
+def test_a_round_in_which_only_on_lost_time_speaks_against_it(
+    results: Results,
+    make_run: MakeRun,
+    off_s: tuple[float, ...],
+    on_s: tuple[float, ...],
+    met: bool | None,
+    measured: str,
+) -> None:
+    arms = [msgspec.structs.replace(arm, limit=2000 * MIB if arm.limit else None) for arm in results.arms]
+    tight = msgspec.structs.replace(results, arms=arms)
+    for name, times in (("yardstick", [9.0] * len(on_s)), ("off", off_s), ("on", on_s)):
+        tight = replaced(tight, name, *(make_run(round=n, work_s=[s]) for n, s in enumerate(times, 1)))
+    assert judged(tight, "loses to missing memory") == (met, measured)
+
+
+def test_a_round_in_which_all_guests_were_killed_at_once_speaks_against_the_arm(
+    results: Results, make_run: MakeRun
+) -> None:
+    results = replaced(results, "yardstick", *(make_run(round=n, work_s=[9.0] * 8) for n in (1, 2)))
+    killed = make_run(round=2, work_s=[0.0] * 8, finished=0, extra={"worst_phase_s": None})
+    results = replaced(results, "on", make_run(work_s=[10.0] * 8), killed)
+    why = "not every guest of on finished in round 2"
+    assert judged(results, "busy time of on") == (None, f"1.11x, one round; {why}")
+    assert judged(results, "worst phase of on") == (None, f"1.00x, one round; {why}")
+
+
+@pytest.mark.parametrize("limit", [2600, 2000])
+def test_a_yardstick_that_swapped_is_nothing_to_judge_by(
+    results: Results, make_run: MakeRun, limit: int
+) -> None:
+    arms = [msgspec.structs.replace(arm, limit=limit * MIB if arm.limit else None) for arm in results.arms]
+    noisy = [make_run(noisy=True, swap_in_pages=9000)] * 2
+    found = verdicts(replaced(msgspec.structs.replace(results, arms=arms), "yardstick", *noisy))
+    beside = [v for v in found if "yardstick" in v.asks or "loses to missing memory" in v.asks]
+    assert beside
+    for verdict in beside:
+        assert verdict.met is None
+        assert (
+            "swapped by itself in every run of yardstick" in verdict.measured or "quiet" in verdict.measured
+        )
 
 
 def test_headrooms_half_as_large_are_judged_by_time_swap_and_what_they_leave(

@@ -28,11 +28,18 @@ def test_alike_other_and_other_reason() -> None:
     assert "11  web\n    was:   stays at 300 MiB: it has what it should have\n" in told
 
 
+def test_differences_that_are_not_shown_are_all_in_the_json() -> None:
+    summary = Summary("r.gz", "ladder", "mom")
+    for at in range(MOST_SHOWN + 5):
+        summary.add(float(at), [STAY], [TAKE])
+    assert text(summary, clock).endswith("\nand 5 more; --json prints all of them")
+
+
 def test_differences_are_bounded() -> None:
     summary = Summary("r.gz", "ladder", "mom", cut_off="its end is missing")
     for at in range(MOST_KEPT + 50):
         summary.add(float(at), [STAY], [TAKE])
     assert (len(summary.differences), summary.left_out) == (MOST_KEPT, 50)
     told = text(summary, clock)
-    assert f"and {MOST_KEPT + 50 - MOST_SHOWN} more; --json prints {MOST_KEPT} of them" in told
+    assert f"and {MOST_KEPT + 50 - MOST_SHOWN} more; --json prints the first {MOST_KEPT}" in told
     assert "not all of it was read: its end is missing" in told

@@ -4,13 +4,17 @@ import asyncio
 import shlex
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 import msgspec
 
 from autoballoon.core.errors import BadInput, CouldNot
 from autoballoon.core.units import MIB, parse_size
+
+if TYPE_CHECKING:
+    from autoballoon.lab.arms import Arm
+    from autoballoon.lab.experiments import Experiment
 
 
 @click.group()
@@ -129,10 +133,8 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
     if flags["guests"]:
         experiment = with_guests(experiment, flags["guests"])
     arms = arms_named(experiment, flags["arms"], flags["rounds"])
-    if flags["rate"] and all(experiment.workload_of(arm) != "wave" for arm in arms):
-        raise BadInput(
-            f"--rate cannot be given to these arms of {name}, whose guests take memory as they need it; leave it out"
-        )
+    if flags["rate"]:
+        _must_take_rate(experiment, arms)
     if flags["limit"] is not None:
         experiment = msgspec.structs.replace(experiment, limit=_limit(flags["limit"]))
     wave = dict(experiment.wave)
@@ -158,6 +160,19 @@ def _wish(name: str, flags: dict[str, Any]) -> Any:
         command=shlex.join(["autoballoon", *sys.argv[1:]]),
         differs=tuple(f"--{flag} {flags[flag]}" for flag, is_so in unusual.items() if is_so),
     )
+
+
+def _must_take_rate(experiment: "Experiment", arms: "tuple[Arm, ...]") -> None:
+    """BadInput where --rate would change nothing of these arms, or what an arm's name says of it."""
+    if all(experiment.workload_of(arm) != "wave" for arm in arms):
+        raise BadInput(
+            f"--rate cannot be given to these arms of {experiment.name}, whose guests take memory as they need it; "
+            "leave it out"
+        )
+    if own := [arm.name for arm in arms if "rate_mib" in arm.variant.wave]:
+        raise BadInput(
+            f"--rate cannot be given to {own[0]}, whose guests have a rate of their own; choose others with --arms"
+        )
 
 
 def _limit(text: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import msgspec
+from rich.text import Text
 from textual.app import App, ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -140,13 +141,16 @@ class Top(App[None]):
         self._show_marked()
 
     def _fill(self, rows: dict[str, tuple[str, ...]]) -> None:
-        """Change only the cells that changed; made anew when guests come or go."""
+        """Change only the cells that changed; made anew when guests come or go.
+
+        A guest's name is no markup, and a table takes every str for some.
+        """
         table = self.query_one(DataTable)
         if rows.keys() != self._rows.keys():
             marked = self._marked
             table.clear()
             for name, cells in rows.items():
-                table.add_row(*cells, key=name)
+                table.add_row(*map(Text, cells), key=name)
             if marked in rows:
                 table.move_cursor(row=list(rows).index(marked))
             elif rows:
@@ -155,7 +159,7 @@ class Top(App[None]):
             for name, cells in rows.items():
                 for title, new, old in zip(view.TITLES, cells, self._rows[name], strict=True):
                     if new != old:
-                        table.update_cell(name, title, new, update_width=True)
+                        table.update_cell(name, title, Text(new), update_width=True)
         self._rows = rows
 
     def on_data_table_row_highlighted(self, event: DataTable.RowHighlighted) -> None:

@@ -217,7 +217,8 @@ def arms_named(experiment: Experiment, names: str | None, rounds: int) -> tuple[
 
 
 def with_guests(experiment: Experiment, guests: int) -> Experiment:
-    """The experiment with so many guests, and limits that leave each the same share."""
+    """The experiment with so many guests, limits that leave each the same share, and as much less that the host's own
+    process takes."""
     if guests == experiment.guests:
         return experiment
 
@@ -234,10 +235,14 @@ def with_guests(experiment: Experiment, guests: int) -> Experiment:
             for arm in found
         )
 
+    load = experiment.hostload
+    if load is not None:
+        load = msgspec.structs.replace(load, mib=load.mib * guests // experiment.guests)
     return msgspec.structs.replace(
         experiment,
         guests=guests,
         limit=less(experiment.limit),
+        hostload=load,
         arms=arms(experiment.arms),
         example=arms(experiment.example),
         others=arms(experiment.others),

@@ -77,7 +77,7 @@ def room(machine: Machine, *, guests: int, guest_size: int, swap: int) -> Room:
         why = f"{size_text(machine.disk)} are free on the disk of {cache_folder()}"
     if fit < FEWEST:
         raise CouldNot(f"only {why}, too little for {FEWEST} guests; free some, or use a larger machine")
-    return Room(guests=fit, says=f"{fit} guests instead of {guests}: only {why}")
+    return Room(guests=fit, says=f"{fit} guests instead of {guests}, on a host as much smaller: only {why}")
 
 
 def must_limit(limit: int, total: int) -> None:

@@ -178,11 +178,13 @@ def in_time(heard: Sequence[Event], until: float) -> list[Event]:
 
 def phases_of(heard: Sequence[Event], until: float, ended_at: float | None = None) -> list[float]:
     """Busy seconds of each phase that a guest told of until then, and of one that it had not ended: those until then,
-    or until its QEMU ended, at least."""
-    acts = [event for event in in_time(heard, until) if event.name != "short"]
+    or until its work or its QEMU ended, at least."""
+    acts = in_time(heard, until)
     phases = [float(event.data["busy_s"]) for event in acts if event.name == "phase"]
-    if acts and (last := acts[-1]).name == "begin":
-        end = until if ended_at is None else min(until, ended_at)
+    last = next((event for event in reversed(acts) if event.name in ("begin", "phase")), None)
+    if last is not None and last.name == "begin":
+        ends = [event.at for event in acts if event.name in ("oom", "failed")]
+        end = min([until, *ends, *([] if ended_at is None else [ended_at])])
         phases.append(round(max(0.0, end - last.at - float(last.data["sleeps_s"])), 3))
     return phases
 

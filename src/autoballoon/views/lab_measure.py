@@ -7,12 +7,21 @@ from collections.abc import Callable, Iterable, Sequence
 from math import ceil
 from statistics import median
 
+from autoballoon.core.units import size_text
 from autoballoon.views.lab_results import ArmResult, Results, Run
 
 Figure = Callable[[Run], float | None]
 """A number of one run; None where it is not known."""
 SPIKES_HEAD = f"{'SPIKES':>8}{'FIRST p50':>11}{'p99':>8}{'WHOLE p50':>11}{'p99':>8}"
 """Over what `waits` tells, milliseconds."""
+
+
+def load_text(results: Results) -> str:
+    """How many guests on a host of what size, and what was not the usual: "8 guests under 2600 MiB, --period 20"."""
+    limits = sorted({arm.limit for arm in results.arms if arm.limit is not None})
+    guests = sorted({run.guests for arm in results.arms for run in arm.runs})
+    sizes = " or ".join(map(size_text, limits)) or "no limit"
+    return ", ".join([f"{' or '.join(map(str, guests))} guests under {sizes}", *results.differs])
 
 
 def factor(without: int, with_: int) -> float:
@@ -38,18 +47,13 @@ def bound(runs: Iterable[Run]) -> str:
     return "" if all(run.is_complete for run in runs) else ">"
 
 
-def paired(results: Results, name: str, other: str, of: Figure) -> list[tuple[Run, Run, float]]:
-    """Runs of both arms, and a figure of the one over that of the other, where both are known and not 0."""
-    return [
-        (one, two, first / second)
-        for one, two in results.pairs(name, other)
-        if (first := of(one)) and (second := of(two))
-    ]
-
-
 def paired_ratios(results: Results, name: str, other: str, of: Figure) -> list[float]:
-    """The ratios alone, round by round."""
-    return [ratio for _, _, ratio in paired(results, name, other, of)]
+    """A figure of the one arm over that of the other, round by round, where both are known and the other's is not 0."""
+    return [
+        first / second
+        for one, two in results.pairs(name, other)
+        if (first := of(one)) is not None and (second := of(two))
+    ]
 
 
 def time_ratios(results: Results, name: str, other: str) -> list[float]:

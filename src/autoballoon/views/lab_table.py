@@ -2,11 +2,19 @@
 
 import re
 from collections.abc import Callable, Iterable, Sequence
+from itertools import zip_longest
 from statistics import fmean, median
 
 from autoballoon.core.units import MIB, size_text
 from autoballoon.views.lab_driver import balloon_rows
-from autoballoon.views.lab_measure import bound, factor_text, spread, time_ratios, worst_phase_ratios
+from autoballoon.views.lab_measure import (
+    bound,
+    factor_text,
+    load_text,
+    spread,
+    time_ratios,
+    worst_phase_ratios,
+)
 from autoballoon.views.lab_results import ArmResult, Results, Run
 from autoballoon.views.lab_side import best_of, side_by_side
 from autoballoon.views.lab_verdict import verdicts
@@ -139,22 +147,20 @@ def notes(results: Results) -> list[str]:
     rounds = {run.round for arm in results.arms for run in arm.runs}
     said = ["One round of each arm: an example, not a measurement."] if len(rounds) == 1 else []
     for arm in results.arms:
-        for run in arm.runs:
+        for run, later in zip_longest(arm.runs, arm.runs[1:]):
             said.extend(f"{arm.name}, round {run.round}: {note}." for note in run.extra.get("notes", []))
             if run.noisy:
-                said.append(
-                    f"{arm.name}, round {run.round}: the machine swapped by itself, so the run was repeated."
-                )
+                was_repeated = later is not None and later.round == run.round
+                then = "so the run was repeated" if was_repeated else "so nothing is judged by this run"
+                said.append(f"{arm.name}, round {run.round}: the machine swapped by itself, {then}.")
     return said
 
 
 def conditions(results: Results) -> str:
     """Machine, versions and sizes in one line."""
     machine = results.machine
-    limits = {size_text(arm.limit) for arm in results.arms if arm.limit is not None}
-    guests = {run.guests for arm in results.arms for run in arm.runs}
     return (
-        f"{' or '.join(str(n) for n in sorted(guests))} guests under {' or '.join(sorted(limits)) or 'no limit'}; "
+        f"{load_text(results)}; "
         f"{machine.cores} cores, {size_text(machine.ram)}, {machine.accel}, guest kernel {machine.kernel}, "
         f"{machine.qemu}, cgroup {machine.cgroup}"
     )

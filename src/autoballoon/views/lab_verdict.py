@@ -24,6 +24,7 @@ from autoballoon.views.lab_driver import arrival_s, is_at_target, per_kept, qemu
 from autoballoon.views.lab_measure import (
     Figure,
     at_rank,
+    load_text,
     spikes_of,
     spread,
     time_ratios,
@@ -250,34 +251,69 @@ def _driver(results: Results) -> Iterable[Verdict]:
 _WAVE = {2600 * MIB: _wave_2600, 2000 * MIB: _wave_2000, 1600 * MIB: _wave_1600}
 
 
-_USUAL = ("wave", "hostload", "over", "build", "headrooms")
-"""What these must reach is stated for their usual load under the ladder; the others compare arms, or judge spikes."""
+def _wave(results: Results) -> Iterable[Verdict]:
+    for limit in _limits(results):
+        yield from _WAVE[limit](results)
+
+
+_JUDGES = {
+    "wave": _wave,
+    "hostload": _hostload,
+    "peers": _peers,
+    "over": _over,
+    "build": _build,
+    "driver": _driver,
+    "guest-side": _voice,
+    "headrooms": _headrooms,
+}
+_STATED = {
+    "wave": (8, (2600, 2000, 1600)),
+    "hostload": (8, (3000,)),
+    "over": (8, (2000, 1600)),
+    "build": (6, (2090,)),
+    "headrooms": (8, (2600,)),
+}
+"""For how many guests, and for hosts of how many MiB, it is stated what these must reach, under the ladder and the
+usual load; the others compare arms, or judge spikes."""
+_BY_SHARE = ("hostload", "build")
+"""... and of these for fewer guests too, where the host has as much for each."""
+
+
+def _limits(results: Results) -> set[int]:
+    return {arm.limit for arm in results.arms if arm.limit is not None}
+
+
+def _is_as_stated(results: Results) -> bool:
+    """Whether so many guests were run on such hosts."""
+    usual, hosts = _STATED[results.experiment]
+    guests = {run.guests for arm in results.arms for run in arm.runs}
+    if guests <= {usual}:
+        return _limits(results) <= {host * MIB for host in hosts}
+    # A host is rounded to MiB, and once more where fewer guests fit than were asked for.
+    return results.experiment in _BY_SHARE and all(
+        number < usual and any(abs(limit / number - host * MIB / usual) < MIB for host in hosts)
+        for number in guests
+        for limit in _limits(results)
+    )
+
+
+def _not_stated(results: Results) -> Verdict | None:
+    """What says that this experiment was not run as its criteria are stated for; None where it was."""
+    if results.experiment not in _STATED or (not results.differs and _is_as_stated(results)):
+        return None
+    usual, hosts = _STATED[results.experiment]
+    sizes = " or ".join(str(host) for host in hosts)
+    fewer_too = ", or for fewer with as much for each" if results.experiment in _BY_SHARE else ""
+    asks = (
+        f"what is asked of {results.experiment} is stated for the ladder, the usual load and"
+        f" {usual} guests on {sizes} MiB{fewer_too}"
+    )
+    return Verdict(asks, f"this was {load_text(results)}", None)
 
 
 def verdicts(results: Results) -> list[Verdict]:
-    """Every criterion stated for this experiment at this size; most of them are for eight guests."""
-    limits = {arm.limit for arm in results.arms if arm.limit is not None}
-    guests = {run.guests for arm in results.arms for run in arm.runs}
-    found: list[Verdict] = []
-    if results.differs and results.experiment in _USUAL:
-        asks = f"what is asked of {results.experiment} is stated for the ladder and the usual load"
-        found.append(Verdict(asks, f"this was {' '.join(results.differs)}", None))
-    elif results.experiment == "hostload":
-        found.extend(_hostload(results))
-    elif results.experiment == "peers":
-        found.extend(_peers(results))
-    elif results.experiment == "build" and guests == {6}:
-        found.extend(_build(results))
-    elif results.experiment == "driver":
-        found.extend(_driver(results))
-    elif results.experiment == "guest-side":
-        found.extend(_voice(results))
-    elif results.experiment == "headrooms" and guests == {8}:
-        found.extend(_headrooms(results))
-    elif results.experiment == "over" and guests == {8}:
-        found.extend(_over(results))
-    elif results.experiment == "wave" and guests == {8} and len(limits) == 1:
-        rules = _WAVE.get(limits.pop())
-        found.extend(rules(results) if rules else ())
-    found.extend(_harmless(results))
-    return found
+    """Every criterion stated for this experiment as it was run."""
+    other = _not_stated(results)
+    judge = _JUDGES.get(results.experiment)
+    found = [other] if other else list(judge(results)) if judge else []
+    return [*found, *_harmless(results)]

@@ -125,5 +125,6 @@ def text(summary: Summary, clock: Callable[[float], str]) -> str:
             ]
         more = len(summary.differences) - MOST_SHOWN + summary.left_out
         if more > 0:
-            lines.append(f"and {more} more; --json prints {MOST_KEPT} of them")
+            kept = f"the first {MOST_KEPT}" if summary.left_out else "all of them"
+            lines.append(f"and {more} more; --json prints {kept}")
     return "\n".join(lines)
