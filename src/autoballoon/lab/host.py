@@ -8,13 +8,10 @@ from autoballoon.core.units import size_text
 from autoballoon.lab import tidy
 from autoballoon.lab.cache import Say, cache_folder
 from autoballoon.lab.endings import ended_by_signals
-from autoballoon.lab.group import Group
+from autoballoon.lab.group import Group, Waker
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.lab.writing import RUN, writing
-
-_WAKE_EVERY_S = 0.05
-"""How long a guest may wait for memory in vain that could be had by swapping."""
 
 
 class LabHost:
@@ -46,7 +43,9 @@ class LabHost:
             raise
         self._heeding = ended_by_signals()
         self._heeding.__enter__()
-        self._waking = asyncio.create_task(self._keep_waking())
+        self.waker = Waker(self.group)
+        """Keeps guests from waiting for memory in vain, and counts how often they did."""
+        self._waking = asyncio.create_task(self.waker.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -72,11 +71,6 @@ class LabHost:
             else:
                 break
         return vm
-
-    async def _keep_waking(self) -> None:
-        while True:
-            self.group.wake()
-            await asyncio.sleep(_WAKE_EVERY_S)
 
     def _make(self) -> None:
         with writing(self.run, RUN):

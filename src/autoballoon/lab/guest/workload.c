@@ -32,6 +32,8 @@
 
 static char cmdline[4096];
 static char buffer[MIB];
+/* Seconds slept so far before a read was tried again. */
+static double retried;
 
 static double now(void)
 {
@@ -155,7 +157,7 @@ static double read_file(int fd, long from, long mib)
 			tries = 0;
 		} else if (errno == EIO && tries++ < TRIES) {
 			/* A host that is out of memory when QEMU reads into the guest's lets that read fail. */
-			rest(TRY_AGAIN_S);
+			retried += rest(TRY_AGAIN_S);
 		} else {
 			fail("reading " DATA);
 		}
@@ -207,7 +209,7 @@ struct shape {
 static double phase(long n, const struct shape *s)
 {
 	long available = kernel_says("/proc/meminfo", "MemAvailable:");
-	double began = now(), slept = 0, reread_s = 0;
+	double began = now(), slept = 0, reread_s = 0, before = retried;
 	tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": %.3f, \"takes\": %ld, \"available\": %ld}", n,
 	     s->rate_mib ? (double)s->anon_mib / s->rate_mib : 0.0, s->anon_mib * MIB, available);
 	char *memory = take(s->anon_mib);
@@ -237,8 +239,9 @@ static double phase(long n, const struct shape *s)
 	munmap(memory, s->anon_mib * MIB);
 	double ended = now();
 	tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f, \"take_s\": %.3f, "
-	     "\"work_s\": %.3f, \"reread_s\": %.3f}",
-	     n, ended - began - slept, ended - began, taken - began - slept, ended - taken - reread_s, reread_s);
+	     "\"work_s\": %.3f, \"reread_s\": %.3f, \"retried_s\": %.3f}",
+	     n, ended - began - slept, ended - began, taken - began - slept, ended - taken - reread_s, reread_s,
+	     retried - before);
 	return ended - began - slept;
 }
 
@@ -287,8 +290,9 @@ static void cache(FILE *console)
 		;
 	for (long n = 0; n < phases; n++) {
 		tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": 0}", n);
-		double took = read_file(fd, 0, mib);
-		tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f}", n, took, took);
+		double before = retried, took = read_file(fd, 0, mib);
+		tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f, \"retried_s\": %.3f}", n,
+		     took, took, retried - before);
 		busy += took;
 		rest(1.0);
 	}
