@@ -134,6 +134,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "worst_phase_s": max((s for phases in work.phases() for s in phases), default=None),
             "phases_s": work.phases(),
             "parts_s": work.parts(),
+            "late_s": work.told("late_s"),
             "retried_s": retried_s,
             **stalls,
             "go_s": round(work.go_s, 3),
