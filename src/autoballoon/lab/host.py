@@ -7,7 +7,7 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import size_text
 from autoballoon.lab import tidy
 from autoballoon.lab.cache import Say, cache_folder
-from autoballoon.lab.endings import ended_by_signals
+from autoballoon.lab.endings import ended_by_signals, put_off
 from autoballoon.lab.group import Group, Waker
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
@@ -39,7 +39,7 @@ class LabHost:
         try:
             self._make()
         except BaseException:
-            self._note.remove_all()
+            self._remove()
             raise
         self._heeding = ended_by_signals()
         self._heeding.__enter__()
@@ -49,11 +49,12 @@ class LabHost:
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Nothing here may be interrupted: first all that needs no waiting for the event loop.
+        # First all that needs no waiting for the event loop.
         self._waking.cancel()
-        said = self._note.remove_all()
-        self._heeding.__exit__(None, None, None)
-        self._say("; ".join(said))
+        try:
+            self._remove()
+        finally:
+            self._heeding.__exit__(None, None, None)
         await asyncio.gather(*(vm.kill() for vm in self._vms))
 
     async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109
@@ -71,6 +72,12 @@ class LabHost:
             else:
                 break
         return vm
+
+    def _remove(self) -> None:
+        """All of it, whatever signals come meanwhile: swap that stays on would be nobody's."""
+        with put_off(self._say):
+            if said := self._note.remove_all():
+                self._say("; ".join(said))
 
     def _make(self) -> None:
         with writing(self.run, RUN):
