@@ -1,3 +1,4 @@
+import asyncio
 from pathlib import Path
 
 import msgspec
@@ -7,7 +8,7 @@ from click.testing import CliRunner
 from autoballoon.cli import main
 from autoballoon.core.errors import CouldNot
 from autoballoon.lab import results as kept
-from autoballoon.lab import runner
+from autoballoon.lab import runner, tidy
 from autoballoon.views.lab_results import ArmResult, Machine, Results
 
 
@@ -115,3 +116,20 @@ def test_a_load_or_a_policy_that_is_not_the_usual_is_kept(
     monkeypatch.setattr(runner, "run_experiment", end)
     assert CliRunner().invoke(main, ["lab", "run", *words]).exit_code == 3
     assert [wish.differs for wish in wishes] == [differs]
+
+
+@pytest.mark.parametrize(
+    ("remains", "says"),
+    [(False, "all that it made is removed"), (True, "the next `lab run` removes what is left")],
+)
+def test_a_lab_that_a_signal_ended_says_whether_all_is_removed(
+    remains: bool, says: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def end(*_: object) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(runner, "run_experiment", end)
+    monkeypatch.setattr(tidy, "remains", lambda: remains)
+    said = CliRunner().invoke(main, ["lab", "run", "wave"])
+    assert said.exit_code == 3
+    assert said.stderr == f"autoballoon: the lab was ended by a signal; {says}\n"

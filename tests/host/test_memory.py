@@ -44,6 +44,12 @@ def test_swap_counts_disk_and_zswap_in_bytes(v2: Path) -> None:
     assert (host.swap_in, host.swap_out) == (1020 * 4096, 3040 * 4096)
 
 
+def test_swap_counts_zero_pages_where_the_kernel_does(v2: Path) -> None:
+    set_to(v2 / "proc/vmstat", "pswpin 1\npswpout 2\nswpin_zero 10\nswpout_zero 20\nzswpin 100\nzswpout 200")
+    host = HostReader("auto", v2).read()
+    assert (host.swap_in, host.swap_out) == (111 * 4096, 222 * 4096)
+
+
 def test_a_kernel_without_swap_tells_nothing_of_it(v2: Path) -> None:
     set_to(v2 / "proc/vmstat", "nr_free_pages 512000")
     host = HostReader("auto", v2).read()

@@ -11,6 +11,13 @@ def test_a_tool_that_ctrl_c_has_ended_ends_us_too() -> None:
         run(["sh", "-c", "kill -INT $$"])
 
 
+def test_a_tool_that_is_to_finish_is_not_reached_by_ctrl_c() -> None:
+    pid, group = run(["sh", "-c", "echo $$; cut -d' ' -f5 /proc/$$/stat"], apart=True).split()
+    assert pid == group
+    with pytest.raises(CouldNot, match="failed"):
+        run(["sh", "-c", "kill -INT $$"], apart=True)
+
+
 def test_what_a_tool_said_last_is_why_it_failed() -> None:
     with pytest.raises(CouldNot, match=r"failed: no$"):
         run(["sh", "-c", "echo so far; echo no >&2; exit 1"])

@@ -110,10 +110,10 @@ async def test_where_its_files_cannot_be_written_it_is_not_started(tmp_path: Pat
             raise AssertionError("it is not up")
 
 
-def test_swap_counts_zswap_too_and_lacks_nothing_where_there_is_none(tmp_path: Path) -> None:
+def test_swap_counts_zswap_and_zero_pages_too_and_lacks_nothing_where_there_is_none(tmp_path: Path) -> None:
     (tmp_path / "proc").mkdir()
     vmstat = tmp_path / "proc/vmstat"
     vmstat.write_text("pgpgin 1\npswpin 10\npswpout 20\n")
     before = SwapCounters.read(tmp_path)
-    vmstat.write_text("pswpin 11\npswpout 22\nzswpin 100\nzswpout 200\n")
-    assert SwapCounters.read(tmp_path).since(before) == SwapCounters(101, 202)
+    vmstat.write_text("pswpin 11\npswpout 22\nzswpin 100\nzswpout 200\nswpin_zero 1000\nswpout_zero 2000\n")
+    assert SwapCounters.read(tmp_path).since(before) == SwapCounters(1101, 2202)

@@ -1,19 +1,21 @@
 """Where control groups do not allow a lab: one sentence, nothing left."""
 
+import asyncio
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from autoballoon.core.errors import CouldNot
-from autoballoon.core.units import MIB
+from autoballoon.core.units import MIB, PAGE
 from autoballoon.lab.cache import cache_folder
-from autoballoon.lab.group import ENVIRONMENT, Group
+from autoballoon.lab.group import ENVIRONMENT, Group, Waker
 from autoballoon.lab.swap import SwapFile
 
 TAKES = "import sys; open(sys.argv[1], 'w').write('0'); memory = bytearray(64 << 20); print(len(memory))"
@@ -141,6 +143,52 @@ def test_the_files_of_either_version(tmp_path: Path) -> None:
     one = Group("lab", tree=tmp_path)
     assert (one.version, one.path) == (1, tmp_path / "memory" / "lab")
     assert one.procs == (tmp_path / "memory/lab/cgroup.procs", tmp_path / "unified/lab/cgroup.procs")
+
+
+@pytest.fixture
+def crowded(tmp_path: Path) -> Group:
+    """A group of version 1 of plain files, in which something waits for memory."""
+    (tmp_path / "memory" / "lab").mkdir(parents=True)
+    group = Group("lab", tree=tmp_path)
+    group.limit(24 * MIB)
+    (group.path / "memory.usage_in_bytes").write_text(f"{20 * MIB}\n")
+    (group.path / "memory.oom_control").write_text("oom_kill_disable 1\nunder_oom 1\n")
+    return group
+
+
+def test_a_limit_that_cannot_be_led_back_is_at_the_next_look(crowded: Group) -> None:
+    limit = crowded.path / "memory.limit_in_bytes"
+    assert crowded.wake()
+    assert limit.read_text() == f"{24 * MIB + PAGE}"
+    (crowded.path / "memory.oom_control").write_text("oom_kill_disable 1\nunder_oom 0\n")
+    limit.unlink()
+    limit.mkdir()  # nothing can be written there, as while others take what is free: EBUSY
+    assert not crowded.wake()
+    limit.rmdir()
+    assert not crowded.wake()
+    assert limit.read_text() == f"{24 * MIB}"
+
+
+def test_looks_that_find_no_memory_are_counted_and_how_long_it_was_at_most(
+    crowded: Group, virtually: Callable[[Coroutine[Any, Any, None]], None]
+) -> None:
+    waker = Waker(crowded)
+
+    async def look() -> None:
+        waking = asyncio.create_task(waker.run())
+        await asyncio.sleep(0.32)
+        waker.begin()
+        await asyncio.sleep(0.1)
+        (crowded.path / "memory.oom_control").write_text("oom_kill_disable 1\nunder_oom 0\n")
+        await asyncio.sleep(1)
+        waking.cancel()
+
+    virtually(look())
+    assert waker.extra() == {"stalls": 2, "stalled_s": 0.1}
+
+
+def test_version_2_cannot_tell_how_often(tmp_path: Path) -> None:
+    assert Waker(Group("lab", tree=tmp_path)).extra() == {"stalls": None, "stalled_s": None}
 
 
 @pytest.fixture

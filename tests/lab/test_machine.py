@@ -178,7 +178,8 @@ async def test_wave_runs_through_also_where_reads_fail(
     for phase in phases:
         slept = phase["wall_s"] - phase["busy_s"]
         assert 0 < phase["busy_s"] < phase["wall_s"]
-        assert slept <= 0.5, "40 MiB at 100 MiB/s are 0.4 s, part of it busy"
+        assert slept - phase["late_s"] <= 0.4, "40 MiB at 100 MiB/s are 0.4 s, part of it busy"
+        assert 0 <= phase["late_s"] < slept
         parts = phase["take_s"] + phase["work_s"] + phase["reread_s"]
         assert phase["busy_s"] == pytest.approx(parts, abs=0.005)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from autoballoon.lab.run import in_time, ooms_of, phases_of
+from autoballoon.lab.run import in_time, ooms_of, phases_of, stalled
 from autoballoon.lab.vm import Event
 
 READY = Event("ready", 0.0, {})
@@ -72,3 +72,20 @@ def test_a_guest_that_told_nothing_is_not_one_without_kills() -> None:
     assert ooms_of([[READY, done], [READY, killed], [READY, begin(10.0)], []]) == (2, 2)
     unknown = Event("done", 60.0, {"oom_kills": -1})
     assert ooms_of([[unknown]]) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("time_s", "stalled_s", "retried_s", "says"),
+    [
+        (20.0, 0.3, [0.0, 0.0], None),
+        (20.0, None, [], None),  # a group of version 2
+        (20.0, 1.04, [0.0, 0.0], "the guests' group had no memory to give for 1.0 s after the go"),
+        (20.0, 0.2, [0.6, 0.0], "slept 0.3 s on the average before it read again what had failed"),
+        (0.0, 0.2, [], "the guests' group"),
+    ],
+)
+def test_time_that_the_lab_adds_is_told_when_it_is_more_than_a_little(
+    time_s: float, stalled_s: float | None, retried_s: list[float], says: str | None
+) -> None:
+    said = stalled(time_s, stalled_s, retried_s)
+    assert said is None if says is None else said is not None and says in said

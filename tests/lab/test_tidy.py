@@ -37,6 +37,17 @@ def test_the_folder_of_the_guests_disks_is_removed_with_the_rest(tmp_path: Path)
     assert not note.path.exists()
 
 
+def test_what_a_lab_has_not_removed_remains(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not tidy.remains(tmp_path / "notes")
+    note = tidy.begin(tmp_path, tmp_path / "notes")
+    Path(note.run).touch()  # no folder: rmtree cannot remove it
+    note.remove_all()
+    assert tidy.remains(tmp_path / "notes")
+    Path(note.run).unlink()
+    note.remove_all()
+    assert not tidy.remains(tmp_path / "notes")
+
+
 def test_a_note_that_knows_no_such_folder_removes_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -87,3 +87,18 @@ def test_what_the_yardstick_held_tells_how_small_the_host_is(over: Results, make
     told = table(msgspec.structs.replace(over, arms=[yardstick, *over.arms[1:]]))
     assert "yardstick held 3200 MiB at most; 2000 MiB are 62% of that\n" in told
     assert "yardstick held 3200 MiB at most; 1600 MiB are 50% of that\n" in told
+
+
+def test_how_late_guests_woke_is_told_arm_by_arm(results: Results, make_run: MakeRun) -> None:
+    assert "late" not in table(results)
+    late = [
+        make_run(extra={"late_s": [[0.1, 0.2], [1.0, 1.0], [0.5], []]}),
+        make_run(extra={"late_s": [[0.7]]}),
+        make_run(extra={"late_s": [[], []]}),
+    ]
+    never = make_run(extra={"late_s": [[0.0]]})  # its phases have no sleep
+    arms = [ArmResult("off", None, 1, late), ArmResult("reporting", None, 1, [never])]
+    text = table(msgspec.structs.replace(results, arms=arms))
+    says = "off: guests woke late by 0.60 s (0.50 to 0.70, 2 rounds) in all, the median of them; TIME leaves that out"
+    assert says in text.splitlines()
+    assert text.count("late") == 1

@@ -96,6 +96,7 @@ def driver() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON instead of the table.")
 def run(name: str, **flags: Any) -> None:
     """Run an experiment and print its table; progress goes to stderr."""
+    from autoballoon.lab import tidy  # noqa: PLC0415
     from autoballoon.lab.progress import Progress  # noqa: PLC0415
     from autoballoon.lab.publish import publish  # noqa: PLC0415
     from autoballoon.lab.runner import run_experiment  # noqa: PLC0415
@@ -106,7 +107,8 @@ def run(name: str, **flags: Any) -> None:
     try:
         results, folder = asyncio.run(run_experiment(wish, progress))
     except asyncio.CancelledError as ended:
-        raise CouldNot("the lab was ended by a signal; all that it made is removed") from ended
+        left = "the next `lab run` removes what is left" if tidy.remains() else "all that it made is removed"
+        raise CouldNot(f"the lab was ended by a signal; {left}") from ended
     try:
         progress.say(publish(folder))
     finally:  # a picture that cannot be written takes nothing from the table

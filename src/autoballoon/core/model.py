@@ -23,7 +23,7 @@ class Host(msgspec.Struct, frozen=True):
     available: int
     """Bytes of the capacity that could be used now without swapping (free, and clean file cache)."""
     swap_in: int | None = None
-    """Bytes swapped in since boot (pswpin + zswpin)."""
+    """Bytes swapped in since boot (pswpin + zswpin + swpin_zero)."""
     swap_out: int | None = None
     psi_some_s: float | None = None
     """Seconds in which some task waited for memory, since boot (PSI `some total`)."""

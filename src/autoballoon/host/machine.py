@@ -13,6 +13,11 @@ _AVAILABLE = re.compile(rb"^MemAvailable:\s+(\d+) kB$", re.MULTILINE)
 _ARC = re.compile(rb"^(size|c_min)\s+\d+\s+(\d+)$", re.MULTILINE)
 _PSI = re.compile(rb"^(some|full) .*\btotal=(\d+)$", re.MULTILINE)
 
+SWAPPED_IN = (b"pswpin", b"zswpin", b"swpin_zero")
+"""Pages in /proc/vmstat by where they come from: a device, zswap, nowhere (since Linux 6.12 a page of zeros is only
+marked, and counted so). No page is in two of them."""
+SWAPPED_OUT = (b"pswpout", b"zswpout", b"swpout_zero")
+
 
 class Machine:
     """MemTotal and what of it could be used without swapping, in bytes. CouldNot without /proc/meminfo."""
@@ -50,19 +55,17 @@ class Machine:
         return min(int(found[1]) * KIB + self._more, self.total)
 
     def swapped(self) -> tuple[int | None, int | None]:
-        """Bytes swapped in and out since boot, by disk and by zswap; the whole machine's, whatever the group.
+        """Bytes swapped in and out since boot, by disk, by zswap and as zeros; the whole machine's, whatever the group.
 
-        A group's own memory.stat has both only on newer kernels, and never in cgroup v1. None where the kernel
+        A group's own memory.stat has them only on newer kernels, and never in cgroup v1. None where the kernel
         was built without swap.
         """
         vmstat = fields(read_if_there(self._vmstat) or b"")
         if b"pswpin" not in vmstat or b"pswpout" not in vmstat:
             return None, None
         page = os.sysconf("SC_PAGE_SIZE")
-        return (
-            (vmstat[b"pswpin"] + vmstat.get(b"zswpin", 0)) * page,
-            (vmstat[b"pswpout"] + vmstat.get(b"zswpout", 0)) * page,
-        )
+        into, out = (sum(vmstat.get(name, 0) for name in names) for names in (SWAPPED_IN, SWAPPED_OUT))
+        return into * page, out * page
 
     def close(self) -> None:
         """Let the kept file go."""

@@ -31,11 +31,17 @@ class NoRoom(CouldNot):
 
 
 def run(
-    argv: Sequence[str | Path], *, cwd: Path | None = None, say: Callable[[str], None] | None = None
+    argv: Sequence[str | Path],
+    *,
+    cwd: Path | None = None,
+    say: Callable[[str], None] | None = None,
+    apart: bool = False,
 ) -> str:
     """What the tool printed. CouldNot when it is missing or fails: the sentence ends with its own last line.
 
     `say` is told all that it said when it fails, where the last line alone does not help: a compiler's errors.
+
+    `apart`: in a session of its own, where no terminal's Ctrl-C reaches it.
 
     NoRoom where it said that a disk is full, be it not in its last line: that one's sentence ends with what it said.
     """
@@ -43,13 +49,14 @@ def run(
     english = {**os.environ, "LC_ALL": "C.UTF-8"}
     try:
         done = subprocess.run(
-            [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, check=False, env=english
-        )
+            [str(part) for part in argv], cwd=cwd, capture_output=True, text=True, check=False, env=english,
+            start_new_session=apart,
+        )  # fmt: skip
     except FileNotFoundError as missing:
         raise CouldNot(
             f"{tool} is not installed; install it with: apt-get install {PACKAGE_OF.get(tool, tool)}"
         ) from missing
-    if done.returncode == -signal.SIGINT:
+    if done.returncode == -signal.SIGINT and not apart:
         raise KeyboardInterrupt  # Ctrl-C reaches the tool too, and asyncio hands it on at the next await only
     if done.returncode != 0:
         told = done.stderr or done.stdout

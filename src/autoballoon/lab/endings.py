@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from types import FrameType
 
 _ENDINGS = (signal.SIGTERM, signal.SIGHUP)
@@ -35,8 +35,30 @@ def ended_at_once() -> Iterator[None]:
     def end(number: int, _: FrameType | None) -> None:
         raise KeyboardInterrupt if number == signal.SIGINT else asyncio.CancelledError
 
+    with _answered(end):
+        yield
+
+
+@contextlib.contextmanager
+def put_off(say: Callable[[str], None]) -> Iterator[None]:
+    """Within, Ctrl-C and these signals are only answered by a sentence; they take effect when it is left."""
+    came = set[int]()
+
+    def wait(number: int, _: FrameType | None) -> None:
+        came.add(number)
+        say("removing what was made; this cannot be interrupted")
+
+    with _answered(wait):
+        yield
+    for one in came:
+        signal.raise_signal(one)
+
+
+@contextlib.contextmanager
+def _answered(answer: Callable[[int, FrameType | None], None]) -> Iterator[None]:
+    """Within, Ctrl-C and these signals are answered so; one that is ignored stays so."""
     heeded = [one for one in (signal.SIGINT, *_ENDINGS) if signal.getsignal(one) != signal.SIG_IGN]
-    before = {one: signal.signal(one, end) for one in heeded}
+    before = {one: signal.signal(one, answer) for one in heeded}
     try:
         yield
     finally:

@@ -1,5 +1,6 @@
 """The lab's own memory control group: every guest lives in it, and its limit is the host's size."""
 
+import asyncio
 import contextlib
 import errno
 import os
@@ -15,6 +16,8 @@ from autoballoon.lab.processes import Identity, identify
 _TREE = Path("/sys/fs/cgroup")
 _GONE_S = 10.0
 """How long killed processes may take to leave the group; a QEMU that is swapped out needs a moment."""
+_WAKE_EVERY_S = 0.05
+"""How long a guest may wait for memory in vain that could be had by swapping."""
 ENVIRONMENT = {"GLIBC_TUNABLES": "glibc.pthread.rseq=0"}
 """What a process that lives in the group needs in its environment.
 
@@ -161,28 +164,63 @@ class Group:
         if self._oom.exists():
             self._oom.write_text("1")
 
-    def wake(self) -> None:
-        """Have those try again that found no memory: the kernel wakes them only when something in the group is freed,
-        and nothing is when all of them wait (seen for 100 s, with most of the swap free).
+    def wake(self) -> bool:
+        """Have those try again that found no memory; whether there were any. The kernel wakes them only when something
+        in the group is freed, and nothing is when all of them wait (seen for 100 s, with most of the swap free).
 
         A larger limit wakes them too, be it by a page; it is led back as soon as what is held fits.
         """
         if self.version == 2 or self._size is None:
-            return
-        with contextlib.suppress(FileNotFoundError):
-            if "under_oom 1" in self._oom.read_text():
-                self._beyond += PAGE
-            elif self._beyond and self.usage() < self._size:
-                self._beyond = 0
-            else:
-                return
-            self._limit.write_text(str(self._size + self._beyond))
+            return False
+        waits = False
+        # Guests that take what is free at this moment keep a limit from being led back (EBUSY): the next look does it.
+        with contextlib.suppress(OSError):
+            waits = "under_oom 1" in self._oom.read_text()
+            if waits or (self._beyond and self.usage() < self._size):
+                beyond = self._beyond + PAGE if waits else 0
+                self._limit.write_text(str(self._size + beyond))
+                self._beyond = beyond
+        return waits
 
     def _enable_memory(self) -> None:
         """Have the root hand the controller down; only a root may hold processes beside groups (cgroup-v2.rst)."""
         control = self.path.parent / "cgroup.subtree_control"
         if "memory" not in control.read_text().split():
             control.write_text("+memory")
+
+
+class Waker:
+    """Looks at a group 20 times a second, wakes who found no memory in it, and counts how often that was."""
+
+    def __init__(self, group: Group) -> None:
+        self._group = group
+        self.begin()
+
+    def begin(self) -> None:
+        """Count from now on."""
+        self._stalls, self._stalled_s = 0, 0.0
+
+    async def run(self) -> None:
+        """Until it is cancelled."""
+        clock = asyncio.get_running_loop().time
+        looked = clock()
+        while True:
+            await asyncio.sleep(_WAKE_EVERY_S)
+            before, looked = looked, clock()
+            if self._group.wake():
+                self._stalls += 1
+                self._stalled_s += looked - before
+
+    def extra(self) -> dict[str, float | None]:
+        """For Run.extra: looks that found somebody waiting, and the seconds from each of them back to the one before.
+
+        None of a group of version 2, in which nobody waits.
+        """
+        tells = self._group.version == 1
+        return {
+            "stalls": self._stalls if tells else None,
+            "stalled_s": round(self._stalled_s, 3) if tells else None,
+        }
 
 
 def _is_older(pid: int, since: Identity | None) -> bool:

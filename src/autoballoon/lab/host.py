@@ -7,14 +7,11 @@ from autoballoon.core.errors import CouldNot
 from autoballoon.core.units import size_text
 from autoballoon.lab import tidy
 from autoballoon.lab.cache import Say, cache_folder
-from autoballoon.lab.endings import ended_by_signals
-from autoballoon.lab.group import Group
+from autoballoon.lab.endings import ended_by_signals, put_off
+from autoballoon.lab.group import Group, Waker
 from autoballoon.lab.swap import SwapFile
 from autoballoon.lab.vm import Vm, VmSpec
 from autoballoon.lab.writing import RUN, writing
-
-_WAKE_EVERY_S = 0.05
-"""How long a guest may wait for memory in vain that could be had by swapping."""
 
 
 class LabHost:
@@ -42,19 +39,22 @@ class LabHost:
         try:
             self._make()
         except BaseException:
-            self._note.remove_all()
+            self._remove()
             raise
         self._heeding = ended_by_signals()
         self._heeding.__enter__()
-        self._waking = asyncio.create_task(self._keep_waking())
+        self.waker = Waker(self.group)
+        """Keeps guests from waiting for memory in vain, and counts how often they did."""
+        self._waking = asyncio.create_task(self.waker.run())
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        # Nothing here may be interrupted: first all that needs no waiting for the event loop.
+        # First all that needs no waiting for the event loop.
         self._waking.cancel()
-        said = self._note.remove_all()
-        self._heeding.__exit__(None, None, None)
-        self._say("; ".join(said))
+        try:
+            self._remove()
+        finally:
+            self._heeding.__exit__(None, None, None)
         await asyncio.gather(*(vm.kill() for vm in self._vms))
 
     async def start_vm(self, spec: VmSpec, timeout: float = 60.0) -> Vm:  # noqa: ASYNC109
@@ -73,10 +73,11 @@ class LabHost:
                 break
         return vm
 
-    async def _keep_waking(self) -> None:
-        while True:
-            self.group.wake()
-            await asyncio.sleep(_WAKE_EVERY_S)
+    def _remove(self) -> None:
+        """All of it, whatever signals come meanwhile: swap that stays on would be nobody's."""
+        with put_off(self._say):
+            if said := self._note.remove_all():
+                self._say("; ".join(said))
 
     def _make(self) -> None:
         with writing(self.run, RUN):

@@ -17,7 +17,9 @@ from autoballoon.daemon.bounds import Bounds
 from autoballoon.daemon.sense import Senses
 from autoballoon.guests.hypervisor import sleep_on
 from autoballoon.guests.qmp import QmpHypervisor
+from autoballoon.host.files import fields
 from autoballoon.host.find import qemu_behind
+from autoballoon.host.machine import SWAPPED_IN, SWAPPED_OUT
 from autoballoon.host.memory import HostReader
 from autoballoon.host.process import ProcessReader
 from autoballoon.lab.beside import beside
@@ -27,7 +29,7 @@ from autoballoon.views.lab_results import Sample
 
 
 class SwapCounters(msgspec.Struct, frozen=True):
-    """Pages the host swapped since it booted: pswpin + zswpin and pswpout + zswpout of /proc/vmstat."""
+    """Pages the host swapped since it booted, as /proc/vmstat counts them."""
 
     in_pages: int
     out_pages: int
@@ -35,11 +37,10 @@ class SwapCounters(msgspec.Struct, frozen=True):
     @classmethod
     def read(cls, root: Path = Path("/")) -> Self:
         """The counters now; a counter that the kernel does not have is 0."""
-        lines = (root / "proc/vmstat").read_text().splitlines()
-        count = {name: int(value) for name, value in (line.split() for line in lines)}
+        count = fields((root / "proc/vmstat").read_bytes())
         return cls(
-            in_pages=count.get("pswpin", 0) + count.get("zswpin", 0),
-            out_pages=count.get("pswpout", 0) + count.get("zswpout", 0),
+            in_pages=sum(count.get(name, 0) for name in SWAPPED_IN),
+            out_pages=sum(count.get(name, 0) for name in SWAPPED_OUT),
         )
 
     def since(self, before: "SwapCounters") -> "SwapCounters":

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from statistics import median
+from statistics import fmean, median
 
 import msgspec
 
@@ -34,6 +34,9 @@ SPARE = 1024 * MIB
 """Swap beyond what the guests could ever need, so that a full swap file is never what is measured."""
 OVERHEAD = 192 * MIB
 """What one QEMU may take beyond its guest's memory, generously (emulation keeps translated code)."""
+
+STALLED = 0.02
+"""Stalls that the lab makes are told from this part of a guest's busy time on."""
 
 Watch = Callable[[str, Sequence[Vm], Sample | None], None]
 """Told about progress: what the run as a whole is doing, the guests, the newest sample."""
@@ -103,7 +106,7 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
                 )
             work = _Work(setting, arm, host, eye, followed)
             await work.through()
-            wall_s, swapped = eye.at_s, eye.swapped
+            wall_s, swapped, stalls = eye.at_s, eye.swapped, host.waker.extra()
             busy, guests_cpu = busy_s() - busy, work.cpu_s()
         if controller is not None and controller.died:
             work.notes.append(controller.died)
@@ -112,6 +115,9 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
     lab_cpu = time.process_time() - lab_cpu
     others = max(0.0, busy - guests_cpu - lab_cpu - (cost.cpu_s if cost else 0.0))
     if said := noise(others, wall_s, os.cpu_count() or 1):
+        work.notes.append(said)
+    retried_s = [sum(phases) for phases in work.told("retried_s")]
+    if said := stalled(fmean(work.busy_s()), stalls["stalled_s"], retried_s):
         work.notes.append(said)
     return Run(
         round=round_,
@@ -128,6 +134,9 @@ async def run_once(setting: Setting, arm: Arm, round_: int) -> Run:
             "worst_phase_s": max((s for phases in work.phases() for s in phases), default=None),
             "phases_s": work.phases(),
             "parts_s": work.parts(),
+            "late_s": work.told("late_s"),
+            "retried_s": retried_s,
+            **stalls,
             "go_s": round(work.go_s, 3),
             "lab_cpu_s": round(lab_cpu, 2),
             "guests_cpu_s": round(guests_cpu, 2),
@@ -189,6 +198,18 @@ def phases_of(heard: Sequence[Event], until: float, ended_at: float | None = Non
     return phases
 
 
+def stalled(time_s: float, stalled_s: float | None, retried_s: Sequence[float]) -> str | None:
+    """One sentence where guests that were busy for `time_s` may owe more than a little of it to the lab's own group,
+    which has them wait where a host of that size would swap on; else None."""
+    group_s, read_s = stalled_s or 0.0, fmean(retried_s) if retried_s else 0.0
+    if group_s + read_s <= STALLED * time_s:
+        return None
+    return (
+        f"the guests' group had no memory to give for {group_s:.1f} s after the go, and a guest slept {read_s:.1f} s "
+        "on the average before it read again what had failed for want of it; both are part of busy time"
+    )
+
+
 def ooms_of(guests: Iterable[Sequence[Event]]) -> tuple[int, int]:
     """Processes that the guests' own kernels killed for want of memory, and how many guests told of that."""
     counts = ([int(e.data["oom_kills"]) for e in heard if "oom_kills" in e.data][-1:] for heard in guests)
@@ -233,6 +254,7 @@ class _Work:
             if self._arm.side and (silent := await self._followed.silent([vm.name for vm in self._vms])):
                 self.notes.append(f"no agent was heard of {', '.join(silent)} before the go")
             self.go_s, self.go_cpu_s = self._eye.at_s, self.cpu_s()
+            self._host.waker.begin()
             for vm in self._vms:
                 vm.send("go")
             squeeze = self._arm.squeeze_mib
@@ -323,6 +345,13 @@ class _Work:
     def phases(self) -> list[list[float]]:
         """Busy seconds, phase by phase, of each guest."""
         return [phases_of(vm.heard, self._until, vm.ended_at) for vm in self._vms]
+
+    def told(self, name: str) -> list[list[float]]:
+        """What each guest told under that name of the phases that it ended in time, phase by phase."""
+        return [
+            [e.data[name] for e in in_time(vm.heard, self._until) if e.name == "phase" and name in e.data]
+            for vm in self._vms
+        ]
 
     def parts(self) -> dict[str, float | None]:
         """What a phase of wave was busy with: seconds taking memory, working on it, reading the file again; medians."""

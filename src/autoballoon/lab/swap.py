@@ -42,7 +42,7 @@ class SwapFile:
     def remove(self) -> None:
         """Switch it off and delete it. Slow while it is full, so the guests end first."""
         if self._is_on():
-            run(["swapoff", self.path])
+            run(["swapoff", self.path], apart=True)
         if self.path.exists():  # where nothing may be written, nothing may be removed either
             self.path.unlink()
 

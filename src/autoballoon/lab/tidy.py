@@ -85,6 +85,11 @@ def begin(work: Path, notes: Path = NOTES) -> Note:
     return note
 
 
+def remains(notes: Path = NOTES) -> bool:
+    """Whether something that this process has made is not removed."""
+    return (notes / f"{os.getpid()}.json").exists()
+
+
 def sweep(notes: Path = NOTES) -> list[str]:
     """Remove what labs that no longer run have left; one sentence for each thing."""
     said: list[str] = []

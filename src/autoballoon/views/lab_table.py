@@ -101,6 +101,18 @@ def _cost_rows(results: Results) -> Iterable[str]:
         yield f"the lab itself (consoles, instruments): {min(shares):.1%} to {max(shares):.1%} of one core in every arm"
 
 
+def _late_rows(results: Results) -> Iterable[str]:
+    """By how much guests overslept the pauses that keep their pace, where they make any: no part of TIME."""
+    for arm in results.arms:
+        told = [[sum(phases) for phases in run.extra.get("late_s", []) if phases] for run in arm.counted]
+        late = [median(guests) for guests in told if guests]
+        if any(late):
+            yield (
+                f"{arm.name}: guests woke late by {spread(late, ' s')} in all, the median of them; "
+                "TIME leaves that out"
+            )
+
+
 def headline(results: Results) -> str:
     """One sentence: what the controller changed, as means over the rounds in which both arms ran."""
     pairs = list(results.pairs("on", "off"))
@@ -192,7 +204,7 @@ def table(results: Results) -> str:
     ]
     if results.experiment == "wave":
         lines += [*_seed_rows(), ""]
-    lines += [*_held_rows(results), *_cost_rows(results), ""]
+    lines += [*_held_rows(results), *_late_rows(results), *_cost_rows(results), ""]
     lines += ["What it must reach:"]
     words = {True: "reached", False: "MISSED", None: "not judged"}
     lines += [f"  {words[v.met]:<11}{v.asks}: {v.measured}" for v in verdicts(results)]

@@ -130,6 +130,6 @@ def _words(told: Sequence[Told]) -> str:
 def _made(results: Results) -> str:
     return (
         f"<p><code>{escape(results.command)}</code></p><p class='small'>{escape(conditions(results))}. "
-        "TIME is the mean of the guests' busy seconds, sleeping left out; swap is pswpin + zswpin and "
-        "pswpout + zswpout of the host, from before the first boot until the last guest was done.</p>"
+        "TIME is the mean of the guests' busy seconds, sleeping left out; swap is pswpin + zswpin + swpin_zero and "
+        "pswpout + zswpout + swpout_zero of the host, from before the first boot until the last guest was done.</p>"
     )

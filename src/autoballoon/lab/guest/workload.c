@@ -32,6 +32,8 @@
 
 static char cmdline[4096];
 static char buffer[MIB];
+/* Seconds slept so far before a read was tried again. */
+static double retried;
 
 static double now(void)
 {
@@ -155,7 +157,7 @@ static double read_file(int fd, long from, long mib)
 			tries = 0;
 		} else if (errno == EIO && tries++ < TRIES) {
 			/* A host that is out of memory when QEMU reads into the guest's lets that read fail. */
-			rest(TRY_AGAIN_S);
+			retried += rest(TRY_AGAIN_S);
 		} else {
 			fail("reading " DATA);
 		}
@@ -203,11 +205,14 @@ struct shape {
 	int fd;
 };
 
-/* One phase of fixed work; returns its busy seconds: the wall's less those slept to keep the pace. */
+/*
+ * One phase of fixed work; returns its busy seconds: the wall's less those slept to keep the pace, to their real end. By
+ * how much they ended late in all is told apart.
+ */
 static double phase(long n, const struct shape *s)
 {
 	long available = kernel_says("/proc/meminfo", "MemAvailable:");
-	double began = now(), slept = 0, reread_s = 0;
+	double began = now(), slept = 0, late = 0, reread_s = 0, before = retried;
 	tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": %.3f, \"takes\": %ld, \"available\": %ld}", n,
 	     s->rate_mib ? (double)s->anon_mib / s->rate_mib : 0.0, s->anon_mib * MIB, available);
 	char *memory = take(s->anon_mib);
@@ -222,8 +227,12 @@ static double phase(long n, const struct shape *s)
 				     i * MIB, available);
 		}
 		fill((uint64_t *)(memory + i * MIB), i);
-		if (s->rate_mib)
-			slept += rest(1.0 / s->rate_mib - (now() - step));
+		double left = s->rate_mib ? 1.0 / s->rate_mib - (now() - step) : 0;
+		if (left > 0) {
+			double took = rest(left);
+			slept += took;
+			late += took > left ? took - left : 0;
+		}
 	}
 	double taken = now();
 	long reread = 0, steps = s->passes * s->anon_mib;
@@ -237,8 +246,9 @@ static double phase(long n, const struct shape *s)
 	munmap(memory, s->anon_mib * MIB);
 	double ended = now();
 	tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f, \"take_s\": %.3f, "
-	     "\"work_s\": %.3f, \"reread_s\": %.3f}",
-	     n, ended - began - slept, ended - began, taken - began - slept, ended - taken - reread_s, reread_s);
+	     "\"work_s\": %.3f, \"reread_s\": %.3f, \"late_s\": %.3f, \"retried_s\": %.3f}",
+	     n, ended - began - slept, ended - began, taken - began - slept, ended - taken - reread_s, reread_s,
+	     late, retried - before);
 	return ended - began - slept;
 }
 
@@ -287,8 +297,9 @@ static void cache(FILE *console)
 		;
 	for (long n = 0; n < phases; n++) {
 		tell("{\"event\": \"begin\", \"n\": %ld, \"sleeps_s\": 0}", n);
-		double took = read_file(fd, 0, mib);
-		tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f}", n, took, took);
+		double before = retried, took = read_file(fd, 0, mib);
+		tell("{\"event\": \"phase\", \"n\": %ld, \"busy_s\": %.3f, \"wall_s\": %.3f, \"retried_s\": %.3f}", n,
+		     took, took, retried - before);
 		busy += took;
 		rest(1.0);
 	}
