@@ -127,13 +127,27 @@ def test_after_a_reset_the_old_size_counts_only_when_the_new_driver_tells_it() -
         one.was_reset(3.0)
         one.was_reset(3.1)
         if told_by_event:
-            one.learn_size(300 * 1024, 4.0, is_event=True)
+            one.learn_size(300 * 1024, 4.5, is_event=True)
         for second in (5, 6, 7):
             one.learn_row(row(300, available_mib=250, update=second), float(second))
         assert one.as_guest("key", 7.0).actual == actual_mib * MIB
         one.learn_row(row(400, update=8), 8.0)
         one.learn_row(row(300, update=9), 9.0)
         assert one.as_guest("key", 9.0).actual == 300 * MIB, "it has been elsewhere meanwhile"
+
+
+@pytest.mark.parametrize("seen_mib", [300, 452], ids=["seen", "seen on its way there"])
+def test_an_event_that_qemu_held_back_over_a_reset_tells_of_the_life_before(seen_mib: int) -> None:
+    one = domain()
+    for second in (1, 2):
+        one.learn_row(row(seen_mib, update=second), float(second))
+    one.was_reset(3.0)
+    assert not one.learn_size(300 * 1024, 3.6, is_event=True)
+    for second in (5, 6, 7):
+        one.learn_row(row(300, available_mib=460, update=second), float(second))
+    assert one.as_guest("key", 7.0).actual == 512 * MIB
+    assert one.learn_size(300 * 1024, 8.0, is_event=True)
+    assert one.as_guest("key", 8.0).actual == 300 * MIB
 
 
 def test_paused_by_a_migration_before_it_ever_ran_is_incoming() -> None:

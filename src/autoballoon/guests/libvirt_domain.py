@@ -178,7 +178,7 @@ class Domain:
         if is_event:
             self.size_from = max(self.size_from, now)
         size = size_kib * KIB if isinstance(size_kib, int) else size_kib
-        changed = self.known.learn_actual(size, is_event=is_event)
+        changed = self.known.learn_event(size, now) if is_event else self.known.learn_actual(size)
         if changed:
             self.settled_since = now
         return changed

@@ -12,6 +12,9 @@ STALE_STATUS = frozenset(
 NOT_MIGRATING = frozenset({"none", "completed", "failed", "cancelled"})
 """Of a migration's states (MigrationStatus, qapi/migration.json): in all others memory is being sent or received."""
 
+EVENT_HELD_S = 1.1
+"""QEMU sends one BALLOON_CHANGE a second (monitor/monitor.c): of those between, the last, when the second is over."""
+
 LARGEST = 1 << 50
 """Bytes that no host has. With a number of 400 digits, which JSON allows, the arithmetic for all guests would fail."""
 
@@ -88,6 +91,18 @@ class Known:
     def learn_max(self, size: int) -> None:
         """Take in how much RAM it has; after some was unplugged it is no larger than that, before QEMU says so too."""
         self.max, self.actual = size, min(self.actual, size)
+
+    def learn_event(self, actual: object, now: float) -> bool:
+        """Take in the size that an event tells at `now`; whether it is another than before.
+
+        QEMU holds events back for a second after the last. One that comes as soon after a reset is of the life before:
+        that is what QEMU goes on showing, and no size of this one.
+        """
+        is_past = self.born_at is not None and now - self.born_at < EVENT_HELD_S
+        if is_past and self._void_size is not None and isinstance(actual, int):
+            self._void_size = actual
+            return False
+        return self.learn_actual(actual, is_event=True)
 
     def learn_actual(self, actual: object, *, is_event: bool = False) -> bool:
         """Take in the guest's size as QEMU shows it, or as an event tells it; whether it is another than before."""

@@ -292,7 +292,7 @@ class Session:
             return
         if event == "BALLOON_CHANGE":
             before = known.actual
-            known.learn_actual(data.get("actual"), is_event=True)
+            known.learn_event(data.get("actual"), self._terms.clock())
             self._balloon.told(self._terms.clock())
             if known.actual < before and self._balloon.at is None:
                 self._follow()
