@@ -103,15 +103,15 @@ class Turn:
             self._stay(guest, track, Reason.WAIT_MOVE, wish)
             return None
         size = guard.within(guest, track, wish.size)
-        keeps = guest.held and size < track.target
-        again = min(size, track.target)
-        runs_short = guest.actual < min(again, wish.urgent) - SLACK
-        # A target outside the bounds has to be brought there first, and is no order that could be given.
-        may_say = not keeps and guard.within(guest, track, again) == again
-        if runs_short and may_say and track.unheard(self.now):
-            self._set(guest, track, again, Reason.AGAIN, wish.numbers)
+        runs_short = guest.actual < min(track.target, wish.urgent) - SLACK
+        if (
+            runs_short
+            and track.unheard(self.now)
+            and guard.within(guest, track, track.target) == track.target
+        ):
+            self._set(guest, track, track.target, Reason.AGAIN, wish.numbers)
             return None
-        if size == track.target or keeps:
+        if size == track.target or (guest.held and size < track.target):
             self._stay(guest, track, Reason.HELD if guest.held else Reason.SETTLED, wish)
             return None
         return Case(guest, track, wish, size)
