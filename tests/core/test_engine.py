@@ -16,6 +16,7 @@ from autoballoon.core.track import GROW_WAIT_S, OK, Health
 from autoballoon.core.turn import Turn
 from autoballoon.core.units import MIB, PAGE, Portion
 from autoballoon.policies import policy_named
+from autoballoon.policies.ladder import CUSHION_MAX
 from tests.core.world import Tame, World
 
 
@@ -941,3 +942,21 @@ def test_memory_for_cache_that_is_read_comes_in_small_pieces_and_to_lie_idle_in_
     wish = Wish(size=320 * MIB, reason=Reason.GIVE_BACK, need=100 * MIB, urgent=134 * MIB, used=used * MIB)
     case = Case(guest, track, wish, wish.size)
     assert Turn._bars_grow(case, 20 * MIB) is bar
+
+
+def test_nothing_that_a_guest_says_of_its_memory_is_beyond_it() -> None:
+    says = {"swap_used": 2**62, "swap_out": 0, "available": 900 * MIB, "free": 900 * MIB, "actual": 600 * MIB}
+    track = health.observe(None, seen(**says), 0.0)
+    first, later = track.reading, health.observe(track, seen(**says | {"swap_out": 2**62}), 1.0).reading
+    assert first is not None and later is not None
+    assert (first.available, first.free, first.swapped) == (600 * MIB, 600 * MIB, 512 * MIB)
+    assert later.swapped == 512 * MIB
+
+
+def test_no_growth_that_a_guest_claims_makes_the_cushion_larger_than_its_bound() -> None:
+    engine = World([], 2000 * MIB).engine
+    state = engine.start()
+    for now in range(4):
+        guest = seen(swap_in=0, swap_out=2**63 if now == 2 else 0)
+        state, _ = engine.step(state, Snapshot(Host(2000 * MIB, 900 * MIB), (guest,)), float(now))
+        assert state.account is not None and state.account.cushion <= round(CUSHION_MAX * state.account.pool)

@@ -3,6 +3,7 @@
 import msgspec
 import pytest
 
+from autoballoon.core import guard
 from autoballoon.core.health import DRIVER_WAIT_S, observe
 from autoballoon.core.model import Guest
 from autoballoon.core.pool import charge_of
@@ -85,3 +86,25 @@ def test_one_that_is_reset_over_and_over_before_any_driver_is_up_is_charged_all_
         assert charge_of(guest, track) >= (400 * MIB if second < 25 else GIB)
     assert track is not None and track.driverless
     assert not observe(track, msgspec.structs.replace(LIVES, up_s=26.0), 100.0).driverless
+
+
+def test_a_reset_that_no_driver_noticed_is_no_way_out_of_a_shrink() -> None:
+    asked = msgspec.structs.replace(
+        seen((100.0, 40.0, LIVES)), target=300 * MIB, before=300 * MIB, ours=True, reached=False
+    )
+    after = observe(asked, msgspec.structs.replace(LIVES, up_s=0.4), 101.0)
+    assert after.cool_until == 101.0 + guard.STUCK_COOL_S
+
+
+def test_one_that_moves_when_it_is_met_was_set_by_nobody() -> None:
+    track = None
+    for second, mib in enumerate((1024, 800, 600, 600, 600, 600)):
+        now = 100.0 + second
+        one = msgspec.structs.replace(LIVES, actual=mib * MIB, resident=mib * MIB, up_s=now)
+        track = observe(track, one, now)
+    assert track is not None and track.adopted is None
+
+
+@pytest.mark.parametrize(("up_s", "health"), [(5.0, Health.BOOTING), (40.0, Health.SILENT)])
+def test_before_qemu_7_2_a_young_guest_that_never_answered_boots(up_s: float, health: Health) -> None:
+    assert seen((100.0, up_s, msgspec.structs.replace(BOOTS, driver=None))).health is health

@@ -297,10 +297,15 @@ def test_i2_is_seen_broken() -> None:
     roomy = msgspec.structs.replace(free.after.account, pool=4 * GIB)
     free = free._replace(after=msgspec.structs.replace(free.after, account=roomy))
     assert broken(decided(free, Reason.NEED, GIB)) == set()
-    excess = msgspec.structs.replace(free.after.wishes, excess=GIB)  # type: ignore[type-var]
+    excess = msgspec.structs.replace(free.after.wishes, excess=4 * GIB)  # type: ignore[type-var]
     full = msgspec.structs.replace(roomy, pool=0)
     over = free._replace(after=msgspec.structs.replace(free.after, account=full, wishes=excess))
     assert broken(decided(over, Reason.NEED, GIB)) == {"I2"}  # beyond its need
+
+
+def test_a_hold_is_seen_broken() -> None:
+    step = sound(msgspec.structs.replace(WEB, held=True), ours=True)
+    assert broken(decided(step, TAKE, 700 * MIB)) == {"hold"}
 
 
 def test_i3_is_seen_broken() -> None:

@@ -483,3 +483,11 @@ def test_without_turns_the_host_moves_guests_all_the_time(monkeypatch: pytest.Mo
     monkeypatch.setattr(contest, "turn_s", lambda speed, moved: 0.0)
     with pytest.raises(AssertionError):
         test_they_take_turns_that_pay_and_run_alike()
+
+
+def test_one_that_is_being_migrated_is_not_stopped() -> None:
+    guests = crowd(3)
+    guests[2].migrating = True  # else it would be the first
+    world = world_of(guests)
+    world.run(60)
+    assert [key for _, key, _ in said(world, Suspend)] == ["g1"]

@@ -1,10 +1,11 @@
 """What a guest is charged, of the pool that all share."""
 
+import msgspec
 import pytest
 
 from autoballoon.core.model import Guest
-from autoballoon.core.pool import YOUNG_OVERHEAD, YOUNG_S, charge_of
-from autoballoon.core.track import Health, Track
+from autoballoon.core.pool import OVERHANG_S, YOUNG_OVERHEAD, YOUNG_S, charge_of, overhang_of
+from autoballoon.core.track import Health, Pause, Track
 from autoballoon.core.units import MIB
 
 MAX, OVERHEAD = 512, 30
@@ -53,3 +54,19 @@ def test_a_young_qemu_is_charged_what_it_will_take(
 ) -> None:
     guest = Guest(key="g", name="g", max=MAX * MIB, actual=MAX * MIB, pid=pid, up_s=up_s)
     assert charge_of(guest, Track(guest.max, guest.max, guest.max, Health.OK)) == guest.max + overhead
+
+
+def test_what_we_have_stopped_is_charged_what_the_host_holds_of_it() -> None:
+    guest = Guest("g", "g", 512 * MIB, 400 * MIB, pid=7, running=False, resident=100 * MIB, overhead=30 * MIB)
+    track = Track(guest.actual, guest.actual, guest.actual, Health.STOPPED, ours=True)
+    ours = msgspec.structs.replace(track, pause=Pause(pid=7, at=0.0, need=400 * MIB))
+    assert charge_of(guest, track) == 430 * MIB, "somebody else may let it run at any time"
+    assert charge_of(guest, ours) == 130 * MIB
+    assert charge_of(msgspec.structs.replace(guest, running=True), ours) == 430 * MIB
+
+
+def test_what_the_host_holds_beyond_a_size_that_has_just_changed_is_on_its_way() -> None:
+    guest = Guest("g", "g", 512 * MIB, 300 * MIB, resident=500 * MIB)
+    track = Track(guest.actual, guest.actual, guest.actual, Health.OK, set_at=100.0)
+    assert overhang_of(guest, track, 99.9 + OVERHANG_S) == 0
+    assert overhang_of(guest, track, 100.0 + OVERHANG_S) == (500 - 300 - 16) * MIB

@@ -4,10 +4,12 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
+from autoballoon.core.engine import Engine, Rules
 from autoballoon.core.invariants import violations
 from autoballoon.core.model import Guest, Host, Reason, SetTarget, Snapshot
 from autoballoon.core.promise import Promise, made, promised, shortfall, used
 from autoballoon.core.units import GIB, MIB
+from autoballoon.policies import policy_named
 from tests.core.histories import History, histories, play
 from tests.core.world import Tame, World
 
@@ -125,3 +127,12 @@ def test_a_promise_does_not_make_an_overload() -> None:
     assert world.guests[0].starved == 0
     assert Reason.TAKE_NEED not in [d.reason for _, d in world.decisions]
     assert any(isinstance(d, SetTarget) for _, d in world.decisions)
+
+
+def test_what_boots_is_led_below_what_is_promised_to_others() -> None:
+    engine = Engine(Rules(), policy_named("ladder"))
+    host = Host(1000 * MIB, 960 * MIB, promised=600 * MIB)
+    young = Guest("g", "g", GIB, GIB, pid=7, driver=False, up_s=0.5, resident=40 * MIB)
+    state, (decision,) = engine.step(engine.start(), Snapshot(host, (young,)), 100.0)
+    assert isinstance(decision, SetTarget) and decision.reason is Reason.BOOT
+    assert state.account is not None and decision.size <= state.account.pool - 600 * MIB

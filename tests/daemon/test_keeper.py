@@ -218,3 +218,24 @@ def test_a_size_that_was_set_by_hand_outlives_a_killed_daemon(tmp_path: Path, vi
             assert web.actual <= 300 * MIB
 
     virtually(main())
+
+
+def test_of_one_out_of_sight_whose_pid_another_process_has_nothing_is_kept(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        kit = Kit(tmp_path)
+        kit.keeper.saved = Saved(guests=(SavedGuest("web", "boot/7/0", 7, ceiling=5),))
+        assert (await kit.look(ENGINE.start(Kept({"web": WEB})))).unseen == {}
+
+    virtually(main())
+
+
+def test_who_was_stopped_in_another_boot_is_not_ours_to_resume(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        kit = Kit(tmp_path)
+        kit.disk.save(Saved(stopped=(Stopped("web", "web", 7, "another boot/7/1"),)))
+        assert await kit.keeper.load(LIVING.get) == Kept()
+        assert kit.disk.load() == Saved()
+
+    virtually(main())

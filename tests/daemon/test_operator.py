@@ -10,6 +10,7 @@ import pytest
 
 from autoballoon.core.units import GIB, MIB
 from autoballoon.daemon.config import parse
+from autoballoon.daemon.rooms import MOST_PROMISES
 from autoballoon.guests.fake import FakeGuest
 from tests.daemon.test_loop import World
 
@@ -294,5 +295,17 @@ def test_explain_tells_what_happened_and_why_nothing_did(tmp_path: Path, virtual
             late = await ask(world, "explain", since_s=5)
             assert {entry["guest"] for entry in late["entries"]} == {f"web-{n}" for n in range(4)}
             assert all(entry["to_s"] >= told["now_s"] - 5 for entry in late["entries"])
+
+    virtually(main())
+
+
+def test_room_is_kept_for_so_many_guests_and_no_more(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with World(tmp_path, 8000, *guests(1)) as world:
+            await asyncio.sleep(2)
+            for number in range(MOST_PROMISES):
+                await ask(world, "room", **{"size": MIB, "for": f"new-{number}"})
+            with pytest.raises(Asked, match="too-many"):
+                await ask(world, "room", **{"size": MIB, "for": "one-more"})
 
     virtually(main())

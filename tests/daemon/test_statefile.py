@@ -1,6 +1,7 @@
 """The file that outlives the daemon: written whole or not at all, and set aside when it cannot be used."""
 
 import os
+import stat
 from collections.abc import Callable
 from pathlib import Path
 
@@ -203,3 +204,15 @@ def test_a_link_in_its_place_is_not_followed(file: StateFile, tmp_path: Path) ->
     file.save(Saved(stopped=(ONE,)))
     assert victim.read_text() == "precious"
     assert file.load() == Saved(stopped=(ONE,))
+
+
+def test_it_is_on_the_disk_when_the_call_returns(file: StateFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced, really = [], os.fsync
+
+    def fsync(fd: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(fd).st_mode))
+        really(fd)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    file.save(Saved(stopped=(ONE,)))
+    assert synced == [False, True], "the file, and then its name"

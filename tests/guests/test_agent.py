@@ -452,3 +452,13 @@ def test_another_managers_socket_that_comes_later_is_told_and_left_alone(
             peer.close()
 
     virtually(main())
+
+
+def test_what_does_not_suit_a_guest_any_more_is_not_believed(tmp_path: Path, virtually: Run) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            await one.peer.say(total=512 * MIB, oom_kills=1)
+            unplugged = msgspec.structs.replace(one.guest, max=256 * MIB, actual=256 * MIB)
+            assert one.agents.fill(unplugged) == unplugged
+
+    virtually(main())

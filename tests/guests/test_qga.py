@@ -3,6 +3,7 @@
 import asyncio
 import base64
 import contextlib
+import itertools
 import json
 from collections.abc import AsyncIterator, Callable, Coroutine
 from pathlib import Path
@@ -317,3 +318,11 @@ async def until(met: Callable[[], bool]) -> None:
     async with asyncio.timeout(5):
         while not met():  # noqa: ASYNC110 - there is nothing to be woken by
             await asyncio.sleep(0.005)
+
+
+async def test_a_reading_is_as_old_as_the_question(tmp_path: Path) -> None:
+    ticks = itertools.count(100)
+    async with serving(tmp_path) as (_, path):
+        one = Qga(path, "web", lambda: float(next(ticks)))
+        assert await one._read(guest(tmp_path))
+        assert one.heard.at == 100.0

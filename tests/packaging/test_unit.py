@@ -29,6 +29,11 @@ def settings() -> dict[str, list[str]]:
     return found
 
 
+def test_what_the_host_is_short_of_last_is_taken_from_the_daemon() -> None:
+    assert settings()["OOMScoreAdjust"] == ["-900"]
+    assert settings()["MemoryMin"] == ["128M"]
+
+
 def test_systemd_takes_every_line(tmp_path: Path) -> None:
     program = shutil.which("true")
     for file in (UNIT, FOLDER / "autoballoon.slice"):

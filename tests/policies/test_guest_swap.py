@@ -138,3 +138,14 @@ def test_targets_come_to_rest() -> None:
     moves = [len(guest.moves) for guest in world.guests]
     world.run(120)
     assert [len(guest.moves) for guest in world.guests] == moves
+
+
+def test_what_it_has_in_its_swap_already_is_not_taken_again() -> None:
+    rungs = [Bounds(50 * MIB, 400 * MIB, swapped=100 * MIB), Bounds(50 * MIB, 400 * MIB)]
+    sizes, left = take([guest(80), guest(800)], rungs, [400 * MIB] * 2, 600 * MIB)
+    assert ([size // MIB for size in sizes], left) == ([300, 300], 0)
+
+
+def test_one_that_is_held_gives_nothing() -> None:
+    held = msgspec.structs.replace(guest(800), held=True)
+    assert taken([held, guest(800)], [400, 400], 600) == ([400, 300], 100)
