@@ -9,8 +9,8 @@ import pytest
 
 UNIT = Path(__file__).parents[2] / "guest/agent/autoballoon-agent.service"
 PORT = "/dev/virtio-ports/org.autoballoon.0"
-WORST = 36
-"""Tenths: systemd calls 3.6 of 10 OK. It runs as root, since the port is root's."""
+WORST = 38
+"""Tenths: systemd calls 3.8 of 10 OK. It runs as root, since the port is root's."""
 
 
 def tool(*words: str) -> "subprocess.CompletedProcess[str]":

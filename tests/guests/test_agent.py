@@ -454,6 +454,21 @@ def test_another_managers_socket_that_comes_later_is_told_and_left_alone(
     virtually(main())
 
 
+def test_of_what_lay_there_while_we_stood_still_the_newest_is_believed(
+    tmp_path: Path, virtually: Run
+) -> None:
+    async def main() -> None:
+        async with scene(tmp_path) as one:
+            lines = [
+                json.dumps({"v": 1, "seq": seq, "why": "tick", "total": 512 * MIB, "oom_kills": seq})
+                for seq in range(1, 61)
+            ]
+            await one.peer.raw("".join(f"{line}\n" for line in lines).encode())
+            assert one.agents.fill(one.guest).oom_kills == 60
+
+    virtually(main())
+
+
 def test_what_does_not_suit_a_guest_any_more_is_not_believed(tmp_path: Path, virtually: Run) -> None:
     async def main() -> None:
         async with scene(tmp_path) as one:

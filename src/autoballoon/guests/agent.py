@@ -128,7 +128,8 @@ class Session:
         while received := await loop.sock_recv(peer, CHUNK):
             taken, lines.dropped = self.taken, 0
             found = lines.feed(received)
-            for line in found[:MOST_A_SECOND]:  # of what comes at once more than these cannot be taken
+            # Of what comes at once more than these cannot be taken; where we stood still ourselves the last are news.
+            for line in found[-MOST_A_SECOND:]:
                 if allowance.take(self._clock()):
                     self._hear(line)
             dropped = lines.dropped + len(found) - (self.taken - taken)
