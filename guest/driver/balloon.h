@@ -95,7 +95,7 @@ struct balloon {
 	struct balloon_dev_info info;
 	unsigned long held; /* pages in the balloon, on their way into it, or being moved */
 	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
-	unsigned long owed; /* pages that reclaim asked for and that have to be told first */
+	unsigned long owed; /* the most that reclaim asked for at once and that has to be told first */
 	unsigned long notices_free; /* notices in the list */
 	struct list_head notices, untold;
 	bool leaving;

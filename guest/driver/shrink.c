@@ -43,7 +43,8 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 			atomic64_inc(&b->counters.busy);
 			return 0;
 		}
-		b->owed += min(pages, b->held);
+		/* It asks for the same need again and again until the host has been told. */
+		b->owed = max(b->owed, min(pages, b->held));
 		if (!b->leaving)
 			mod_delayed_work(b->workers, &b->resize, 0);
 		spin_unlock_irqrestore(&b->books, flags);

@@ -75,6 +75,7 @@ SLIPS = (
     ("pages.c", "\tif (must_wait) {", "\tif (0) {", 4, "hurried", "a page is given that the host believes to have"),
     ("pages.c", "\t\tmutex_unlock(&b->wire);\n\t\treturn", "\t\ttell_untold(b);\n\t\treturn", 4, "hurried", "waited"),
     ("shrink.c", "\tcompat_reclaimed(freed);", "\t;", 4, "credited", "freed for reclaim that wants 32"),
+    ("shrink.c", "max(b->owed, min(pages, b->held))", "b->owed + min(pages, b->held)", 5, "credited", "wanted 32"),
     ("shrink.c", "who == BY_OOM ? balloon_deflate(b, pages, who) : 0", "0", 5, "killing", "before a process is killed"),
     ("pages.c", "if (who == BY_HOST)\n\t\tmutex", "if (1)\n\t\tmutex", 5, "killing", "that nobody gives back"),
     ("main.c", "\t\t\tmsleep(1);", "\t\t\t;", 0, "aside", "goes round and round"),
