@@ -116,6 +116,7 @@ SLIPS = (
     ),
     ("resize.c", "b->cap = left - owed;", ";", 5, "reclaimed", "pages after reclaim"),
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
+    ("main.c", "\t__virtio_clear_bit(vdev, VIRTIO_RING", "\t(void)(VIRTIO_RING", 4, "resized", "free pages may take"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
     ("main.c", "return err ? err : begin(b);", "return err;", 4, "slept", "pages after it slept"),
     (

@@ -315,6 +315,7 @@ void begin_host(unsigned long bits)
 	vdev.offered = bits | BIT_ULL(VIRTIO_BALLOON_F_STATS_VQ);
 	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
 		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
+	vdev.features |= BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC); /* the kernel takes it for all */
 	vdev.config = &ops;
 	vdev.space.actual = 77; /* of a driver before a reset, as QEMU keeps it */
 }

@@ -294,6 +294,7 @@ struct page_reporting_dev_info {
 /* The device. */
 #define VIRTIO_ID_BALLOON 5
 #define VIRTIO_DEV_ANY_ID 0xffffffff
+#define VIRTIO_RING_F_INDIRECT_DESC 28
 #define VIRTIO_F_ACCESS_PLATFORM 33
 #define VIRTIO_BALLOON_PFN_SHIFT 12
 enum {

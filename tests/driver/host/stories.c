@@ -389,6 +389,8 @@ int main(int words, char **word)
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
 	begin_host(strtoul(word[1], NULL, 0));
 	the_driver->validate(&vdev);
+	expect("whether telling of free pages may take some",
+	       virtio_has_feature(&vdev, VIRTIO_RING_F_INDIRECT_DESC), false);
 	expect("whether the driver comes up", the_driver->probe(&vdev), 0);
 	let_work();
 	has("pages before the host has decided", 0);
