@@ -82,7 +82,8 @@ static unsigned long count_objects(struct shrinker *shrinker, struct shrink_cont
 	struct balloon *b = compat_shrinker_owner(shrinker);
 
 	atomic64_inc(&b->counters.counts);
-	if (READ_ONCE(b->inflater) == current || is_calm(b))
+	/* Every reclaim has a state; drop_caches has none, and asks until nothing is left. */
+	if (!current->reclaim_state || READ_ONCE(b->inflater) == current || is_calm(b))
 		return 0;
 	return READ_ONCE(b->held);
 }

@@ -28,11 +28,11 @@ BITS = (
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
     "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted", "calm",
-    "frozen", "unheard", "lowered", "credited", "hurried", "aside",
+    "frozen", "unheard", "lowered", "credited", "hurried", "aside", "dropped",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
-    "pulled", "calm", "unheard", "credited", "hurried",
+    "pulled", "calm", "unheard", "credited", "hurried", "dropped",
 }  # fmt: skip
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
@@ -184,7 +184,8 @@ SLIPS = (
     ("resize.c", "b->owed = 0; /* had", "; /* had", 5, "crossed", "pages after a decision that crossed reclaim"),
     ("shrink.c", "freed = is_calm(b) ? SHRINK_STOP : ", "freed = ", 4, "calm", "freed until the trouble was over"),
     ("shrink.c", "== current || is_calm(b))", "== current)", 4, "calm", "counts while there is no trouble"),
-    ("shrink.c", "if (READ_ONCE(b->inflater) == current || is", "if (is", 4, "own", "counts for its own inflation"),
+    ("shrink.c", "READ_ONCE(b->inflater) == current || is", "is", 4, "own", "counts for its own inflation"),
+    ("shrink.c", "if (!current->reclaim_state || ", "if (", 4, "dropped", "counts when caches are dropped"),
     ("shrink.c", "\treturn balloon_f", "\tballoon_set_aside(b, 2000);\n\treturn balloon_f", 4, "reclaimed", "takes me"),
     ("main.c", "\tballoon_shrink_stop(b);", "\t;", 4, "unheard", "can ask while pages are given back for good"),
     ("pages.c", "\t\t\tadjust_managed_page_count(page, 1);", "\t\t\t;", 0, "resized", "memory is counted as it should"),

@@ -95,6 +95,21 @@ async def test_page_cache_does_not_dissolve_the_balloon_in_mode_pressure(guest: 
     assert await guest.actual() == 150 * MIB
 
 
+async def test_who_drops_caches_does_not_empty_the_balloon(guest: Driven) -> None:
+    """In mode shrinker, which answers all reclaim; this is none. As above, nobody else asks meanwhile."""
+    await guest.load("deflate=shrinker")
+    await guest.sh(
+        "echo 0 > /proc/sys/vm/watermark_boost_factor; echo 0 > /proc/sys/vm/compaction_proactiveness"
+    )
+    await guest.become(200)
+    before = await guest.counters()
+    await guest.sh("echo 2 > /proc/sys/vm/drop_caches")
+    counters = await guest.counters()
+    assert counters["counts"] > before["counts"], "it was asked"
+    assert counters["held"] == 312 * MIB // 4096
+    assert counters["freed"] == before["freed"]
+
+
 async def test_a_target_that_the_guest_cannot_reach_costs_no_process_its_life(guest: Driven) -> None:
     """It takes what can be had, stops, and gives a program that then comes what it needs."""
     await guest.load()

@@ -237,7 +237,7 @@ unsigned long reclaim(unsigned long pages)
 	return freed;
 }
 
-unsigned long countable(void)
+unsigned long countable_to_all(void)
 {
 	struct shrink_control control = {};
 	unsigned long pages;
@@ -245,6 +245,17 @@ unsigned long countable(void)
 	in_reclaim = true;
 	pages = registered->count_objects(registered, &control);
 	in_reclaim = false;
+	return pages;
+}
+
+unsigned long countable(void)
+{
+	struct reclaim_state *was = current->reclaim_state, state = {};
+	unsigned long pages;
+
+	current->reclaim_state = was ? was : &state;
+	pages = countable_to_all();
+	current->reclaim_state = was;
 	return pages;
 }
 

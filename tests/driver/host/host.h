@@ -39,6 +39,7 @@ void ask(void); /* for statistics */
 void del_vqs(struct virtio_device *of);
 unsigned long reclaim(unsigned long pages);
 unsigned long countable(void); /* pages, by the driver's word to reclaim */
+unsigned long countable_to_all(void); /* the same to who does not reclaim */
 /* Reclaim at that priority, of which 0 is its last: how many pages were freed. */
 unsigned long shrink_slab(int priority);
 /* Reclaim that wants so many and finds none but the driver's: how many were freed. */

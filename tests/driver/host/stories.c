@@ -186,6 +186,14 @@ static void calm(void)
 	has("pages after the trouble was over", first ? 744 : 872);
 }
 
+/* Somebody has the kernel drop what it can, as drop_caches does: nobody lacks memory. */
+static void dropped(void)
+{
+	decide(1000);
+	expect("pages that it counts when caches are dropped", countable_to_all(), 0);
+	expect("pages that it counts for reclaim", countable(), 1000);
+}
+
 /* The reclaim that its own inflation causes is not answered with what it has just inflated. */
 static void own(void)
 {
@@ -381,7 +389,7 @@ int main(int words, char **word)
 		STORY(resized), STORY(reclaimed), STORY(lacking), STORY(own), STORY(overtaken),
 		STORY(lowered), STORY(credited), STORY(spare), STORY(twice), STORY(prompt),
 		STORY(patient), STORY(locked), STORY(crossed), STORY(calm), STORY(moved),
-		STORY(hurried), STORY(slept), STORY(anywhere), STORY(empty), STORY(killing),
+		STORY(hurried), STORY(dropped), STORY(slept), STORY(anywhere), STORY(empty), STORY(killing),
 		STORY(foreign), STORY(asked), STORY(changed), STORY(pulled), STORY(interrupted),
 		STORY(frozen), STORY(unheard), STORY(aside),
 	};
