@@ -8,6 +8,7 @@
  * later.
  */
 #include "balloon.h"
+#include "compat.h"
 
 #include <linux/virtio_config.h>
 #include <linux/vmstat.h>
@@ -310,7 +311,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	put_pieces(b, b->chunk, from);
 	exchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);
 	mutex_unlock(&b->wire);
-	balloon_page_finalize(from);
+	compat_page_leaves(from);
 	put_page(from);
 	return MIGRATEPAGE_SUCCESS;
 }

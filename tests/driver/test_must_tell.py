@@ -47,7 +47,7 @@ SLIPS = (
     (
         "pages.c",
         "\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);\n"
-        "\tballoon_page_finalize(from);\n\tput_page(from);",
+        "\tcompat_page_leaves(from);\n\tput_page(from);",
         "\tput_page(from);\n\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);",
         1,
         "moved",
@@ -190,6 +190,7 @@ SLIPS = (
     ("main.c", "\tballoon_shrink_stop(b);", "\t;", 4, "unheard", "can ask while pages are given back for good"),
     ("pages.c", "\t\t\tadjust_managed_page_count(page, 1);", "\t\t\t;", 0, "resized", "memory is counted as it should"),
     ("pages.c", "\t\t\t\tadjust_managed_page_count(page, -1);", "\t\t\t\t;", 0, "resized", "memory is counted as it"),
+    ("pages.c", "\tcompat_page_leaves(from);", "\t;", 4, "moved", "freed with the marks"),
     ("pages.c", "adjust_managed_page_count(to, -1);", ";", 0, "moved", "memory is counted as it should"),
     ("pages.c", "!counts_as_used(b) && page_zone(from) != page_zone(to)", "0", 0, "moved", "memory is counted as it"),
     ("pages.c", "return virtio_has_feature", "return !virtio_has_feature", 4, "resized", "memory is counted as it"),

@@ -170,6 +170,8 @@ static inline bool spin_try(spinlock_t *lock)
 /* Memory. */
 struct page {
 	struct list_head lru;
+	bool movable, offline; /* as in the balloon's list */
+	unsigned long private;
 };
 struct balloon_dev_info;
 enum migrate_mode { MIGRATE_SYNC };
@@ -196,8 +198,10 @@ static inline struct page *balloon_page_pop(struct list_head *pages)
 		list_del(&page->lru);
 	return page;
 }
-#define balloon_page_insert(info, page) list_add(&(page)->lru, &(info)->pages)
-#define balloon_page_finalize(page) ((void)(page))
+void balloon_page_insert(struct balloon_dev_info *info, struct page *page);
+#define __ClearPageMovable(page) ((page)->movable = false)
+#define set_page_private(page, value) ((page)->private = (value))
+#define __ClearPageOffline(page) ((page)->offline = false)
 #define get_page(page) ((void)(page))
 unsigned int page_zone(const struct page *page);
 void adjust_managed_page_count(const struct page *page, long count);
