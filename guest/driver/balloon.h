@@ -41,6 +41,13 @@
 /* Kernel pages that are inflated, or deflated by the worker, in one exchange with the host. */
 #define CHUNK_PAGES 256U
 
+/*
+ * Numbers of pages in one buffer. Linux's own driver never gives more, and there are hosts that
+ * take no more: Firecracker gives a larger one back unread. An exchange may have several buffers,
+ * one after the other: as many as Linux's own driver would need.
+ */
+#define MOST_PIECES 256U
+
 /* In one turn of a work item, for whose end the kernel waits before a sleep. */
 #define TURN_EXCHANGES 16U
 

@@ -25,18 +25,21 @@ static void put_pieces(const struct balloon *b, __virtio32 *to, const struct pag
 /* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
 static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, unsigned int pieces)
 {
+	unsigned int n, unused;
 	struct scatterlist sg;
-	unsigned int unused;
 
 	lockdep_assert_held(&b->wire);
-	sg_init_one(&sg, pfns, pieces * sizeof(*pfns));
-	if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
-		/* The queue is empty, and one entry needs no memory: the device is gone. */
-		WARN_ON_ONCE(!virtqueue_is_broken(vq));
-		return;
+	for (; pieces; pfns += n, pieces -= n) {
+		n = min(pieces, MOST_PIECES);
+		sg_init_one(&sg, pfns, n * sizeof(*pfns));
+		if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
+			/* The queue is empty, and one entry needs no memory: the device is gone. */
+			WARN_ON_ONCE(!virtqueue_is_broken(vq));
+			return;
+		}
+		virtqueue_kick(vq);
+		wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
 	}
-	virtqueue_kick(vq);
-	wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
 }
 
 /* Without bit 2 what is in the balloon is no memory of the guest any more; with it, used memory. */
@@ -246,7 +249,7 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		want = min(want, room);
 		/* Others hold the list's own lock without the books, for a chunk at most. */
 		balloon_page_list_dequeue(&b->info, &list, want);
-		/* One without a page stays: QEMU gives a device up for a buffer of no bytes. */
+		/* One without a page stays: nothing tells of it, and compaction would wait. */
 		if (!list_empty(&list) && !notice->pieces) {
 			list_move_tail(&notice->list, &b->untold);
 			b->notices_free--;

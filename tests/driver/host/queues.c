@@ -8,6 +8,7 @@
 #include "host.h"
 
 #define PATIENCE 1000 /* turns that anybody may have to wait */
+#define MOST_NUMBERS 256 /* in a buffer, as some hosts rely on */
 
 /* Then, if there are, that of hints and that of reports. */
 enum { INFLATE, DEFLATE, STATS, QUEUES = STATS + 3 };
@@ -24,6 +25,9 @@ static void use(struct virtqueue *vq)
 {
 	const u32 *pfns = vq->buffer;
 
+	if (vq->bytes > MOST_NUMBERS * sizeof(*pfns))
+		complain("a buffer of more numbers than Linux's own driver gives",
+			 vq->bytes / sizeof(*pfns));
 	for (unsigned int i = 0; i < vq->bytes / sizeof(*pfns); i++) {
 		u32 pfn = cpu_to_virtio32(&vdev, pfns[i]);
 

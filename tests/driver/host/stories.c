@@ -290,6 +290,7 @@ static void empty(void)
 	only = list_first_entry(&b->info.pages, struct page, lru);
 	list_del(&only->lru);
 	expect("freed while it is being moved", reclaim(1), SHRINK_STOP);
+	expect("whether anything is untold then", !list_empty(&b->untold), false);
 	let_work();
 	list_add(&only->lru, &b->info.pages);
 	decide(2);
