@@ -102,7 +102,7 @@ struct balloon {
 	struct balloon_dev_info info;
 	unsigned long held; /* pages in the balloon, on their way into it, or being moved */
 	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
-	unsigned long owed; /* the most that reclaim asked for at once and that has to be told first */
+	unsigned long owed; /* the most that reclaim asked for at once, to be told first */
 	unsigned long notices_free; /* notices in the list */
 	struct list_head notices, untold;
 	bool leaving;
@@ -127,6 +127,7 @@ struct balloon {
 };
 
 /* pages.c */
+bool balloon_await(struct balloon *b, struct virtqueue *vq);
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages, enum asker who);
 void balloon_tell(struct work_struct *work);

@@ -22,11 +22,31 @@ static void put_pieces(const struct balloon *b, __virtio32 *to, const struct pag
 		to[i] = cpu_to_virtio32(b->vdev, (u32)(pfn + i));
 }
 
-/* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
+/*
+ * Kick, and wait until the host has used what was put into the empty queue; false if it never will.
+ * For a shutdown the kernel breaks the queues, resets the device and wakes nobody.
+ */
+bool balloon_await(struct balloon *b, struct virtqueue *vq)
+{
+	unsigned int unused;
+	bool used = false;
+
+	virtqueue_kick(vq);
+	while (!wait_event_timeout(b->acked,
+				   (used = virtqueue_get_buf(vq, &unused)) ||
+				   virtqueue_is_broken(vq), HZ))
+		;
+	return used;
+}
+
+/*
+ * Hand page numbers to the host and wait until it has taken them, or is gone. The caller holds
+ * wire.
+ */
 static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, unsigned int pieces)
 {
-	unsigned int n, unused;
 	struct scatterlist sg;
+	unsigned int n;
 
 	lockdep_assert_held(&b->wire);
 	for (; pieces; pfns += n, pieces -= n) {
@@ -37,8 +57,7 @@ static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, 
 			WARN_ON_ONCE(!virtqueue_is_broken(vq));
 			return;
 		}
-		virtqueue_kick(vq);
-		wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
+		balloon_await(b, vq);
 	}
 }
 
@@ -62,12 +81,14 @@ static void release_pages_of(struct balloon *b, struct list_head *pages)
 /*
  * The size that the host sees, in pieces (virtio: `actual`): what the balloon holds. Pages on their
  * way into it count when the host has heard of them, those that were freed first no more, told or
- * not. The caller holds wire.
+ * not. A device that is gone, or was reset for a shutdown, hears no more. The caller holds wire.
  */
 static void show_actual(struct balloon *b)
 {
 	u32 actual;
 
+	if (virtqueue_is_broken(b->inflate_vq))
+		return;
 	spin_lock_irq(&b->books);
 	actual = (u32)(b->held * PIECES_PER_PAGE);
 	spin_unlock_irq(&b->books);
@@ -138,6 +159,12 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 	unsigned long n = 0, most;
 	struct page *page;
 
+	/*
+	 * Nothing more for a device that is gone or was reset for a shutdown. What was on its way
+	 * stays in the balloon: until the reset the host may still take it.
+	 */
+	if (virtqueue_is_broken(b->inflate_vq))
+		return 0;
 	pages = min_t(unsigned long, pages, CHUNK_PAGES);
 	if (!balloon_set_aside(b, pages)) {
 		b->counters.puffed++;

@@ -28,7 +28,7 @@ BITS = (
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
     "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted", "calm",
-    "frozen", "unheard", "lowered", "credited", "hurried", "aside", "dropped",
+    "frozen", "unheard", "lowered", "credited", "hurried", "aside", "dropped", "rebooted",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
@@ -145,8 +145,8 @@ SLIPS = (
     ),
     (
         "pages.c",
-        "virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq)",
-        "virtqueue_get_buf(vq, &unused)",
+        " ||\n\t\t\t\t   virtqueue_is_broken(vq), HZ",
+        ", HZ",
         4,
         "pulled",
         "waits for ever",
@@ -190,6 +190,9 @@ SLIPS = (
     ("main.c", "\tballoon_shrink_stop(b);", "\t;", 4, "unheard", "can ask while pages are given back for good"),
     ("pages.c", "\t\t\tadjust_managed_page_count(page, 1);", "\t\t\t;", 0, "resized", "memory is counted as it should"),
     ("pages.c", "\t\t\t\tadjust_managed_page_count(page, -1);", "\t\t\t\t;", 0, "resized", "memory is counted as it"),
+    ("pages.c", "broken(vq), HZ)", "broken(vq), MAX_SCHEDULE_TIMEOUT)", 4, "rebooted", "was reset for a shutdown"),
+    ("pages.c", "inflate_vq))\n\t\treturn 0;", "inflate_vq))\n\t\t;", 4, "rebooted", "pages held when"),
+    ("pages.c", "inflate_vq))\n\t\treturn;", "inflate_vq))\n\t\t;", 4, "rebooted", "device that was"),
     ("pages.c", "n = min(pieces, MOST_PIECES);", "n = pieces;", 4, "reclaimed", "more numbers than Linux's own"),
     ("pages.c", "\tcompat_page_leaves(from);", "\t;", 4, "moved", "freed with the marks"),
     ("pages.c", "adjust_managed_page_count(to, -1);", ";", 0, "moved", "memory is counted as it should"),

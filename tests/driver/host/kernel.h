@@ -262,11 +262,10 @@ typedef struct {
 #define init_waitqueue_head(at) ((void)(at))
 void wake_up(wait_queue_head_t *at);
 /* The other side goes on only while somebody waits for it. */
-void device_turn(void);
-#define wait_event(at, condition) \
-	do \
-		device_turn(); \
-	while (!(condition))
+void device_turn(long timeout);
+#define HZ 250
+#define MAX_SCHEDULE_TIMEOUT LONG_MAX
+#define wait_event_timeout(at, condition, timeout) (device_turn(timeout), (condition))
 
 /* Reclaim. */
 #define SHRINK_STOP (~0UL)

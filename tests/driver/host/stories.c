@@ -390,9 +390,10 @@ int main(int words, char **word)
 		STORY(resized), STORY(reclaimed), STORY(lacking), STORY(own), STORY(overtaken),
 		STORY(lowered), STORY(credited), STORY(spare), STORY(twice), STORY(prompt),
 		STORY(patient), STORY(locked), STORY(crossed), STORY(calm), STORY(moved),
-		STORY(hurried), STORY(dropped), STORY(slept), STORY(anywhere), STORY(empty), STORY(killing),
+		STORY(hurried), STORY(dropped), STORY(slept), STORY(anywhere), STORY(empty),
+		STORY(killing),
 		STORY(foreign), STORY(asked), STORY(changed), STORY(pulled), STORY(interrupted),
-		STORY(frozen), STORY(unheard), STORY(aside),
+		STORY(frozen), STORY(unheard), STORY(aside), STORY(rebooted),
 	};
 
 	setvbuf(stdout, NULL, _IOLBF, 0); /* a sanitizer ends the program without it */
