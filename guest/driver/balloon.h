@@ -41,6 +41,13 @@
 /* Kernel pages that are inflated, or deflated by the worker, in one exchange with the host. */
 #define CHUNK_PAGES 256U
 
+/*
+ * Numbers of pages in one buffer. Linux's own driver never gives more, and there are hosts that
+ * take no more: Firecracker gives a larger one back unread. An exchange may have several buffers,
+ * one after the other: as many as Linux's own driver would need.
+ */
+#define MOST_PIECES 256U
+
 /* In one turn of a work item, for whose end the kernel waits before a sleep. */
 #define TURN_EXCHANGES 16U
 
@@ -95,7 +102,7 @@ struct balloon {
 	struct balloon_dev_info info;
 	unsigned long held; /* pages in the balloon, on their way into it, or being moved */
 	unsigned long cap; /* no inflation beyond this until the host decides anew, or NO_CAP */
-	unsigned long owed; /* pages that reclaim asked for and that have to be told first */
+	unsigned long owed; /* the most that reclaim asked for at once, to be told first */
 	unsigned long notices_free; /* notices in the list */
 	struct list_head notices, untold;
 	bool leaving;
@@ -120,6 +127,7 @@ struct balloon {
 };
 
 /* pages.c */
+bool balloon_await(struct balloon *b, struct virtqueue *vq);
 unsigned long balloon_inflate(struct balloon *b, unsigned long pages);
 unsigned long balloon_deflate(struct balloon *b, unsigned long pages, enum asker who);
 void balloon_tell(struct work_struct *work);

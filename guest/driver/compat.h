@@ -4,6 +4,8 @@
 #define AUTOBALLOON_COMPAT_H
 
 #include <linux/err.h>
+#include <linux/migrate.h>
+#include <linux/mm.h>
 #include <linux/shrinker.h>
 #include <linux/sched.h>
 #include <linux/slab.h>
@@ -92,6 +94,17 @@ static inline void compat_reclaimed(unsigned long pages)
 	if (current->reclaim_state)
 		current->reclaim_state->reclaimed_slab += pages;
 #endif
+}
+
+/*
+ * A page that compaction has taken out of the balloon's list is none of the balloon's any more. The
+ * kernel's own name for it, balloon_page_finalize(), is as young as 6.1.160.
+ */
+static inline void compat_page_leaves(struct page *page)
+{
+	__ClearPageMovable(page);
+	set_page_private(page, 0);
+	__ClearPageOffline(page);
 }
 
 /* The device's queues, one after the other. */

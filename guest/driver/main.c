@@ -6,6 +6,7 @@
 #include <linux/delay.h>
 #include <linux/module.h>
 #include <linux/virtio_config.h>
+#include <linux/virtio_ring.h>
 
 static int when = DEFLATE_PRESSURE;
 
@@ -229,6 +230,11 @@ static int balloon_validate(struct virtio_device *vdev)
 		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_PAGE_POISON);
 	else if (!virtio_has_feature(vdev, VIRTIO_BALLOON_F_PAGE_POISON))
 		__virtio_clear_bit(vdev, VIRTIO_BALLOON_F_REPORTING);
+	/*
+	 * Reports are the only messages of several entries, and the queue has room for all of them:
+	 * a table of its own for each would take memory just when free memory is told of.
+	 */
+	__virtio_clear_bit(vdev, VIRTIO_RING_F_INDIRECT_DESC);
 	/* Page numbers are the guest's own, whatever stands between the device and memory. */
 	__virtio_clear_bit(vdev, VIRTIO_F_ACCESS_PLATFORM);
 	return 0;

@@ -8,6 +8,7 @@
  * later.
  */
 #include "balloon.h"
+#include "compat.h"
 
 #include <linux/virtio_config.h>
 #include <linux/vmstat.h>
@@ -21,21 +22,43 @@ static void put_pieces(const struct balloon *b, __virtio32 *to, const struct pag
 		to[i] = cpu_to_virtio32(b->vdev, (u32)(pfn + i));
 }
 
-/* Hand page numbers to the host and wait until it has taken them. The caller holds wire. */
+/*
+ * Kick, and wait until the host has used what was put into the empty queue; false if it never will.
+ * For a shutdown the kernel breaks the queues, resets the device and wakes nobody.
+ */
+bool balloon_await(struct balloon *b, struct virtqueue *vq)
+{
+	unsigned int unused;
+	bool used = false;
+
+	virtqueue_kick(vq);
+	while (!wait_event_timeout(b->acked,
+				   (used = virtqueue_get_buf(vq, &unused)) ||
+				   virtqueue_is_broken(vq), HZ))
+		;
+	return used;
+}
+
+/*
+ * Hand page numbers to the host and wait until it has taken them, or is gone. The caller holds
+ * wire.
+ */
 static void exchange(struct balloon *b, struct virtqueue *vq, __virtio32 *pfns, unsigned int pieces)
 {
 	struct scatterlist sg;
-	unsigned int unused;
+	unsigned int n;
 
 	lockdep_assert_held(&b->wire);
-	sg_init_one(&sg, pfns, pieces * sizeof(*pfns));
-	if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
-		/* The queue is empty, and one entry needs no memory: the device is gone. */
-		WARN_ON_ONCE(!virtqueue_is_broken(vq));
-		return;
+	for (; pieces; pfns += n, pieces -= n) {
+		n = min(pieces, MOST_PIECES);
+		sg_init_one(&sg, pfns, n * sizeof(*pfns));
+		if (virtqueue_add_outbuf(vq, &sg, 1, b, GFP_KERNEL)) {
+			/* The queue is empty, and one entry needs no memory: the device is gone. */
+			WARN_ON_ONCE(!virtqueue_is_broken(vq));
+			return;
+		}
+		balloon_await(b, vq);
 	}
-	virtqueue_kick(vq);
-	wait_event(b->acked, virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq));
 }
 
 /* Without bit 2 what is in the balloon is no memory of the guest any more; with it, used memory. */
@@ -58,12 +81,14 @@ static void release_pages_of(struct balloon *b, struct list_head *pages)
 /*
  * The size that the host sees, in pieces (virtio: `actual`): what the balloon holds. Pages on their
  * way into it count when the host has heard of them, those that were freed first no more, told or
- * not. The caller holds wire.
+ * not. A device that is gone, or was reset for a shutdown, hears no more. The caller holds wire.
  */
 static void show_actual(struct balloon *b)
 {
 	u32 actual;
 
+	if (virtqueue_is_broken(b->inflate_vq))
+		return;
 	spin_lock_irq(&b->books);
 	actual = (u32)(b->held * PIECES_PER_PAGE);
 	spin_unlock_irq(&b->books);
@@ -134,6 +159,12 @@ unsigned long balloon_inflate(struct balloon *b, unsigned long pages)
 	unsigned long n = 0, most;
 	struct page *page;
 
+	/*
+	 * Nothing more for a device that is gone or was reset for a shutdown. What was on its way
+	 * stays in the balloon: until the reset the host may still take it.
+	 */
+	if (virtqueue_is_broken(b->inflate_vq))
+		return 0;
 	pages = min_t(unsigned long, pages, CHUNK_PAGES);
 	if (!balloon_set_aside(b, pages)) {
 		b->counters.puffed++;
@@ -245,7 +276,7 @@ unsigned long balloon_free_first(struct balloon *b, unsigned long pages, unsigne
 		want = min(want, room);
 		/* Others hold the list's own lock without the books, for a chunk at most. */
 		balloon_page_list_dequeue(&b->info, &list, want);
-		/* One without a page stays: QEMU gives a device up for a buffer of no bytes. */
+		/* One without a page stays: nothing tells of it, and compaction would wait. */
 		if (!list_empty(&list) && !notice->pieces) {
 			list_move_tail(&notice->list, &b->untold);
 			b->notices_free--;
@@ -310,7 +341,7 @@ int balloon_move_page(struct balloon_dev_info *info, struct page *to, struct pag
 	put_pieces(b, b->chunk, from);
 	exchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);
 	mutex_unlock(&b->wire);
-	balloon_page_finalize(from);
+	compat_page_leaves(from);
 	put_page(from);
 	return MIGRATEPAGE_SUCCESS;
 }

@@ -10,16 +10,12 @@
 static int report(struct page_reporting_dev_info *info, struct scatterlist *blocks, unsigned int n)
 {
 	struct balloon *b = container_of(info, struct balloon, reporting);
-	unsigned int unused;
 	int err;
 
 	err = virtqueue_add_inbuf(b->report_vq, blocks, n, b, GFP_NOWAIT | __GFP_NOWARN);
 	if (err)
 		return err;
-	virtqueue_kick(b->report_vq);
-	wait_event(b->acked, virtqueue_get_buf(b->report_vq, &unused) ||
-			     virtqueue_is_broken(b->report_vq));
-	return 0;
+	return balloon_await(b, b->report_vq) ? 0 : -EIO;
 }
 
 int balloon_report_start(struct balloon *b)

@@ -4,7 +4,7 @@
  *
  * num_pages is what the host wishes the balloon to be. What the guest took back by itself since the
  * host last said so is not inflated again: a cap stands until the next configuration change, which
- * is a new decision.
+ * is a new decision; one about hints would be none, but these are not negotiated.
  */
 #include "balloon.h"
 

@@ -43,7 +43,8 @@ static unsigned long take_back(struct balloon *b, unsigned long pages, enum aske
 			atomic64_inc(&b->counters.busy);
 			return 0;
 		}
-		b->owed += min(pages, b->held);
+		/* It asks for the same need again and again until the host has been told. */
+		b->owed = max(b->owed, min(pages, b->held));
 		if (!b->leaving)
 			mod_delayed_work(b->workers, &b->resize, 0);
 		spin_unlock_irqrestore(&b->books, flags);
@@ -81,7 +82,8 @@ static unsigned long count_objects(struct shrinker *shrinker, struct shrink_cont
 	struct balloon *b = compat_shrinker_owner(shrinker);
 
 	atomic64_inc(&b->counters.counts);
-	if (READ_ONCE(b->inflater) == current || is_calm(b))
+	/* Every reclaim has a state; drop_caches has none, and asks until nothing is left. */
+	if (!current->reclaim_state || READ_ONCE(b->inflater) == current || is_calm(b))
 		return 0;
 	return READ_ONCE(b->held);
 }

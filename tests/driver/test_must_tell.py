@@ -28,11 +28,11 @@ BITS = (
 STORIES = (
     "resized", "prompt", "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "patient", "crossed",
     "moved", "slept", "anywhere", "empty", "killing", "foreign", "asked", "changed", "pulled", "interrupted", "calm",
-    "frozen", "unheard", "lowered", "credited", "hurried", "aside",
+    "frozen", "unheard", "lowered", "credited", "hurried", "aside", "dropped", "rebooted",
 )  # fmt: skip
 OF_RECLAIM = {
     "reclaimed", "lacking", "own", "overtaken", "spare", "twice", "locked", "crossed", "anywhere", "empty", "killing",
-    "pulled", "calm", "unheard", "credited", "hurried",
+    "pulled", "calm", "unheard", "credited", "hurried", "dropped",
 }  # fmt: skip
 SLIPS = (
     ("shrink.c", "if (b->must_tell) {", "if (0) {", 5, "reclaimed", "a page is used before the host was told"),
@@ -47,7 +47,7 @@ SLIPS = (
     (
         "pages.c",
         "\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);\n"
-        "\tballoon_page_finalize(from);\n\tput_page(from);",
+        "\tcompat_page_leaves(from);\n\tput_page(from);",
         "\tput_page(from);\n\texchange(b, b->deflate_vq, b->chunk, PIECES_PER_PAGE);\n\tmutex_unlock(&b->wire);",
         1,
         "moved",
@@ -75,6 +75,7 @@ SLIPS = (
     ("pages.c", "\tif (must_wait) {", "\tif (0) {", 4, "hurried", "a page is given that the host believes to have"),
     ("pages.c", "\t\tmutex_unlock(&b->wire);\n\t\treturn", "\t\ttell_untold(b);\n\t\treturn", 4, "hurried", "waited"),
     ("shrink.c", "\tcompat_reclaimed(freed);", "\t;", 4, "credited", "freed for reclaim that wants 32"),
+    ("shrink.c", "max(b->owed, min(pages, b->held))", "b->owed + min(pages, b->held)", 5, "credited", "wanted 32"),
     ("shrink.c", "who == BY_OOM ? balloon_deflate(b, pages, who) : 0", "0", 5, "killing", "before a process is killed"),
     ("pages.c", "if (who == BY_HOST)\n\t\tmutex", "if (1)\n\t\tmutex", 5, "killing", "that nobody gives back"),
     ("main.c", "\t\t\tmsleep(1);", "\t\t\t;", 0, "aside", "goes round and round"),
@@ -115,6 +116,7 @@ SLIPS = (
     ),
     ("resize.c", "b->cap = left - owed;", ";", 5, "reclaimed", "pages after reclaim"),
     ("resize.c", "pay_owed(b);", ";", 5, "reclaimed", "pages after reclaim"),
+    ("main.c", "\t__virtio_clear_bit(vdev, VIRTIO_RING", "\t(void)(VIRTIO_RING", 4, "resized", "free pages may take"),
     ("main.c", "\tend(vdev->priv);", "\t;", 4, "slept", "pages while it sleeps"),
     ("main.c", "return err ? err : begin(b);", "return err;", 4, "slept", "pages after it slept"),
     (
@@ -126,7 +128,7 @@ SLIPS = (
         "freed in reclaim",
     ),
     ("resize.c", "CHUNK_PAGES), want,", "CHUNK_PAGES), 0,", 4, "anywhere", "the guest is given"),
-    ("pages.c", "if (!list_empty(&list) && !notice->pieces) {", "if (!notice->pieces) {", 4, "empty", "of no bytes"),
+    ("pages.c", "if (!list_empty(&list) && !notice->pieces) {", "if (!notice->pieces) {", 4, "empty", "is untold"),
     ("shrink.c", "if (who != BY_RECLAIM) {", "if (0) {", 5, "killing", "pages after two processes were"),
     ("pages.c", "cpu_to_virtio32(b->vdev, (u32)(pfn + i))", "(u32)(pfn + i)", 0, "foreign", "named that there is not"),
     ("main.c", "\tcancel_work_sync(&b->stats_work);", "\t;", 0, "asked", "work is left when its queue goes"),
@@ -143,8 +145,8 @@ SLIPS = (
     ),
     (
         "pages.c",
-        "virtqueue_get_buf(vq, &unused) || virtqueue_is_broken(vq)",
-        "virtqueue_get_buf(vq, &unused)",
+        " ||\n\t\t\t\t   virtqueue_is_broken(vq), HZ",
+        ", HZ",
         4,
         "pulled",
         "waits for ever",
@@ -182,11 +184,17 @@ SLIPS = (
     ("resize.c", "b->owed = 0; /* had", "; /* had", 5, "crossed", "pages after a decision that crossed reclaim"),
     ("shrink.c", "freed = is_calm(b) ? SHRINK_STOP : ", "freed = ", 4, "calm", "freed until the trouble was over"),
     ("shrink.c", "== current || is_calm(b))", "== current)", 4, "calm", "counts while there is no trouble"),
-    ("shrink.c", "if (READ_ONCE(b->inflater) == current || is", "if (is", 4, "own", "counts for its own inflation"),
+    ("shrink.c", "READ_ONCE(b->inflater) == current || is", "is", 4, "own", "counts for its own inflation"),
+    ("shrink.c", "if (!current->reclaim_state || ", "if (", 4, "dropped", "counts when caches are dropped"),
     ("shrink.c", "\treturn balloon_f", "\tballoon_set_aside(b, 2000);\n\treturn balloon_f", 4, "reclaimed", "takes me"),
     ("main.c", "\tballoon_shrink_stop(b);", "\t;", 4, "unheard", "can ask while pages are given back for good"),
     ("pages.c", "\t\t\tadjust_managed_page_count(page, 1);", "\t\t\t;", 0, "resized", "memory is counted as it should"),
     ("pages.c", "\t\t\t\tadjust_managed_page_count(page, -1);", "\t\t\t\t;", 0, "resized", "memory is counted as it"),
+    ("pages.c", "broken(vq), HZ)", "broken(vq), MAX_SCHEDULE_TIMEOUT)", 4, "rebooted", "was reset for a shutdown"),
+    ("pages.c", "inflate_vq))\n\t\treturn 0;", "inflate_vq))\n\t\t;", 4, "rebooted", "pages held when"),
+    ("pages.c", "inflate_vq))\n\t\treturn;", "inflate_vq))\n\t\t;", 4, "rebooted", "device that was"),
+    ("pages.c", "n = min(pieces, MOST_PIECES);", "n = pieces;", 4, "reclaimed", "more numbers than Linux's own"),
+    ("pages.c", "\tcompat_page_leaves(from);", "\t;", 4, "moved", "freed with the marks"),
     ("pages.c", "adjust_managed_page_count(to, -1);", ";", 0, "moved", "memory is counted as it should"),
     ("pages.c", "!counts_as_used(b) && page_zone(from) != page_zone(to)", "0", 0, "moved", "memory is counted as it"),
     ("pages.c", "return virtio_has_feature", "return !virtio_has_feature", 4, "resized", "memory is counted as it"),

@@ -10,6 +10,9 @@ from tests.lab.driven import Driven, Kind, device
 
 pytestmark = pytest.mark.lab
 
+INDIRECT_DESC = 28
+"""VIRTIO_RING_F_INDIRECT_DESC, a bit of every virtio device."""
+
 
 async def test_the_scan_function_frees_exactly_what_is_asked_for(guest: Driven) -> None:
     """1, 128, the whole balloon, and more than that: the seed's driver freed the complement, and nothing of all.
@@ -90,6 +93,21 @@ async def test_page_cache_does_not_dissolve_the_balloon_in_mode_pressure(guest: 
     assert counters["calm"] > 0, "reclaim asked"
     assert counters["freed"] == 0
     assert await guest.actual() == 150 * MIB
+
+
+async def test_who_drops_caches_does_not_empty_the_balloon(guest: Driven) -> None:
+    """In mode shrinker, which answers all reclaim; this is none. As above, nobody else asks meanwhile."""
+    await guest.load("deflate=shrinker")
+    await guest.sh(
+        "echo 0 > /proc/sys/vm/watermark_boost_factor; echo 0 > /proc/sys/vm/compaction_proactiveness"
+    )
+    await guest.become(200)
+    before = await guest.counters()
+    await guest.sh("echo 2 > /proc/sys/vm/drop_caches")
+    counters = await guest.counters()
+    assert counters["counts"] > before["counts"], "it was asked"
+    assert counters["held"] == 312 * MIB // 4096
+    assert counters["freed"] == before["freed"]
 
 
 async def test_a_target_that_the_guest_cannot_reach_costs_no_process_its_life(guest: Driven) -> None:
@@ -198,8 +216,10 @@ async def test_free_pages_are_reported_and_the_same_is_negotiated_as_by_linux_ow
         )  # the kernel reports every two seconds, the first time perhaps while it still eats
         left.append(guest.resident())
         bits.append(await guest.negotiated())
-        if driver == "autoballoon":  # Linux's own crashes 6.12 when it is removed
-            await guest.sh(f"rmmod {driver}")
+        if driver == "autoballoon":
+            indirect = f"cut -c {INDIRECT_DESC + 1} /sys/bus/virtio/drivers/autoballoon/virtio*/features"
+            assert (await guest.sh(indirect)).strip("|") == "0", "to report takes no memory"
+            await guest.sh(f"rmmod {driver}")  # Linux's own crashes 6.12 when it is removed
     assert max(left) <= 250 * MIB, "300 MiB were eaten, beside what its kernel needs"
     assert bits[0] == bits[1]
     assert any("PAGE_POISON" in bit for bit in bits[0]) == bool(guest.vm.spec.boot)

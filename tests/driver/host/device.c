@@ -131,6 +131,8 @@ void put_page(struct page *page)
 		complain("a page is freed that was not in the balloon", pfn);
 	if (believed[pfn] && !gone && virtio_has_feature(&vdev, VIRTIO_BALLOON_F_MUST_TELL_HOST))
 		complain("a page is used before the host was told", pfn);
+	if (page->movable || page->offline || page->private)
+		complain("a page is freed with the marks of the balloon's", pfn);
 	taken[pfn] = false;
 	available++;
 	last_put = turns;
@@ -161,12 +163,23 @@ bool managed_rightly(void)
 	return !memcmp(managed, should, sizeof(managed));
 }
 
+void balloon_page_insert(struct balloon_dev_info *info, struct page *page)
+{
+	page->movable = page->offline = true;
+	page->private = (unsigned long)info;
+	list_add(&page->lru, &info->pages);
+}
+
 size_t balloon_page_list_enqueue(struct balloon_dev_info *info, struct list_head *pages)
 {
 	size_t n = 0;
 
-	for (; !list_empty(pages); n++)
-		list_move(pages->next, &info->pages);
+	for (; !list_empty(pages); n++) {
+		struct page *page = list_first_entry(pages, struct page, lru);
+
+		list_del(&page->lru);
+		balloon_page_insert(info, page);
+	}
 	let_happen(PUTTING);
 	return n;
 }
@@ -176,8 +189,13 @@ size_t balloon_page_list_dequeue(struct balloon_dev_info *info, struct list_head
 {
 	size_t n = 0;
 
-	for (; n < most && !list_empty(&info->pages); n++)
-		list_move(info->pages.next, pages);
+	for (; n < most && !list_empty(&info->pages); n++) {
+		struct page *page = list_first_entry(&info->pages, struct page, lru);
+
+		page->movable = page->offline = false;
+		page->private = 0;
+		list_move(&page->lru, pages);
+	}
 	return n;
 }
 
@@ -237,7 +255,7 @@ unsigned long reclaim(unsigned long pages)
 	return freed;
 }
 
-unsigned long countable(void)
+unsigned long countable_to_all(void)
 {
 	struct shrink_control control = {};
 	unsigned long pages;
@@ -245,6 +263,17 @@ unsigned long countable(void)
 	in_reclaim = true;
 	pages = registered->count_objects(registered, &control);
 	in_reclaim = false;
+	return pages;
+}
+
+unsigned long countable(void)
+{
+	struct reclaim_state *was = current->reclaim_state, state = {};
+	unsigned long pages;
+
+	current->reclaim_state = was ? was : &state;
+	pages = countable_to_all();
+	current->reclaim_state = was;
 	return pages;
 }
 
@@ -315,6 +344,7 @@ void begin_host(unsigned long bits)
 	vdev.offered = bits | BIT_ULL(VIRTIO_BALLOON_F_STATS_VQ);
 	for (unsigned int i = 0; i < the_driver->feature_table_size; i++)
 		vdev.features |= vdev.offered & BIT_ULL(the_driver->feature_table[i]);
+	vdev.features |= BIT_ULL(VIRTIO_RING_F_INDIRECT_DESC); /* the kernel takes it for all */
 	vdev.config = &ops;
 	vdev.space.actual = 77; /* of a driver before a reset, as QEMU keeps it */
 }

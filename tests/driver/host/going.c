@@ -54,6 +54,31 @@ void pulled(void)
 	gone = true;
 }
 
+static void shut_down(void)
+{
+	shut = true;
+	memset(believed, 0, sizeof(believed));
+}
+
+/*
+ * The guest reboots while the balloon grows: that ends with the chunk that was on its way, and the
+ * device, which is to be found afresh, is not told of a size that it never saw.
+ */
+void rebooted(void)
+{
+	decide(1000);
+	meanwhile[WAITING] = shut_down;
+	decide(2000);
+	expect("pages held when the device had been reset", count(taken), 1000 + CHUNK_PAGES);
+	let_time_pass();
+	expect("pages held some time later", count(taken), 1000 + CHUNK_PAGES);
+	expect("what the device that was reset is told", vdev.space.actual, 1000);
+	decide(500);
+	expect("pages held after a last decision", count(taken), 500);
+	expect("what the device that was reset is told", vdev.space.actual, 1000);
+	expect("whether the guest's memory is counted as it should then", managed_rightly(), true);
+}
+
 void slept(void)
 {
 	decide(1000);

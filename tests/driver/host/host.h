@@ -12,7 +12,7 @@ extern struct virtio_device vdev;
 extern bool believed[PAGES]; /* in the balloon, as the host sees it */
 extern bool taken[PAGES]; /* in the balloon, or on its way there, as the driver has it */
 extern bool asks_at_the_end; /* reclaim asks the driver when there is no page left for it */
-extern bool gone, since_before, woken;
+extern bool gone, shut, since_before, woken;
 extern bool tasks_frozen; /* and the queues of work that go with them */
 extern unsigned long wrongs, last_delay, turns, last_put, readings;
 
@@ -39,6 +39,7 @@ void ask(void); /* for statistics */
 void del_vqs(struct virtio_device *of);
 unsigned long reclaim(unsigned long pages);
 unsigned long countable(void); /* pages, by the driver's word to reclaim */
+unsigned long countable_to_all(void); /* the same to who does not reclaim */
 /* Reclaim at that priority, of which 0 is its last: how many pages were freed. */
 unsigned long shrink_slab(int priority);
 /* Reclaim that wants so many and finds none but the driver's: how many were freed. */
@@ -58,6 +59,7 @@ void interrupted(void);
 void slept(void);
 void frozen(void);
 void unheard(void);
+void rebooted(void);
 void aside(void);
 
 #endif

@@ -170,6 +170,8 @@ static inline bool spin_try(spinlock_t *lock)
 /* Memory. */
 struct page {
 	struct list_head lru;
+	bool movable, offline; /* as in the balloon's list */
+	unsigned long private;
 };
 struct balloon_dev_info;
 enum migrate_mode { MIGRATE_SYNC };
@@ -196,8 +198,10 @@ static inline struct page *balloon_page_pop(struct list_head *pages)
 		list_del(&page->lru);
 	return page;
 }
-#define balloon_page_insert(info, page) list_add(&(page)->lru, &(info)->pages)
-#define balloon_page_finalize(page) ((void)(page))
+void balloon_page_insert(struct balloon_dev_info *info, struct page *page);
+#define __ClearPageMovable(page) ((page)->movable = false)
+#define set_page_private(page, value) ((page)->private = (value))
+#define __ClearPageOffline(page) ((page)->offline = false)
 #define get_page(page) ((void)(page))
 unsigned int page_zone(const struct page *page);
 void adjust_managed_page_count(const struct page *page, long count);
@@ -258,11 +262,10 @@ typedef struct {
 #define init_waitqueue_head(at) ((void)(at))
 void wake_up(wait_queue_head_t *at);
 /* The other side goes on only while somebody waits for it. */
-void device_turn(void);
-#define wait_event(at, condition) \
-	do \
-		device_turn(); \
-	while (!(condition))
+void device_turn(long timeout);
+#define HZ 250
+#define MAX_SCHEDULE_TIMEOUT LONG_MAX
+#define wait_event_timeout(at, condition, timeout) (device_turn(timeout), (condition))
 
 /* Reclaim. */
 #define SHRINK_STOP (~0UL)
@@ -294,6 +297,7 @@ struct page_reporting_dev_info {
 /* The device. */
 #define VIRTIO_ID_BALLOON 5
 #define VIRTIO_DEV_ANY_ID 0xffffffff
+#define VIRTIO_RING_F_INDIRECT_DESC 28
 #define VIRTIO_F_ACCESS_PLATFORM 33
 #define VIRTIO_BALLOON_PFN_SHIFT 12
 enum {

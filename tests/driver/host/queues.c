@@ -8,6 +8,7 @@
 #include "host.h"
 
 #define PATIENCE 1000 /* turns that anybody may have to wait */
+#define MOST_NUMBERS 256 /* in a buffer, as some hosts rely on */
 
 /* Then, if there are, that of hints and that of reports. */
 enum { INFLATE, DEFLATE, STATS, QUEUES = STATS + 3 };
@@ -16,6 +17,7 @@ bool believed[PAGES];
 unsigned long turns; /* of the host, while somebody waited */
 unsigned long readings; /* of statistics that have come */
 bool gone; /* the device was pulled out: its queues are broken, and nobody answers any more */
+bool shut; /* its queues are broken and it was reset, for a shutdown: nobody is told */
 bool since_before; /* who is at work now has been so since before the device went */
 bool woken; /* who waited then */
 static struct virtqueue queues[QUEUES];
@@ -24,6 +26,9 @@ static void use(struct virtqueue *vq)
 {
 	const u32 *pfns = vq->buffer;
 
+	if (vq->bytes > MOST_NUMBERS * sizeof(*pfns))
+		complain("a buffer of more numbers than Linux's own driver gives",
+			 vq->bytes / sizeof(*pfns));
 	for (unsigned int i = 0; i < vq->bytes / sizeof(*pfns); i++) {
 		u32 pfn = cpu_to_virtio32(&vdev, pfns[i]);
 
@@ -62,7 +67,7 @@ void ask(void)
 	queues[STATS].called(&queues[STATS]);
 }
 
-void device_turn(void)
+void device_turn(long timeout)
 {
 	may_wait("waits for the host where it may not");
 	let_happen(WAITING);
@@ -70,10 +75,14 @@ void device_turn(void)
 		puts("nobody wakes what waits for a device that has gone");
 		exit(1);
 	}
+	if (shut && timeout > 10 * HZ) {
+		puts("nobody wakes what waits for a device that was reset for a shutdown");
+		exit(1);
+	}
 	if (gone)
 		since_before = false;
-	turns += gone;
-	for (unsigned int i = 0; i < STATS && !gone; i++) {
+	turns += gone || shut;
+	for (unsigned int i = 0; i < STATS && !gone && !shut; i++) {
 		if (!queues[i].kicked || queues[i].used)
 			continue;
 		if (turns++ % 2)
@@ -137,7 +146,7 @@ void virtqueue_kick(struct virtqueue *vq)
 
 void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes)
 {
-	if (!vq->used || gone)
+	if (!vq->used || gone || shut)
 		return NULL;
 	*vq = (struct virtqueue){ .vdev = vq->vdev, .called = vq->called };
 	return vq;
@@ -145,7 +154,7 @@ void *virtqueue_get_buf(struct virtqueue *vq, unsigned int *bytes)
 
 bool virtqueue_is_broken(const struct virtqueue *vq)
 {
-	return gone && !since_before;
+	return shut || (gone && !since_before);
 }
 
 void virtio_reset_device(struct virtio_device *of)
