@@ -166,13 +166,18 @@ async def test_while_a_hook_runs_the_others_are_read_and_moved(world: World) -> 
     await world.until_well()
 
 
-async def test_one_that_starts_while_a_hook_of_another_runs_is_met(world: World) -> None:
-    """Whoever lists all domains waits for the hook; libvirt has told of this one by itself."""
+async def beside_a_hook(world: World) -> None:
+    """The guest `one` runs, another waits for its hook, and readings of all domains come back no more."""
     world.add("one")
     await world.start()
     await world.until(read("one"))
     world.api.prepare(world.guest("waits"))
     await world.until_said("2 calls to libvirt have not come back", URI)
+
+
+async def test_one_that_starts_while_a_hook_of_another_runs_is_met(world: World) -> None:
+    """Whoever lists all domains waits for the hook; libvirt has told of this one by itself."""
+    await beside_a_hook(world)
     new = world.add("new")
     await world.until(read("one", "new"))
     assert await world.hypervisor.set_target(world.key(new), 300 * MIB)
@@ -182,11 +187,7 @@ async def test_one_that_starts_while_a_hook_of_another_runs_is_met(world: World)
 
 
 async def test_one_that_has_started_and_holds_up_a_reading_holds_up_no_other(world: World) -> None:
-    world.add("one")
-    await world.start()
-    await world.until(read("one"))
-    world.api.prepare(world.guest("waits"))
-    await world.until_said("2 calls to libvirt have not come back", URI)
+    await beside_a_hook(world)
     new = world.add("new")
     new.unlocked.clear()
     await world.until_said("3 calls to libvirt have not come back", URI)

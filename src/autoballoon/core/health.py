@@ -131,7 +131,7 @@ def _next_life(track: Track, guest: Guest, now: float) -> Track:
 def _plugged(track: Track, size: int, now: float) -> Track:
     """The track of a guest that has `size` bytes of RAM now: memory was plugged in or out, and what its balloon holds
     is the same."""
-    by = size - track.max if track.max else 0
+    by = track.plugged(size)
     return msgspec.structs.replace(
         track,
         max=size,

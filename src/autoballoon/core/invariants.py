@@ -76,7 +76,7 @@ def violations(
         begun_anew = was is not None and began_anew(was, guest)
         if begun_anew:
             was = None
-        target = guest.actual if was is None or not was.ours else was.target + _plugged(was, guest)
+        target = guest.actual if was is None or not was.ours else was.target + was.plugged(guest.max)
         if isinstance(decision, SetTarget):
             moves.append(Moved(guest, decision, _kind(guest, decision), was, track, begun_anew))
             # One that boots is led by QEMU to the target of an earlier life, which may be less.
@@ -120,11 +120,6 @@ def hold_back(
         for guest in snapshot.guests
     )
     return msgspec.structs.replace(after, tracks={**after.tracks, **seen}), kept
-
-
-def _plugged(was: Track, guest: Guest) -> int:
-    """Bytes of RAM plugged in since (negative: out). What its balloon holds is the same, so its target goes along."""
-    return guest.max - was.max if was.max else 0
 
 
 def _told(invariant: str, move: Moved, says: str) -> Violation:

@@ -217,6 +217,10 @@ class Track(msgspec.Struct, frozen=True, gc=False):
         """A shrink is under way."""
         return self.actual > self.target + SLACK
 
+    def plugged(self, size: int) -> int:
+        """Bytes of RAM that were plugged in (negative: out) if it has `size` now; its target goes along with them."""
+        return size - self.max if self.max else 0
+
     @property
     def lags(self) -> bool:
         """It has less than it was given, and nobody else seems to have made it smaller."""

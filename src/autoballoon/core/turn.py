@@ -150,12 +150,11 @@ class Turn:
         size = min(guard.within(guest, track, wanted), guard.within(guest, track, guest.actual))
         led = track.asked_before
         if led is not None and led < min(size, guest.actual):
-            led_there = msgspec.structs.replace(track, target=led)
-            self._set(guest, led_there, size, Reason.BOOT, {"pool": self.account.pool})
-        elif size < guest.actual and not guest.held:
-            self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
-        else:
+            track = msgspec.structs.replace(track, target=led)
+        elif size >= guest.actual or guest.held:
             self._stay(guest, track, Reason.BOOTING)
+            return
+        self._set(guest, track, size, Reason.BOOT, {"pool": self.account.pool})
 
     @cached_property
     def _short_of(self) -> dict[str, int | float]:

@@ -135,11 +135,12 @@ class Link:
         elif self._terms.clock() - self._read_at >= self._terms.fresh_s:
             is_slow = self._listings > 0 or bool(_under_way(self._listing))
             most = _MOST_LISTINGS if self.domains else _MOST_LISTINGS + 1  # there is nothing else to read
-            may_list = self._listings < most and not _under_way(self._listing)
-            if may_list and self._readings < _MOST_READINGS:
+            left = _MOST_READINGS - self._readings
+            if left > 0 and self._listings < most and not _under_way(self._listing):
                 self._listing = asyncio.create_task(self._safely(self._read_all(lanes)))
+                left -= 1
             may_read = bool(self.domains or self._strangers) and not _under_way(self._reading)
-            if is_slow and may_read and self._readings < _MOST_READINGS:
+            if left > 0 and is_slow and may_read:
                 self._reading = asyncio.create_task(self._safely(self._read_known(lanes)))
             if tasks := _under_way(self._listing, self._reading):
                 await asyncio.wait(tasks, timeout=self._terms.look_s)
