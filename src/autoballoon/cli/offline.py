@@ -16,7 +16,7 @@ from autoballoon.core.planning import Plan
 from autoballoon.core.planning import plan as plan_for
 from autoballoon.core.policy import Policy
 from autoballoon.core.snapshot_json import Given, read_snapshot
-from autoballoon.core.units import Portion, parse_duration
+from autoballoon.core.units import Portion, names_text, parse_duration
 from autoballoon.daemon.config import DEFAULT_SOCKET, compiled
 from autoballoon.daemon.recorder import Recording
 from autoballoon.policies import policy_named
@@ -203,5 +203,4 @@ def _notices(given: Given, answer: Plan, policy: Policy) -> Iterator[str]:
 
 def _told(names: Sequence[str]) -> str:
     """Some of them, however many there are and whatever they are called."""
-    more = f" and {len(names) - 5} more" if len(names) > 5 else ""
-    return ", ".join(repr(name[:80]) for name in names[:5]) + more
+    return names_text([repr(name[:80]) for name in names], 5)

@@ -13,7 +13,7 @@ from autoballoon.core.model import Guest, Snapshot
 from autoballoon.core.policy import Wish
 from autoballoon.core.pool import Account, charge_of, overhead_of
 from autoballoon.core.track import Track
-from autoballoon.core.units import size_text
+from autoballoon.core.units import names_text, size_text
 
 
 class Promise(msgspec.Struct, frozen=True):
@@ -93,5 +93,4 @@ def shortfall(
     stay = [guest.name for guest in snapshot.guests if guest.held or guest.key not in wishes]
     if not stay:
         return fills
-    more_names = f" and {len(stay) - 3} more" if len(stay) > 3 else ""
-    return f"{fills}, as does what those keep that are held or cannot be moved: {', '.join(stay[:3])}{more_names}"
+    return f"{fills}, as does what those keep that are held or cannot be moved: {names_text(stay, 3)}"

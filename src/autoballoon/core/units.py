@@ -1,9 +1,10 @@
-"""Sizes, shares of a whole, and durations, as people write them and as the code holds them.
+"""Sizes, shares of a whole, durations and lists of names, as people write them and as the code holds them.
 
 Inside, a size is an int of bytes and a time a float of seconds. Text with a unit is converted here, once.
 """
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
@@ -78,6 +79,12 @@ def size_text(size: int | None) -> str:
     if abs(size) < 10 * GIB:
         return f"{size / MIB:.0f} MiB"
     return f"{size / GIB:.1f} GiB"
+
+
+def names_text(names: Sequence[str], most: int) -> str:
+    """The first `most` names, and how many more there are."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(names[:most]) + more
 
 
 def page_floor(size: int) -> int:

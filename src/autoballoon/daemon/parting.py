@@ -3,6 +3,7 @@
 from collections.abc import Collection, Sequence
 
 from autoballoon.core.model import Guest, SetTarget
+from autoballoon.core.units import names_text
 from autoballoon.daemon.config import Config
 from autoballoon.guests.libvirt_uri import uri_of
 from autoballoon.guests.sockets import sockets
@@ -26,9 +27,8 @@ def left_small(handed_back: Sequence[SetTarget], silent: Collection[str]) -> str
     names = [order.guest for order in handed_back if order.key in silent]
     if not names:
         return None
-    more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
     return (
         f"{len(names)} of {len(handed_back)} guests did not say in time that they have their memory back "
-        f"({', '.join(names[:MOST_NAMED])}{more}): they may keep the size they have; "
+        f"({names_text(names, MOST_NAMED)}): they may keep the size they have; "
         "start the daemon again, or set their size by hand"
     )

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from autoballoon.core.units import names_text
+
 MOST_NAMED = 8
 """Agents that are named in the line for people."""
 SILENT_S, QGA_SILENT_S = 5.0, 15.0
@@ -35,6 +37,5 @@ def agents_line(agents: Mapping[str, AgentStatus]) -> str:
     says = f"agents: {len(agents) - len(silent)} of {len(agents)} speak"
     for what, names in (("silent", silent), ("lines dropped", dropped)):
         if names:
-            more = f" and {len(names) - MOST_NAMED} more" if len(names) > MOST_NAMED else ""
-            says += f"; {what}: {', '.join(names[:MOST_NAMED])}{more}"
+            says += f"; {what}: {names_text(names, MOST_NAMED)}"
     return says
